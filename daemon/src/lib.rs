@@ -1,0 +1,1 @@
+//! The product `offhook` as a library.

@@ -1,0 +1,1 @@
+//! Speech and language models behind small traits.

@@ -1,0 +1,1 @@
+//! SIP and SDP as pure state machines.

@@ -1,0 +1,1 @@
+//! Test rigs shared by the whole-system tests.
