@@ -1,1 +1,29 @@
-//! What happens to sound.
+//! What happens to sound: RTP, codecs, jitter buffer, DTMF, play-out and signal processing.
+//!
+//! Everything here is a pure function or a bounded buffer. Datagrams and PCM go in, datagrams and PCM come out, and
+//! `now` is an argument: nothing reads a clock, opens a socket, spawns or locks. [`wav`] alone takes paths.
+//!
+//! ```text
+//! datagram ─► rtp::Receiver ─► jitter::JitterBuffer ─► codec::Codec ─► Frame (20 ms, one per tick)
+//!                  └─► rtp::DtmfReceiver ─► DtmfEvent
+//! clips ─► playout::Playout ─► Frame ─► rtp::Sender ─► datagram       pacing::SendClock says when
+//! ```
+//!
+//! RFCs: 3550 (RTP, RTCP), 3551 (audio profile), 4733 (DTMF events), 5761 §4 (telling RTP from RTCP); ITU-T G.711.
+//!
+//! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), SRTP, G.722, Opus,
+//! echo control and comfort noise (RFC 3389), which get their own modules when they come.
+//!
+//! **Why PCM is `[i16; 160]` for now (2026-11).** The trunk speaks G.711, and one fixed frame keeps every buffer free of
+//! allocation. Wide-band changes [`time::Frame`], not its users: they ask a [`codec::Codec`] for its rates.
+
+pub mod codec;
+pub mod dsp;
+pub mod jitter;
+pub mod pacing;
+pub mod playout;
+pub mod rtp;
+pub mod time;
+pub mod wav;
+
+pub use time::{FRAME_DURATION, FRAME_SAMPLES, Frame, SILENT_FRAME};

@@ -1,0 +1,2 @@
+//! Cost of RTP per packet.
+fn main() {}

@@ -1,0 +1,130 @@
+//! Change of sample rate by `rubato`: whole clips, and the caller's speech on its way to the recogniser.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Indexing, Resampler};
+use thiserror::Error;
+
+use crate::time::{FRAME_SAMPLES, Frame, SampleRate};
+
+/// Input samples that `rubato` handles at a time in a whole clip.
+const CLIP_CHUNK_SAMPLES: usize = 1024;
+
+/// Samples of one frame at [`SampleRate::WIDE_BAND`].
+pub const WIDE_FRAME_SAMPLES: usize = 2 * FRAME_SAMPLES;
+
+/// The resampler refused. With rates that are not zero this is a bug, not an input error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("cannot resample from {from_hz} Hz to {to_hz} Hz: {reason}")]
+pub struct ResampleError {
+    /// Rate of the input.
+    pub from_hz: u32,
+    /// Rate wanted.
+    pub to_hz: u32,
+    /// What `rubato` says.
+    pub reason: String,
+}
+
+impl ResampleError {
+    fn new(from: SampleRate, to: SampleRate, reason: &impl ToString) -> Self {
+        Self { from_hz: from.hz(), to_hz: to.hz(), reason: reason.to_string() }
+    }
+}
+
+/// Resamples a whole clip. The result lasts as long as the input (rounded up to a sample) and starts with it: the
+/// filter's delay is cut off.
+///
+/// # Errors
+/// See [`ResampleError`].
+pub fn resample(samples: &[i16], from: SampleRate, to: SampleRate) -> Result<Vec<i16>, ResampleError> {
+    if from == to || samples.is_empty() {
+        return Ok(samples.to_vec());
+    }
+    let input = samples.iter().map(|&sample| f32_of(sample)).collect::<Vec<_>>();
+    Ok(resample_f32(&input, from, to)?.into_iter().map(i16_of).collect())
+}
+
+/// As [`resample`], for samples between −1 and 1.
+///
+/// # Errors
+/// See [`ResampleError`].
+pub fn resample_f32(samples: &[f32], from: SampleRate, to: SampleRate) -> Result<Vec<f32>, ResampleError> {
+    if from == to || samples.is_empty() {
+        return Ok(samples.to_vec());
+    }
+    let mut resampler = Fft::<f32>::new(from.hz() as usize, to.hz() as usize, CLIP_CHUNK_SAMPLES, 1, FixedSync::Both)
+        .map_err(|error| ResampleError::new(from, to, &error))?;
+    let input =
+        InterleavedSlice::new(samples, 1, samples.len()).map_err(|error| ResampleError::new(from, to, &error))?;
+    let output =
+        resampler.process_all(&input, samples.len(), None).map_err(|error| ResampleError::new(from, to, &error))?;
+    Ok(output.take_data())
+}
+
+/// Doubles the rate of a stream of frames for speech recognition: 8 kHz `i16` in, 16 kHz `f32` (−1 to 1) out.
+pub struct SpeechUpsampler {
+    resampler: Fft<f32>,
+    input: [f32; FRAME_SAMPLES],
+}
+
+impl SpeechUpsampler {
+    /// An upsampler at the start of a stream.
+    ///
+    /// # Errors
+    /// See [`ResampleError`].
+    pub fn new() -> Result<Self, ResampleError> {
+        let (from, to) = (SampleRate::NARROW_BAND, SampleRate::WIDE_BAND);
+        let resampler = Fft::new(from.hz() as usize, to.hz() as usize, FRAME_SAMPLES, 1, FixedSync::Both)
+            .map_err(|error| ResampleError::new(from, to, &error))?;
+        Ok(Self { resampler, input: [0.0; FRAME_SAMPLES] })
+    }
+
+    /// Appends exactly [`WIDE_FRAME_SAMPLES`] samples, which lag behind the input by [`Self::delay_samples`].
+    /// Allocates only if `out` must grow.
+    ///
+    /// # Errors
+    /// See [`ResampleError`]; `out` is then as before.
+    pub fn push(&mut self, frame: &Frame, out: &mut Vec<f32>) -> Result<(), ResampleError> {
+        for (wide, &sample) in self.input.iter_mut().zip(frame) {
+            *wide = f32_of(sample);
+        }
+        let start = out.len();
+        out.resize(start + WIDE_FRAME_SAMPLES, 0.0);
+        let result = self.process(&mut out[start..]);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    /// How far the output lags behind, in samples at 16 kHz. To drain the stream push a silent frame.
+    pub fn delay_samples(&self) -> usize {
+        self.resampler.output_delay()
+    }
+
+    /// Forgets the past: the next frame starts a new stream.
+    pub fn reset(&mut self) {
+        self.resampler.reset();
+    }
+
+    fn process(&mut self, out: &mut [f32]) -> Result<(), ResampleError> {
+        let failed = |reason: &dyn ToString| {
+            ResampleError::new(SampleRate::NARROW_BAND, SampleRate::WIDE_BAND, &reason.to_string())
+        };
+        let input = InterleavedSlice::new(&self.input[..], 1, FRAME_SAMPLES).map_err(|error| failed(&error))?;
+        let mut output = InterleavedSlice::new_mut(out, 1, WIDE_FRAME_SAMPLES).map_err(|error| failed(&error))?;
+        let indexing: Option<&Indexing> = None;
+        self.resampler.process_into_buffer(&input, &mut output, indexing).map_err(|error| failed(&error))?;
+        Ok(())
+    }
+}
+
+/// A sample as a number between −1 and 1.
+pub fn f32_of(sample: i16) -> f32 {
+    f32::from(sample) / 32_768.0
+}
+
+/// A number between −1 and 1 as a sample; clips outside.
+pub fn i16_of(sample: f32) -> i16 {
+    // `as` saturates and makes zero of NaN.
+    (sample * 32_768.0).round() as i16
+}

@@ -1,0 +1,91 @@
+//! Tones we make ourselves: the voicemail beep, DTMF and ringback, each with ramps at its ends.
+//!
+//! Levels are RMS in dBov, see [`super::level`].
+
+use std::f64::consts::TAU;
+use std::time::Duration;
+
+use super::gain::GainRamp;
+use crate::time::SampleRate;
+
+/// Rise and fall of every tone.
+pub const RAMP: Duration = Duration::from_millis(5);
+
+/// Row and column frequencies of the keypad in hertz (ITU-T Q.23).
+const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
+const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+const KEYPAD: [[char; 4]; 4] = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
+
+/// Whose ringback tone to imitate (ITU-T E.180 supplement 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ringback {
+    /// 440 + 480 Hz, 2 s on, 4 s off.
+    NorthAmerica,
+    /// 425 Hz, 1 s on, 4 s off: Germany and most of the continent.
+    Europe,
+    /// 400 + 450 Hz, 0.4 s on, 0.2 s off, 0.4 s on, 2 s off.
+    UnitedKingdom,
+}
+
+/// A sine with ramps.
+pub fn sine(frequency_hz: f64, duration: Duration, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
+    sum_of_sines(&[frequency_hz], duration, level_dbov, rate)
+}
+
+/// The beep before a recording: 1 kHz, 400 ms, −20 dBov.
+pub fn beep(rate: SampleRate) -> Vec<i16> {
+    sine(1000.0, Duration::from_millis(400), -20.0, rate)
+}
+
+/// The dual tone of a key (`0-9`, `*`, `#`, `A-D`, letters in either case); `None` for anything else.
+pub fn dtmf(digit: char, duration: Duration, level_dbov: f32, rate: SampleRate) -> Option<Vec<i16>> {
+    let digit = digit.to_ascii_uppercase();
+    let (row, column) =
+        KEYPAD.iter().enumerate().find_map(|(row, keys)| Some((row, keys.iter().position(|&key| key == digit)?)))?;
+    Some(sum_of_sines(&[ROWS[row], COLUMNS[column]], duration, level_dbov, rate))
+}
+
+/// One period of ringback, to be repeated.
+pub fn ringback(country: Ringback, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
+    // Frequencies in hertz, then milliseconds on and off in turn.
+    let (frequencies, cadence): (&[f64], &[u64]) = match country {
+        Ringback::NorthAmerica => (&[440.0, 480.0], &[2000, 4000]),
+        Ringback::Europe => (&[425.0], &[1000, 4000]),
+        Ringback::UnitedKingdom => (&[400.0, 450.0], &[400, 200, 400, 2000]),
+    };
+    let mut samples = Vec::new();
+    for (index, &milliseconds) in cadence.iter().enumerate() {
+        let duration = Duration::from_millis(milliseconds);
+        if index % 2 == 0 {
+            samples.extend(sum_of_sines(frequencies, duration, level_dbov, rate));
+        } else {
+            samples.resize(samples.len() + rate.samples_in(duration) as usize, 0);
+        }
+    }
+    samples
+}
+
+/// Sines of equal level that together have `level_dbov`, with ramps at both ends.
+fn sum_of_sines(frequencies_hz: &[f64], duration: Duration, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
+    let total = f64::from(i16::MAX) * 10_f64.powf(f64::from(level_dbov) / 20.0);
+    // Powers of sines of different frequency add up; the peak of a sine is √2 over its RMS.
+    let amplitude = total * (2.0 / frequencies_hz.len().max(1) as f64).sqrt();
+    let at = |index: u64| {
+        let time = index as f64 / f64::from(rate.hz());
+        let sum = frequencies_hz.iter().map(|frequency| (TAU * frequency * time).sin()).sum::<f64>();
+        (amplitude * sum).round() as i16
+    };
+    let mut samples = (0..rate.samples_in(duration)).map(at).collect::<Vec<_>>();
+    ramp_ends(&mut samples, rate);
+    samples
+}
+
+fn ramp_ends(samples: &mut [i16], rate: SampleRate) {
+    let ramp_samples = (rate.samples_in(RAMP) as usize).min(samples.len() / 2);
+    let mut gain = GainRamp::new(0.0, ramp_samples);
+    gain.set_target(1.0);
+    gain.apply(&mut samples[..ramp_samples]);
+    let end = samples.len() - ramp_samples;
+    gain.set_target(0.0);
+    gain.apply(&mut samples[end..]);
+}

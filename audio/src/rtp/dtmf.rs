@@ -1,0 +1,229 @@
+//! DTMF as telephone events (RFC 4733): the payload, and a receiver that gives every key press once.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! |     event     |E|R| volume    |          duration             |
+//! ```
+//!
+//! All packets of an event carry the timestamp of its start, so the timestamp, not the marker or the sequence, tells
+//! events apart. Durations count in the RTP clock of the stream: 8000 per second beside G.711 and G.722.
+//!
+//! Left out: events above 15 (flash, fax and modem tones), redundancy (RFC 2198), in-band tone detection.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::time::{RtpTimestamp, SampleRate};
+
+/// Digits by event code (RFC 4733 §3.2).
+const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
+
+/// Silence after which a key counts as released though no end packet came. Updates come every 20 to 50 ms.
+const RELEASE_AFTER: Duration = Duration::from_millis(200);
+
+/// Events kept for a shell that does not poll: two for each key a fast typist presses in ten seconds.
+const MAX_EVENTS: usize = 200;
+
+/// The digit of an event code, `None` for the codes that are not digits.
+pub fn digit_of(event: u8) -> Option<char> {
+    DIGITS.get(usize::from(event)).copied()
+}
+
+/// The event code of a digit, letters in either case.
+pub fn event_code_of(digit: char) -> Option<u8> {
+    DIGITS.iter().position(|&known| known == digit.to_ascii_uppercase()).map(|index| index as u8)
+}
+
+/// Why a telephone-event packet was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DtmfError {
+    /// Fewer than the four bytes of an event.
+    #[error("a telephone event of {length_bytes} bytes is too short")]
+    TooShort {
+        /// Length of the payload.
+        length_bytes: usize,
+    },
+    /// An event that is not a digit.
+    #[error("telephone event {event} is not a digit")]
+    NotADigit {
+        /// The event code.
+        event: u8,
+    },
+}
+
+/// The four bytes of a telephone event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPayload {
+    /// Event code; 0 to 15 are digits.
+    pub event: u8,
+    /// The event is over and `duration_ticks` final.
+    pub end: bool,
+    /// Level in dBm0 without its minus sign, 0 to 63.
+    pub volume: u8,
+    /// How long the event has lasted at this packet's sending, in RTP clock ticks.
+    pub duration_ticks: u16,
+}
+
+impl EventPayload {
+    /// Reads the first event of a payload; what follows is ignored.
+    ///
+    /// # Errors
+    /// If there are fewer than four bytes.
+    pub fn parse(payload: &[u8]) -> Result<Self, DtmfError> {
+        let &[event, flags, high, low, ..] = payload else {
+            return Err(DtmfError::TooShort { length_bytes: payload.len() });
+        };
+        Ok(Self {
+            event,
+            end: flags & 0x80 != 0,
+            volume: flags & 0x3f,
+            duration_ticks: u16::from_be_bytes([high, low]),
+        })
+    }
+
+    /// The bytes on the wire.
+    pub fn to_bytes(self) -> [u8; 4] {
+        let [high, low] = self.duration_ticks.to_be_bytes();
+        [self.event, u8::from(self.end) << 7 | self.volume & 0x3f, high, low]
+    }
+}
+
+/// What happened to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DtmfEvent {
+    /// A key went down. Comes exactly once per key press and is all that a menu needs.
+    Pressed {
+        /// `0-9`, `*`, `#`, `A-D`.
+        digit: char,
+        /// Level at the peer, 0 to −63 dBm0.
+        volume_dbm0: i8,
+    },
+    /// The key came up, or its packets stopped.
+    Released {
+        /// `0-9`, `*`, `#`, `A-D`.
+        digit: char,
+        /// How long it was down, as far as the packets tell.
+        duration: Duration,
+    },
+}
+
+/// Collects the packets of telephone events into key presses.
+#[derive(Debug)]
+pub struct DtmfReceiver {
+    clock_rate: SampleRate,
+    key: Option<Key>,
+    /// Start of the newest event, pressed or over: packets at or before it tell nothing new.
+    newest: Option<RtpTimestamp>,
+    events: VecDeque<DtmfEvent>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    digit: char,
+    /// Start of the current segment.
+    timestamp: RtpTimestamp,
+    /// Ticks of the segments before (RFC 4733 §2.5.1.3).
+    earlier_ticks: u64,
+    duration_ticks: u16,
+    seen_at: Instant,
+}
+
+impl DtmfReceiver {
+    /// A receiver for a stream with that RTP clock.
+    pub fn new(clock_rate: SampleRate) -> Self {
+        Self { clock_rate, key: None, newest: None, events: VecDeque::with_capacity(MAX_EVENTS) }
+    }
+
+    /// Takes the payload of one telephone-event packet. The marker is not needed: it may be lost.
+    ///
+    /// # Errors
+    /// If the payload is short or not about a digit.
+    pub fn handle_packet(
+        &mut self,
+        timestamp: RtpTimestamp,
+        payload: &[u8],
+        arrival: Instant,
+    ) -> Result<(), DtmfError> {
+        let payload = EventPayload::parse(payload)?;
+        let digit = digit_of(payload.event).ok_or(DtmfError::NotADigit { event: payload.event })?;
+        match self.newest.map(|newest| timestamp.since(newest)) {
+            Some(..=-1) => {} // Overtaken by the next key.
+            Some(0) => self.update(digit, payload, arrival),
+            Some(1..) if self.continues(digit, timestamp) => self.start_segment(timestamp, payload, arrival),
+            Some(1..) | None => self.press(digit, timestamp, payload, arrival),
+        }
+        if payload.end && self.newest == Some(timestamp) {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Releases a key whose packets stopped.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.key.is_some_and(|key| now.saturating_duration_since(key.seen_at) >= RELEASE_AFTER) {
+            self.release();
+        }
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<DtmfEvent> {
+        self.events.pop_front()
+    }
+
+    /// Forgets timestamps after a change of source; a key that is down is released.
+    pub fn handle_source_change(&mut self) {
+        self.release();
+        self.newest = None;
+    }
+
+    fn press(&mut self, digit: char, timestamp: RtpTimestamp, payload: EventPayload, arrival: Instant) {
+        self.release();
+        self.newest = Some(timestamp);
+        let duration_ticks = payload.duration_ticks;
+        self.key = Some(Key { digit, timestamp, earlier_ticks: 0, duration_ticks, seen_at: arrival });
+        // The volume has six bits.
+        self.push(DtmfEvent::Pressed { digit, volume_dbm0: -(payload.volume as i8) });
+    }
+
+    fn update(&mut self, digit: char, payload: EventPayload, arrival: Instant) {
+        if let Some(key) = self.key.as_mut().filter(|key| key.digit == digit) {
+            key.duration_ticks = key.duration_ticks.max(payload.duration_ticks);
+            key.seen_at = arrival;
+        }
+    }
+
+    /// Whether `timestamp` is where a segment of the maximum duration ends: the same key, held for longer than 65 535
+    /// ticks. The packet that filled the segment may be lost, so a missing last update is allowed for.
+    fn continues(&self, digit: char, timestamp: RtpTimestamp) -> bool {
+        self.key.is_some_and(|key| key.digit == digit && timestamp.since(key.timestamp) >= i32::from(u16::MAX) - 1)
+            && self.key.is_some_and(|key| timestamp.since(key.timestamp) <= i32::from(u16::MAX) + 1)
+    }
+
+    fn start_segment(&mut self, timestamp: RtpTimestamp, payload: EventPayload, arrival: Instant) {
+        if let Some(key) = self.key.as_mut() {
+            key.earlier_ticks += u64::from(u16::MAX);
+            key.timestamp = timestamp;
+            key.duration_ticks = payload.duration_ticks;
+            key.seen_at = arrival;
+            self.newest = Some(timestamp);
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(key) = self.key.take() {
+            let ticks = key.earlier_ticks + u64::from(key.duration_ticks);
+            self.push(DtmfEvent::Released { digit: key.digit, duration: self.clock_rate.duration_of(ticks) });
+        }
+    }
+
+    /// Keeps the newest events if nobody polls.
+    fn push(&mut self, event: DtmfEvent) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,4 @@
+/// Placeholder.
+pub struct Reception;
+/// Placeholder.
+pub enum Verdict {}

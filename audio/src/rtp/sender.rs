@@ -1,0 +1,220 @@
+//! One outgoing RTP stream: frames and digits in, datagrams out.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use super::dtmf::{EventPayload, event_code_of};
+use super::packet::{HEADER_BYTES, Packet, PayloadType};
+use super::seq::SequenceNumber;
+use crate::codec::{Codec, CodecKind};
+use crate::time::{FRAME_SAMPLES, Frame, RtpTimestamp};
+
+/// Digits waiting at most: more than any number a caller types ahead.
+const MAX_QUEUED_DIGITS: usize = 64;
+
+/// Frames that a digit sounds: 160 ms, well over the 40 ms receivers need (ITU-T Q.24).
+const DIGIT_FRAMES: u16 = 8;
+
+/// Frames of audio between two digits.
+const DIGIT_GAP_FRAMES: u16 = 4;
+
+/// How often the end of an event is sent (RFC 4733 §2.5.1.4).
+const END_PACKETS: u16 = 3;
+
+/// Clock ticks in one frame.
+const FRAME_TICKS: u32 = FRAME_SAMPLES as u32;
+
+/// Level of the digits we send, in dBm0 below zero: −10 dBm0.
+const DIGIT_VOLUME: u8 = 10;
+
+/// How a stream starts. `ssrc`, `first_sequence` and `first_timestamp` should be random (RFC 3550 §5.1); the caller has
+/// the randomness, this crate has none.
+#[derive(Debug, Clone, Copy)]
+pub struct SenderConfig {
+    /// Payload type of the audio.
+    pub payload_type: PayloadType,
+    /// Codec of the audio.
+    pub codec: CodecKind,
+    /// Our source identifier.
+    pub ssrc: u32,
+    /// Sequence number of the first packet.
+    pub first_sequence: u16,
+    /// Timestamp of the first frame.
+    pub first_timestamp: u32,
+    /// Payload type of `telephone-event`; `None` if the peer did not take it.
+    pub dtmf_payload_type: Option<PayloadType>,
+}
+
+/// Why a digit was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DtmfQueueError {
+    /// Not one of `0-9*#A-D`.
+    #[error("{0:?} is not a DTMF digit")]
+    NotADigit(char),
+    /// The peer did not agree to `telephone-event`.
+    #[error("telephone-event was not negotiated")]
+    NotNegotiated,
+    /// Too many digits wait already.
+    #[error("{MAX_QUEUED_DIGITS} digits are queued already")]
+    Full,
+}
+
+/// What was sent so far, in the words of an RTCP sender report (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SenderStats {
+    /// RTP packets sent.
+    pub packets: u64,
+    /// Payload bytes sent, without headers.
+    pub payload_bytes: u64,
+    /// Talkspurts begun, that is packets with a marker on audio.
+    pub talkspurts: u64,
+    /// Ticks on which nothing was sent.
+    pub skipped: u64,
+    /// Digits finished.
+    pub digits: u64,
+}
+
+/// One outgoing stream. Call [`Self::packet`] or [`Self::skip`] exactly once per 20 ms tick: the timestamp moves with it.
+pub struct Sender {
+    config: SenderConfig,
+    codec: Box<dyn Codec>,
+    sequence: SequenceNumber,
+    timestamp: RtpTimestamp,
+    payload: Vec<u8>,
+    talkspurt_starts: bool,
+    digits: VecDeque<u8>,
+    digit: Option<DigitInProgress>,
+    gap_frames: u16,
+    stats: SenderStats,
+}
+
+#[derive(Clone, Copy)]
+struct DigitInProgress {
+    event: u8,
+    /// Timestamp of the start, carried by all packets of the event.
+    timestamp: RtpTimestamp,
+    packets: u16,
+}
+
+impl Sender {
+    /// A stream that has sent nothing.
+    pub fn new(config: SenderConfig) -> Self {
+        Self {
+            codec: config.codec.codec(),
+            sequence: SequenceNumber(config.first_sequence),
+            timestamp: RtpTimestamp(config.first_timestamp),
+            payload: Vec::with_capacity(FRAME_SAMPLES),
+            talkspurt_starts: true,
+            digits: VecDeque::with_capacity(MAX_QUEUED_DIGITS),
+            digit: None,
+            gap_frames: 0,
+            stats: SenderStats::default(),
+            config,
+        }
+    }
+
+    /// Replaces `datagram` by this tick's packet: `frame` encoded, or a step of the digit being sent, which takes the
+    /// place of the audio (RFC 4733 §2.5.1.2). Allocates nothing once `datagram` has held one packet.
+    pub fn packet(&mut self, frame: &Frame, datagram: &mut Vec<u8>) {
+        self.payload.clear();
+        match self.next_digit_step() {
+            Some((digit, payload_type)) => self.write_digit(digit, payload_type, datagram),
+            None => self.write_audio(frame, datagram),
+        }
+        self.stats.packets += 1;
+        self.stats.payload_bytes += (datagram.len() - HEADER_BYTES) as u64;
+        self.sequence = self.sequence.next();
+        self.timestamp = self.timestamp.plus(FRAME_TICKS);
+    }
+
+    /// A tick without a packet: time passes, the sequence does not, and the next audio starts a talkspurt.
+    ///
+    /// Queued digits stand still meanwhile; send silent frames to get them out.
+    pub fn skip(&mut self) {
+        self.timestamp = self.timestamp.plus(FRAME_TICKS);
+        self.talkspurt_starts = true;
+        self.stats.skipped += 1;
+    }
+
+    /// Queues a digit (`0-9`, `*`, `#`, `A-D` in either case): 160 ms each, 80 ms of audio between two.
+    ///
+    /// # Errors
+    /// See [`DtmfQueueError`].
+    pub fn queue_dtmf(&mut self, digit: char) -> Result<(), DtmfQueueError> {
+        let event = event_code_of(digit).ok_or(DtmfQueueError::NotADigit(digit))?;
+        if self.config.dtmf_payload_type.is_none() {
+            return Err(DtmfQueueError::NotNegotiated);
+        }
+        if self.digits.len() == MAX_QUEUED_DIGITS {
+            return Err(DtmfQueueError::Full);
+        }
+        self.digits.push_back(event);
+        Ok(())
+    }
+
+    /// Whether a digit is being sent or waits.
+    pub fn is_sending_dtmf(&self) -> bool {
+        self.digit.is_some() || !self.digits.is_empty()
+    }
+
+    /// What was sent so far.
+    pub fn stats(&self) -> SenderStats {
+        self.stats
+    }
+
+    /// Our source identifier.
+    pub fn ssrc(&self) -> u32 {
+        self.config.ssrc
+    }
+
+    /// Timestamp that the next frame gets; for RTCP sender reports.
+    pub fn next_timestamp(&self) -> RtpTimestamp {
+        self.timestamp
+    }
+
+    /// The digit's state for this tick, counting this packet, and the payload type it travels under.
+    fn next_digit_step(&mut self) -> Option<(DigitInProgress, PayloadType)> {
+        let payload_type = self.config.dtmf_payload_type?;
+        if self.gap_frames > 0 {
+            self.gap_frames -= 1;
+            return None;
+        }
+        let mut digit = match self.digit {
+            Some(digit) => digit,
+            None => DigitInProgress { event: self.digits.pop_front()?, timestamp: self.timestamp, packets: 0 },
+        };
+        digit.packets += 1;
+        self.digit = Some(digit);
+        if digit.packets == DIGIT_FRAMES + END_PACKETS - 1 {
+            self.digit = None;
+            self.gap_frames = DIGIT_GAP_FRAMES;
+            self.stats.digits += 1;
+        }
+        Some((digit, payload_type))
+    }
+
+    fn write_digit(&mut self, digit: DigitInProgress, payload_type: PayloadType, datagram: &mut Vec<u8>) {
+        let payload = EventPayload {
+            event: digit.event,
+            end: digit.packets >= DIGIT_FRAMES,
+            volume: DIGIT_VOLUME,
+            duration_ticks: digit.packets.min(DIGIT_FRAMES) * FRAME_SAMPLES as u16,
+        };
+        self.payload.extend(payload.to_bytes());
+        self.write(digit.packets == 1, payload_type, digit.timestamp, datagram);
+    }
+
+    fn write_audio(&mut self, frame: &Frame, datagram: &mut Vec<u8>) {
+        self.codec.encode(frame, &mut self.payload);
+        let marker = std::mem::take(&mut self.talkspurt_starts);
+        self.stats.talkspurts += u64::from(marker);
+        self.write(marker, self.config.payload_type, self.timestamp, datagram);
+    }
+
+    fn write(&self, marker: bool, payload_type: PayloadType, timestamp: RtpTimestamp, datagram: &mut Vec<u8>) {
+        let ssrc = self.config.ssrc;
+        Packet { marker, payload_type, sequence: self.sequence, timestamp, ssrc, payload: &self.payload }
+            .write(datagram);
+    }
+}

@@ -1,0 +1,211 @@
+//! WAV files by `hound`: any usual PCM in, mono 16-bit out. The only module that touches files.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::Path;
+
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use thiserror::Error;
+
+use crate::time::SampleRate;
+
+/// Longest clip that [`read`] takes: one hour at 48 kHz.
+const MAX_SAMPLES: u32 = 48_000 * 3_600;
+
+/// Mono PCM with its rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clip {
+    /// Rate of `samples`.
+    pub sample_rate: SampleRate,
+    /// The PCM; stereo is mixed down.
+    pub samples: Vec<i16>,
+}
+
+/// Why a WAV file could not be read or written.
+#[derive(Debug, Error)]
+pub enum WavError {
+    /// The disk or the stream failed, or the file is cut short.
+    #[error("cannot read or write the WAV file")]
+    Io(#[source] std::io::Error),
+    /// Not a WAV file.
+    #[error("not a WAV file ({reason}); expected RIFF/WAVE with PCM samples")]
+    NotWav {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A WAV file with compressed or unusual samples.
+    #[error(
+        "WAV with {bits} bits per {format} sample is not supported; expected PCM of 8, 16, 24 or 32 bits, or 32-bit float"
+    )]
+    UnsupportedFormat {
+        /// Bits of one sample.
+        bits: u16,
+        /// `integer`, `float` or `compressed`.
+        format: &'static str,
+    },
+    /// More than two channels, or none.
+    #[error("WAV with {channels} channels is not supported; expected mono or stereo")]
+    UnsupportedChannels {
+        /// Channels in the file.
+        channels: u16,
+    },
+    /// A sample rate of zero.
+    #[error("WAV with a sample rate of 0 Hz; expected for example 8000, 16000 or 48000")]
+    NoSampleRate,
+    /// Longer than an hour.
+    #[error("WAV with {samples} samples is too long; expected at most {MAX_SAMPLES}")]
+    TooLong {
+        /// Samples per channel.
+        samples: u32,
+    },
+}
+
+impl From<hound::Error> for WavError {
+    fn from(error: hound::Error) -> Self {
+        match error {
+            hound::Error::IoError(error) => Self::Io(error),
+            hound::Error::FormatError(reason) => Self::NotWav { reason },
+            hound::Error::TooWide | hound::Error::InvalidSampleFormat => {
+                Self::NotWav { reason: "its sample format contradicts its header" }
+            }
+            hound::Error::Unsupported => Self::UnsupportedFormat { bits: 0, format: "compressed" },
+            hound::Error::UnfinishedSample => Self::NotWav { reason: "it ends within a sample" },
+        }
+    }
+}
+
+/// Reads a file. See [`read_from`].
+///
+/// # Errors
+/// See [`WavError`].
+pub fn read(path: &Path) -> Result<Clip, WavError> {
+    read_from(BufReader::new(File::open(path).map_err(WavError::Io)?))
+}
+
+/// Reads PCM of 8, 16, 24 or 32 bits or 32-bit float, mono or stereo, up to an hour.
+///
+/// # Errors
+/// See [`WavError`].
+pub fn read_from(reader: impl Read) -> Result<Clip, WavError> {
+    let reader = WavReader::new(reader)?;
+    let spec = reader.spec();
+    let sample_rate = SampleRate::new(spec.sample_rate).ok_or(WavError::NoSampleRate)?;
+    if !(1..=2).contains(&spec.channels) {
+        return Err(WavError::UnsupportedChannels { channels: spec.channels });
+    }
+    let samples = reader.duration();
+    if samples > MAX_SAMPLES {
+        return Err(WavError::TooLong { samples });
+    }
+    let interleaved = match (spec.sample_format, spec.bits_per_sample) {
+        (SampleFormat::Int, bits @ (8 | 16 | 24 | 32)) => read_integers(reader, bits)?,
+        (SampleFormat::Float, 32) => read_floats(reader)?,
+        (SampleFormat::Int, bits) => return Err(WavError::UnsupportedFormat { bits, format: "integer" }),
+        (SampleFormat::Float, bits) => return Err(WavError::UnsupportedFormat { bits, format: "float" }),
+    };
+    Ok(Clip { sample_rate, samples: mix_down(interleaved, spec.channels) })
+}
+
+/// Writes mono 16-bit PCM to a new file, replacing an old one.
+///
+/// # Errors
+/// [`WavError::Io`].
+pub fn write(path: &Path, samples: &[i16], sample_rate: SampleRate) -> Result<(), WavError> {
+    let mut writer = Writer::create(path, sample_rate)?;
+    writer.push(samples)?;
+    writer.finalize()
+}
+
+/// Writes mono 16-bit PCM as it comes. The header is brought up to date once per second of sound, so that a crash keeps
+/// what was written until then.
+pub struct Writer<W: Write + Seek> {
+    inner: WavWriter<W>,
+    samples_since_flush: u64,
+    sample_rate: SampleRate,
+}
+
+impl Writer<BufWriter<File>> {
+    /// Creates a file, replacing an old one.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn create(path: &Path, sample_rate: SampleRate) -> Result<Self, WavError> {
+        Self::new(BufWriter::new(File::create(path).map_err(WavError::Io)?), sample_rate)
+    }
+}
+
+impl<W: Write + Seek> Writer<W> {
+    /// Writes to anything that can seek.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn new(inner: W, sample_rate: SampleRate) -> Result<Self, WavError> {
+        let spec = WavSpec {
+            channels: 1,
+            sample_rate: sample_rate.hz(),
+            bits_per_sample: 16,
+            sample_format: SampleFormat::Int,
+        };
+        Ok(Self { inner: WavWriter::new(inner, spec)?, samples_since_flush: 0, sample_rate })
+    }
+
+    /// Appends `samples`.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn push(&mut self, samples: &[i16]) -> Result<(), WavError> {
+        for &sample in samples {
+            self.inner.write_sample(sample)?;
+        }
+        self.samples_since_flush += samples.len() as u64;
+        if self.samples_since_flush >= u64::from(self.sample_rate.hz()) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Brings header and file up to date.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn flush(&mut self) -> Result<(), WavError> {
+        self.samples_since_flush = 0;
+        Ok(self.inner.flush()?)
+    }
+
+    /// How many samples were written.
+    pub fn len(&self) -> u32 {
+        self.inner.duration()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Completes the file. Dropping does the same but hides errors.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn finalize(self) -> Result<(), WavError> {
+        Ok(self.inner.finalize()?)
+    }
+}
+
+fn read_integers<R: Read>(reader: WavReader<R>, bits: u16) -> Result<Vec<i16>, WavError> {
+    let to_i16 = |sample: i32| if bits < 16 { sample << (16 - bits) } else { sample >> (bits - 16) } as i16;
+    Ok(reader.into_samples::<i32>().map(|sample| sample.map(to_i16)).collect::<Result<_, _>>()?)
+}
+
+fn read_floats<R: Read>(reader: WavReader<R>) -> Result<Vec<i16>, WavError> {
+    let to_i16 = |sample: f32| crate::dsp::resample::i16_of(sample);
+    Ok(reader.into_samples::<f32>().map(|sample| sample.map(to_i16)).collect::<Result<_, _>>()?)
+}
+
+fn mix_down(interleaved: Vec<i16>, channels: u16) -> Vec<i16> {
+    if channels == 1 {
+        return interleaved;
+    }
+    // The mean of two 16-bit numbers has 16 bits.
+    interleaved.chunks_exact(2).map(|pair| ((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16).collect()
+}
