@@ -1,1 +1,29 @@
-//! Speech and language models behind small traits.
+//! Speech and language models behind small traits, the catalogue of their files and the fetcher that brings them in.
+//!
+//! ```text
+//!  catalogue ──ids, hashes, sources──► fetch ──verified files──► Store ──paths──► engines::load_* ──► Box<dyn …>
+//!                                        │ official url · PyPI wheel (+ convert) · file or USB stick
+//!  SpeechToText  whisper   ScriptedStt        TextToSpeech  piper    ScriptedTts
+//!  VoiceActivity silero, EnergyVad, LevelVad  Embedder      minilm   HashedEmbedder
+//! ```
+//!
+//! The traits are blocking and `Send`: the daemon runs each engine on one of its inference threads. Nothing here
+//! schedules, queues or speaks SIP. Without the feature `engines` the traits, the scripted engines, [`EnergyVad`], the
+//! catalogue and the fetcher remain: enough for the simulator and for `offhook models`.
+//!
+//! Left out on purpose: streaming synthesis (Piper has none: callers send one sentence at a time), free-form language
+//! models (an optional HTTP endpoint of the daemon), training of any kind.
+
+mod embed;
+mod energy;
+mod scripted;
+mod stt;
+mod tts;
+mod vad;
+
+pub use embed::{EmbedError, Embedder, cosine};
+pub use energy::EnergyVad;
+pub use scripted::{HashedEmbedder, LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
+pub use stt::{Rejection, STT_SAMPLE_RATE, SpeechToText, SttError, TranscribeOptions, Transcript};
+pub use tts::{Speech, TextToSpeech, TtsError, VoiceInfo};
+pub use vad::{VAD_FRAME_SAMPLES, VoiceActivity};
