@@ -1,0 +1,1 @@
+//! The office's own texts: cut into passages, searched, quoted.

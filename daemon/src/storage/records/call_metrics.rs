@@ -1,0 +1,119 @@
+//! `call_metrics`: how one leg sounded, written when it ends.
+
+use rusqlite::{Connection, Row, named_params};
+
+use super::{signed, unsigned};
+use crate::storage::{CallId, MetricsId, StorageError, UnixMs, text_enum::text_enum};
+
+text_enum! {
+    /// A side of the call.
+    Leg {
+        /// Towards the person who called.
+        Caller = "caller",
+        /// Towards the person or machine called.
+        Callee = "callee",
+    }
+}
+
+/// A row of `call_metrics`, in both directions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallMetrics {
+    /// Key.
+    pub metrics_id: MetricsId,
+    /// The call.
+    pub call_id: CallId,
+    /// Which side; one row each.
+    pub leg: Leg,
+    /// SDP encoding name, e.g. `PCMU`.
+    pub codec: String,
+    /// RTP packets we sent.
+    pub packets_sent: u64,
+    /// RTP packets that arrived, late ones and duplicates too.
+    pub packets_received: u64,
+    /// Expected and never arrived (RFC 3550 §6.4.1).
+    pub packets_lost: u64,
+    /// Arrived after their turn to be played.
+    pub packets_late: u64,
+    /// Arrived more than once.
+    pub packets_duplicated: u64,
+    /// Sound we had to make up.
+    pub concealed_ms: u64,
+    /// Interarrival jitter at the end (RFC 3550 §6.4.1).
+    pub jitter_ms: Option<f64>,
+    /// Its maximum.
+    pub jitter_max_ms: Option<f64>,
+    /// From RTCP, last value.
+    pub round_trip_ms: Option<f64>,
+    /// How late our worst packet left, against the 20 ms clock.
+    pub send_late_max_ms: Option<f64>,
+    /// Estimated mean opinion score, 1–5.
+    pub mos: Option<f64>,
+    /// When the row was made.
+    pub created_at: UnixMs,
+}
+
+/// Writes a leg's metrics.
+///
+/// # Errors
+/// A constraint if the call is unknown or this leg has its row already.
+pub fn insert_metrics(sql_tx: &Connection, metrics: &CallMetrics) -> Result<(), StorageError> {
+    sql_tx
+        .prepare_cached(
+            "INSERT INTO call_metrics (metrics_id, created_at, updated_at, call_id, leg, codec, packets_sent,
+                packets_received, packets_lost, packets_late, packets_duplicated, concealed_ms, jitter_ms,
+                jitter_max_ms, round_trip_ms, send_late_max_ms, mos)
+             VALUES (:metrics_id, :at, :at, :call_id, :leg, :codec, :sent, :received, :lost, :late, :duplicated,
+                :concealed_ms, :jitter_ms, :jitter_max_ms, :round_trip_ms, :send_late_max_ms, :mos)",
+        )?
+        .execute(named_params! {
+            ":metrics_id": metrics.metrics_id,
+            ":at": metrics.created_at,
+            ":call_id": metrics.call_id,
+            ":leg": metrics.leg,
+            ":codec": metrics.codec,
+            ":sent": signed(metrics.packets_sent),
+            ":received": signed(metrics.packets_received),
+            ":lost": signed(metrics.packets_lost),
+            ":late": signed(metrics.packets_late),
+            ":duplicated": signed(metrics.packets_duplicated),
+            ":concealed_ms": signed(metrics.concealed_ms),
+            ":jitter_ms": metrics.jitter_ms,
+            ":jitter_max_ms": metrics.jitter_max_ms,
+            ":round_trip_ms": metrics.round_trip_ms,
+            ":send_late_max_ms": metrics.send_late_max_ms,
+            ":mos": metrics.mos,
+        })?;
+    Ok(())
+}
+
+/// The metrics of a call, one per leg.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn metrics_of(db: &Connection, call_id: CallId) -> Result<Vec<CallMetrics>, StorageError> {
+    let mut statement = db.prepare_cached("SELECT * FROM call_metrics WHERE call_id = ?1 ORDER BY leg")?;
+    let rows = statement.query_map([call_id], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<CallMetrics> {
+    let count = |column: &str| row.get::<_, i64>(column).map(unsigned);
+    Ok(CallMetrics {
+        metrics_id: row.get("metrics_id")?,
+        call_id: row.get("call_id")?,
+        leg: row.get("leg")?,
+        codec: row.get("codec")?,
+        packets_sent: count("packets_sent")?,
+        packets_received: count("packets_received")?,
+        packets_lost: count("packets_lost")?,
+        packets_late: count("packets_late")?,
+        packets_duplicated: count("packets_duplicated")?,
+        concealed_ms: count("concealed_ms")?,
+        jitter_ms: row.get("jitter_ms")?,
+        jitter_max_ms: row.get("jitter_max_ms")?,
+        round_trip_ms: row.get("round_trip_ms")?,
+        send_late_max_ms: row.get("send_late_max_ms")?,
+        mos: row.get("mos")?,
+        created_at: row.get("created_at")?,
+    })
+}

@@ -1,0 +1,44 @@
+//! One file per record kind: its row struct, its insert and its queries.
+//!
+//! The functions take any connection: the writer's transaction, a reader's snapshot, or a test's own.
+
+mod call_metrics;
+mod call_session;
+mod change;
+mod conversation_turn;
+mod knowledge_document;
+mod recording;
+mod voicemail;
+
+pub use call_metrics::{CallMetrics, Leg, insert_metrics, metrics_of};
+pub use call_session::{
+    CallSession, Direction, EndedSession, NewSession, PeerAddressKind, SessionDetail, SessionState, Termination,
+    close_interrupted_sessions, end_session, find_call, insert_session, list_sessions, mark_answered, session_detail,
+    set_summary,
+};
+pub use change::{Change, ChangeOp, changes_after};
+pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
+pub use knowledge_document::{
+    KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
+    passages_of, replace_document,
+};
+pub use recording::{Recording, RecordingKind, RecordingState, insert_recording, recordings_of};
+pub use voicemail::{
+    Voicemail, VoicemailEnd, VoicemailStatus, insert_voicemail, set_voicemail_transcript, voicemails_of,
+};
+
+use super::error::StorageError;
+
+/// An update that must hit exactly one row.
+fn one_row(updated: usize, what: &'static str) -> Result<(), StorageError> {
+    if updated == 1 { Ok(()) } else { Err(StorageError::NotFound(what)) }
+}
+
+/// Unsigned sizes in SQLite's signed 64 bits; what does not fit is not a size of this world.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

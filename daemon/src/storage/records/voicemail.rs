@@ -1,0 +1,131 @@
+//! `voicemails`: messages after the beep.
+
+use rusqlite::{Connection, Row, named_params, params};
+
+use super::{one_row, signed, unsigned};
+use crate::{
+    redact::Redacted,
+    storage::{CallId, RecordingId, StorageError, UnixMs, VoicemailId, text_enum::text_enum},
+};
+
+text_enum! {
+    /// What a person has done with a message.
+    VoicemailStatus {
+        /// Nothing yet.
+        New = "new",
+        /// Listened to or read.
+        Heard = "heard",
+        /// Done with.
+        Archived = "archived",
+    }
+}
+
+text_enum! {
+    /// What ended the message.
+    VoicemailEnd {
+        /// The caller fell silent.
+        Silence = "silence",
+        /// The caller pressed `#`.
+        Key = "key",
+        /// The caller hung up.
+        Hangup = "hangup",
+        /// The longest allowed message.
+        Length = "length",
+        /// The daemon died; the next start saved what there was.
+        Restart = "restart",
+    }
+}
+
+/// A row of `voicemails`, in both directions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voicemail {
+    /// Key.
+    pub voicemail_id: VoicemailId,
+    /// The call.
+    pub call_id: CallId,
+    /// Its sound; `None` once that was deleted.
+    pub recording_id: Option<RecordingId>,
+    /// What a person has done with it.
+    pub status: VoicemailStatus,
+    /// What ended it.
+    pub ended_by: VoicemailEnd,
+    /// Length of the sound.
+    pub duration_ms: u64,
+    /// What was said; usually follows later.
+    pub transcript: Option<Redacted<String>>,
+    /// Of the transcript, 0–1.
+    pub transcript_confidence: Option<f64>,
+    /// When the message ended.
+    pub created_at: UnixMs,
+}
+
+/// Writes a message's row. Insert its recording first, in the same job.
+///
+/// # Errors
+/// A constraint if the call or the recording is unknown.
+pub fn insert_voicemail(sql_tx: &Connection, voicemail: &Voicemail) -> Result<(), StorageError> {
+    sql_tx
+        .prepare_cached(
+            "INSERT INTO voicemails (voicemail_id, created_at, updated_at, call_id, recording_id, status, ended_by,
+                duration_ms, transcript, transcript_confidence)
+             VALUES (:voicemail_id, :at, :at, :call_id, :recording_id, :status, :ended_by, :duration_ms, :transcript,
+                :confidence)",
+        )?
+        .execute(named_params! {
+            ":voicemail_id": voicemail.voicemail_id,
+            ":at": voicemail.created_at,
+            ":call_id": voicemail.call_id,
+            ":recording_id": voicemail.recording_id,
+            ":status": voicemail.status,
+            ":ended_by": voicemail.ended_by,
+            ":duration_ms": signed(voicemail.duration_ms),
+            ":transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
+            ":confidence": voicemail.transcript_confidence,
+        })?;
+    Ok(())
+}
+
+/// Adds the transcript once it is there.
+///
+/// # Errors
+/// [`StorageError::NotFound`]; a constraint if `confidence` is not 0–1.
+pub fn set_voicemail_transcript(
+    sql_tx: &Connection,
+    voicemail_id: VoicemailId,
+    transcript: &Redacted<String>,
+    confidence: Option<f64>,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let updated = sql_tx
+        .prepare_cached(
+            "UPDATE voicemails SET transcript = ?2, transcript_confidence = ?3, updated_at = ?4
+             WHERE voicemail_id = ?1",
+        )?
+        .execute(params![voicemail_id, transcript.reveal(), confidence, at])?;
+    one_row(updated, "voicemail")
+}
+
+/// The messages of a call in order.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn voicemails_of(db: &Connection, call_id: CallId) -> Result<Vec<Voicemail>, StorageError> {
+    let mut statement =
+        db.prepare_cached("SELECT * FROM voicemails WHERE call_id = ?1 ORDER BY created_at, voicemail_id")?;
+    let rows = statement.query_map([call_id], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Voicemail> {
+    Ok(Voicemail {
+        voicemail_id: row.get("voicemail_id")?,
+        call_id: row.get("call_id")?,
+        recording_id: row.get("recording_id")?,
+        status: row.get("status")?,
+        ended_by: row.get("ended_by")?,
+        duration_ms: unsigned(row.get("duration_ms")?),
+        transcript: row.get::<_, Option<String>>("transcript")?.map(Redacted::new),
+        transcript_confidence: row.get("transcript_confidence")?,
+        created_at: row.get("created_at")?,
+    })
+}
