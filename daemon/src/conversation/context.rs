@@ -1,0 +1,85 @@
+//! What the conversation has established so far: the subject, the slots and what each side really heard.
+//!
+//! Only heard text is committed: an answer the caller talked over is not something they know. Left out on purpose:
+//! anything about earlier calls.
+
+use super::intent::Intent;
+use super::slots::Slots;
+use std::collections::VecDeque;
+
+/// Lines of talk that are kept; older ones are in the turn rows.
+const MAX_LINES: usize = 40;
+
+/// Who said a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The caller, as transcribed.
+    Caller,
+    /// Us, as far as it was heard.
+    Attendant,
+}
+
+/// One line of talk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Who said it.
+    pub speaker: Speaker,
+    /// What was said.
+    pub text: String,
+}
+
+/// Something we asked that a "yes" or "no" answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// "Would you like to leave a message?"
+    Message,
+    /// "Is there anything else?"
+    AnythingElse,
+}
+
+/// The state a reply may depend on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Context {
+    /// The subject of the last answer: what "and on Sundays?" is about.
+    pub subject: Option<Intent>,
+    /// The intent of the last turn, understood or not.
+    pub last_intent: Option<Intent>,
+    /// The words of the last question, to search for "what about …" together with.
+    pub last_question: Option<String>,
+    /// Everything named so far; a newer value replaces an older one.
+    pub slots: Slots,
+    /// What a bare "yes" or "no" would answer.
+    pub offer: Option<Offer>,
+    /// Unproductive turns in a row.
+    pub misses: u32,
+    /// Turns answered so far.
+    pub turns: u32,
+    lines: VecDeque<Line>,
+}
+
+impl Context {
+    /// Commits what the caller said.
+    pub fn commit_caller(&mut self, text: &str) {
+        self.push(Speaker::Caller, text);
+    }
+
+    /// Commits what the caller heard of us.
+    pub fn commit_heard(&mut self, text: &str) {
+        self.push(Speaker::Attendant, text);
+    }
+
+    /// The last lines of talk, oldest first.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter()
+    }
+
+    fn push(&mut self, speaker: Speaker, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if self.lines.len() == MAX_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { speaker, text: text.into() });
+    }
+}

@@ -1,0 +1,338 @@
+//! What goes into the turn machine and what comes out of it.
+
+use crate::conversation::answer::Reply;
+use crate::conversation::context::Context;
+use crate::conversation::endpointing::EndpointingSettings;
+use crate::conversation::intent::Intent;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// How patient a conversation is and what it can do. The defaults are for a caller on a telephone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// When an utterance starts, pauses and ends.
+    pub endpointing: EndpointingSettings,
+    /// Whether speech can be transcribed. Without it the caller gets a keypad menu.
+    pub speech_to_text: bool,
+    /// Whether sentences can be spoken. Without it there are only tones: a beep, a message, a beep.
+    pub text_to_speech: bool,
+    /// Silence after our words until the caller is asked again. People think before they speak; 7 s is not thinking.
+    pub silence: Duration,
+    /// From the caller's last word to "One moment.", if no answer sounds by then.
+    pub filler_after: Duration,
+    /// From the caller's last word to giving up on an answer.
+    pub fallback_after: Duration,
+    /// From a `Speak` to its first sound; after that the voice is considered broken.
+    pub sound_within: Duration,
+    /// The longest message.
+    pub message_max: Duration,
+    /// Silence that ends a message.
+    pub message_silence: Duration,
+    /// Speech shorter than this with an empty transcript was noise, and is not answered with "Sorry".
+    pub min_speech: Duration,
+    /// Unproductive turns in a row until a message is taken instead.
+    pub max_misses: u32,
+    /// Turns after which the conversation ends.
+    pub max_turns: u32,
+    /// Length of the call after which the conversation ends.
+    pub max_call: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            endpointing: EndpointingSettings::default(),
+            speech_to_text: true,
+            text_to_speech: true,
+            silence: Duration::from_secs(7),
+            filler_after: Duration::from_millis(1000),
+            fallback_after: Duration::from_millis(4000),
+            sound_within: Duration::from_millis(2500),
+            message_max: Duration::from_secs(120),
+            message_silence: Duration::from_secs(4),
+            min_speech: Duration::from_millis(300),
+            max_misses: 4,
+            max_turns: 40,
+            max_call: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// One attempt at transcribing an utterance. Unique in a conversation: a result for an older one is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UtteranceId(pub u32);
+
+/// One `Speak`. Unique in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpeechId(pub u32);
+
+/// A transcript.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// The words; empty when the recogniser's guards threw everything away.
+    pub text: String,
+    /// 0 to 1.
+    pub confidence: f32,
+}
+
+/// Why something that was asked for did not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It took too long.
+    TimedOut,
+    /// There is no such engine or no room in its queue.
+    Unavailable,
+    /// It failed.
+    Failed,
+    /// There was nothing: a recording without speech.
+    Empty,
+}
+
+impl Failure {
+    /// Its name in turn rows and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::TimedOut => "timed_out",
+            Failure::Unavailable => "unavailable",
+            Failure::Failed => "failed",
+            Failure::Empty => "empty",
+        }
+    }
+}
+
+/// Why a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingEnd {
+    /// The caller fell silent.
+    Silence,
+    /// The longest length was reached.
+    MaxLength,
+    /// `StopRecording`: the caller pressed `#`.
+    Stopped,
+    /// The caller hung up.
+    HungUp,
+}
+
+/// What happens to a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The call is answered and sound flows.
+    Answered,
+    /// The next 20 ms of the caller's sound.
+    Frame {
+        /// Number of the frame in the call; the same numbers as in [`Command::Transcribe`].
+        index: u64,
+        /// Probability of speech, 0 to 1.
+        speech: f32,
+        /// Level in dB below the digital overload point; −127 is silence.
+        level_dbov: f32,
+    },
+    /// The answer to [`Command::Transcribe`].
+    Transcribed {
+        /// Which one.
+        utterance: UtteranceId,
+        /// The transcript, or why there is none.
+        result: Result<Heard, Failure>,
+    },
+    /// The answer to [`Command::Think`].
+    Replied {
+        /// Which one.
+        utterance: UtteranceId,
+        /// What to answer, or why there is nothing.
+        reply: Result<Reply, Failure>,
+    },
+    /// The first sound of a speech is out.
+    SpeechStarted {
+        /// Which one.
+        speech: SpeechId,
+        /// When it left.
+        at: Instant,
+    },
+    /// A sentence begins to sound.
+    SentenceStarted {
+        /// Of which speech.
+        speech: SpeechId,
+        /// Its place, from 0.
+        sentence: usize,
+    },
+    /// A sentence has sounded completely.
+    SentenceFinished {
+        /// Of which speech.
+        speech: SpeechId,
+        /// Its place, from 0.
+        sentence: usize,
+    },
+    /// A speech has sounded completely: its last frame is out.
+    SpeechFinished {
+        /// Which one.
+        speech: SpeechId,
+    },
+    /// A speech was cut off after [`Command::StopSpeaking`].
+    SpeechStopped {
+        /// Which one.
+        speech: SpeechId,
+        /// Sentences that sounded completely.
+        sentences_heard: usize,
+        /// How much of the next sentence sounded, 0 to 1.
+        fraction: f32,
+    },
+    /// A speech could not be made.
+    SpeechFailed {
+        /// Which one.
+        speech: SpeechId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A key was pressed.
+    Digit(char),
+    /// The recording of a message is over.
+    RecordingEnded {
+        /// Why.
+        why: RecordingEnd,
+        /// The reference the caller is told when the message is safely stored; otherwise why it is not.
+        kept: Result<String, Failure>,
+    },
+    /// The caller is gone.
+    PeerHungUp,
+}
+
+/// How a call's end is classed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndClass {
+    /// The caller got through the conversation.
+    Success,
+    /// Nothing usable came from the caller.
+    CallerError,
+    /// We could not do our job.
+    OurError,
+}
+
+/// Why the conversation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// Stable reason: `caller_goodbye`, `caller_hangup`, `message_taken`, `message_failed`, `no_speech`, `call_limit`,
+    /// `turn_limit`, `speech_failed`.
+    pub cause: &'static str,
+    /// Its class.
+    pub class: EndClass,
+}
+
+/// What the machine wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Say this. One speech at a time: the next `Speak` comes after this one has finished or stopped.
+    Speak {
+        /// Its id.
+        speech: SpeechId,
+        /// Sentences for the voice, normalised.
+        sentences: Vec<String>,
+        /// The same sentences as written.
+        display: Vec<String>,
+        /// Whether the caller may talk over it.
+        interruptible: bool,
+    },
+    /// These sentences will be spoken next: synthesise them already, if there is time.
+    Prepare {
+        /// Normalised sentences.
+        sentences: Vec<String>,
+    },
+    /// Lower our voice: somebody may be speaking.
+    Duck,
+    /// Back to full voice.
+    Unduck,
+    /// Fall silent at once and answer with [`Input::SpeechStopped`].
+    StopSpeaking {
+        /// Which speech.
+        speech: SpeechId,
+    },
+    /// Transcribe these frames.
+    Transcribe {
+        /// Which attempt.
+        utterance: UtteranceId,
+        /// Which frames.
+        frames: Range<u64>,
+        /// Whether the caller may still go on, so that the work may be thrown away.
+        speculative: bool,
+    },
+    /// The transcript is not needed any more, nor a reply made from it.
+    AbandonTranscription {
+        /// Which attempt.
+        utterance: UtteranceId,
+    },
+    /// Understand the text and choose an answer. The caller may still go on.
+    Think {
+        /// Which attempt.
+        utterance: UtteranceId,
+        /// The transcript.
+        text: String,
+        /// What was established before it.
+        context: Box<Context>,
+    },
+    /// Sound the tone before a message.
+    Beep,
+    /// Record a message.
+    StartRecording {
+        /// Longest length.
+        max: Duration,
+        /// Silence that ends it.
+        silence: Duration,
+    },
+    /// End the recording now and answer with [`Input::RecordingEnded`].
+    StopRecording,
+    /// A turn is complete.
+    LogTurn(Box<TurnRecord>),
+    /// End the call. Nothing comes after this.
+    HangUp(Ending),
+}
+
+/// Everything known about one turn: what the caller said, what we answered, what of it was heard, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnRecord {
+    /// Place in the conversation, from 1.
+    pub number: u32,
+    /// Frames of the utterance.
+    pub frames: Range<u64>,
+    /// The transcript.
+    pub text: String,
+    /// Its confidence, 0 to 1; `None` when there is no transcript.
+    pub confidence: Option<f32>,
+    /// What was understood.
+    pub intent: Intent,
+    /// How sure, 0 to 1.
+    pub score: f32,
+    /// What was named: slot and value.
+    pub slots: Vec<(&'static str, String)>,
+    /// Where the answer came from.
+    pub sources: Vec<String>,
+    /// The whole answer, as written.
+    pub answer: String,
+    /// The part of it that sounded.
+    pub heard: String,
+    /// Whether the caller talked over it.
+    pub interrupted: bool,
+    /// Whether a filler was needed.
+    pub filler: bool,
+    /// What failed: a [`Failure::name`].
+    pub failure: Option<&'static str>,
+    /// The caller's last word.
+    pub speech_ended_at: Instant,
+    /// We were sure they were done.
+    pub endpoint_at: Instant,
+    /// The transcript was there: before `endpoint_at` if speculation paid.
+    pub transcribed_at: Option<Instant>,
+    /// The answer was there.
+    pub replied_at: Option<Instant>,
+    /// The answer was given to the voice.
+    pub spoken_at: Option<Instant>,
+    /// First sound after the caller's last word: filler or answer. Minus `speech_ended_at` it is the heard gap.
+    pub first_sound_at: Option<Instant>,
+    /// The answer had sounded, or was cut off.
+    pub finished_at: Option<Instant>,
+}
+
+impl TurnRecord {
+    /// The silence the caller heard between their last word and our first sound.
+    pub fn heard_gap(&self) -> Option<Duration> {
+        Some(self.first_sound_at?.saturating_duration_since(self.speech_ended_at))
+    }
+}

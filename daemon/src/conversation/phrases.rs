@@ -1,0 +1,57 @@
+//! The fixed sentences: rendered once into the phrase cache, so that they sound at once.
+
+/// Said when an answer takes long.
+pub const ONE_MOMENT: &str = "One moment.";
+/// Said when speech was heard and nothing was understood.
+pub const NOT_CAUGHT: &str = "Sorry, I did not catch that.";
+/// Said when a transcript or an answer did not come in time or failed.
+pub const FALLBACK: &str = "I am sorry, I am having trouble answering that right now.";
+/// Asks for a message.
+pub const OFFER_MESSAGE: &str = "Would you like to leave a message?";
+/// Asks a silent caller.
+pub const STILL_THERE: &str = "Are you still there?";
+/// Asks a silent caller again, with a way out.
+pub const SILENT_OFFER: &str = "I can not hear you. You can leave a message after the tone.";
+/// Invites to the next question.
+pub const ANYTHING_ELSE: &str = "Is there anything else I can help you with?";
+/// Before a message.
+pub const LEAVE_MESSAGE: &str = "Please leave your name, your number and your message after the tone.";
+/// How a message ends.
+pub const MESSAGE_END: &str = "When you are done, press the hash key or just stop speaking.";
+/// Nobody can be reached.
+pub const NO_PERSON: &str = "I am sorry, I can not connect you to a person at the moment, but I will take a message.";
+/// A message was empty.
+pub const NO_MESSAGE: &str = "I did not hear a message.";
+/// A message could not be kept.
+pub const MESSAGE_FAILED: &str = "I am sorry, your message could not be saved. Please call again.";
+/// The end.
+pub const GOODBYE: &str = "Thank you for calling. Goodbye.";
+/// The end after too many misunderstandings.
+pub const GIVE_UP: &str = "I am sorry, I could not help you this time. I will take a message instead.";
+/// The end when a call took too long.
+pub const TIME_UP: &str = "I am sorry, I have to end our call now. Thank you for calling. Goodbye.";
+/// The menu when speech is not understood at all.
+pub const KEYPAD_MENU: &str = "I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.";
+/// A key without a meaning.
+pub const UNKNOWN_KEY: &str = "That key has no function.";
+
+/// Every fixed sentence, for the phrase cache.
+pub const ALL: &[&str] = &[
+    ONE_MOMENT,
+    NOT_CAUGHT,
+    FALLBACK,
+    OFFER_MESSAGE,
+    STILL_THERE,
+    SILENT_OFFER,
+    ANYTHING_ELSE,
+    LEAVE_MESSAGE,
+    MESSAGE_END,
+    NO_PERSON,
+    NO_MESSAGE,
+    MESSAGE_FAILED,
+    GOODBYE,
+    GIVE_UP,
+    TIME_UP,
+    KEYPAD_MENU,
+    UNKNOWN_KEY,
+];

@@ -1,0 +1,379 @@
+//! What the configuration file says about the office, and every way it can be wrong.
+
+use super::{Calendar, Holiday, Office, Person, Span};
+use jiff::civil::{Date, Time, Weekday};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// The `[office]` part of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfficeConfig {
+    /// Name as written.
+    pub name: String,
+    /// Name as it should be said, if reading it aloud is not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoken_name: Option<String>,
+    /// Says that a machine answers and that the call may be recorded. Default: a sentence with the office's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosure: Option<String>,
+    /// What is asked after the disclosure. Default: "How can I help you?"
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greeting: Option<String>,
+    /// Address on one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// How to find it, in one or two sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<String>,
+    /// Telephone number to tell callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// E-mail address to tell callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// IANA time zone, such as `America/New_York`.
+    pub time_zone: String,
+    /// BCP 47 tag of the language spoken; `en` so far.
+    #[serde(default = "english")]
+    pub language: String,
+    /// Weekly opening hours.
+    #[serde(default)]
+    pub hours: HoursConfig,
+    /// Days that differ from the week.
+    #[serde(default)]
+    pub holidays: Vec<HolidayConfig>,
+    /// Short price sentences. Without any, prices are looked up in the knowledge files.
+    #[serde(default)]
+    pub prices: Vec<String>,
+    /// People callers may ask for.
+    #[serde(default)]
+    pub people: Vec<PersonConfig>,
+    /// Departments callers may ask for.
+    #[serde(default)]
+    pub departments: Vec<String>,
+}
+
+/// Opening hours by weekday, each a list of spans such as `"09:00-12:30"`. A missing or empty day is closed. A span
+/// whose end is not after its start runs past midnight; `"00:00-24:00"` is the whole day.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the days of the week name themselves")]
+pub struct HoursConfig {
+    pub monday: Vec<String>,
+    pub tuesday: Vec<String>,
+    pub wednesday: Vec<String>,
+    pub thursday: Vec<String>,
+    pub friday: Vec<String>,
+    pub saturday: Vec<String>,
+    pub sunday: Vec<String>,
+}
+
+impl HoursConfig {
+    fn days(&self) -> [(&'static str, Weekday, &Vec<String>); 7] {
+        [
+            ("monday", Weekday::Monday, &self.monday),
+            ("tuesday", Weekday::Tuesday, &self.tuesday),
+            ("wednesday", Weekday::Wednesday, &self.wednesday),
+            ("thursday", Weekday::Thursday, &self.thursday),
+            ("friday", Weekday::Friday, &self.friday),
+            ("saturday", Weekday::Saturday, &self.saturday),
+            ("sunday", Weekday::Sunday, &self.sunday),
+        ]
+    }
+}
+
+/// A day, or several, whose hours differ from the week's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HolidayConfig {
+    /// `2026-12-25`, or `12-25` for every year.
+    pub date: String,
+    /// Last day, inclusive, for a longer closure; in the same form as `date`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What callers call it: "Christmas Day".
+    pub label: String,
+    /// Hours on that day; none means closed.
+    #[serde(default)]
+    pub hours: Vec<String>,
+}
+
+/// Somebody callers may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonConfig {
+    /// Name as written and spoken.
+    pub name: String,
+    /// Which of `departments` they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+}
+
+/// One wrong value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigMistake {
+    /// Where it is: `office.hours.monday[1]`.
+    pub key: String,
+    /// What was found.
+    pub value: String,
+    /// What would be right, as the end of "expected …".
+    pub expected: &'static str,
+}
+
+impl std::fmt::Display for ConfigMistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {:?}: expected {}", self.key, self.value, self.expected)
+    }
+}
+
+fn english() -> String {
+    "en".into()
+}
+
+/// The longest text of one value: a sentence that takes longer than this to say is a mistake.
+const MAX_TEXT_CHARS: usize = 400;
+/// The most spans of a day, holidays, people: bounds what a conversation walks through.
+const MAX_ENTRIES: usize = 200;
+
+const SPAN: &str = "a span such as \"09:00-12:30\"";
+
+impl OfficeConfig {
+    /// Parses everything and adds what is wrong to `mistakes`. `None` only when nothing usable can be built.
+    pub(super) fn parse(&self, mistakes: &mut Vec<ConfigMistake>) -> Option<Office> {
+        self.check_texts(mistakes);
+        self.check_people(mistakes);
+        let time_zone = self.parse_time_zone(mistakes);
+        let week = self.parse_week(mistakes);
+        let holidays = self.parse_holidays(mistakes);
+        let spoken_name = self.spoken_name.clone().unwrap_or_else(|| self.name.clone());
+        let disclosure = self.disclosure.clone().unwrap_or_else(|| {
+            format!("Thank you for calling {spoken_name}. You are speaking with an automatic assistant.")
+        });
+        Some(Office {
+            name: self.name.clone(),
+            disclosure,
+            spoken_name,
+            greeting: self.greeting.clone().unwrap_or_else(|| "How can I help you?".into()),
+            address: self.address.clone(),
+            directions: self.directions.clone(),
+            phone: self.phone.clone(),
+            email: self.email.clone(),
+            calendar: Calendar { time_zone: time_zone?, week, holidays },
+            prices: self.prices.clone(),
+            people: self.people.iter().map(person).collect(),
+            departments: self.departments.iter().map(|d| d.to_lowercase()).collect(),
+            language: self.language.clone(),
+        })
+    }
+
+    fn check_texts(&self, mistakes: &mut Vec<ConfigMistake>) {
+        let mut check = |key: &str, value: &str| {
+            if value.trim().is_empty() || value.chars().count() > MAX_TEXT_CHARS || value.contains(char::is_control) {
+                mistakes.push(mistake(key, value, "1 to 400 characters on one line"));
+            }
+        };
+        check("office.name", &self.name);
+        let optional = [
+            ("office.spoken_name", &self.spoken_name),
+            ("office.disclosure", &self.disclosure),
+            ("office.greeting", &self.greeting),
+            ("office.address", &self.address),
+            ("office.directions", &self.directions),
+        ];
+        optional
+            .iter()
+            .filter_map(|(key, value)| Some((key, value.as_ref()?)))
+            .for_each(|(key, value)| check(key, value));
+        self.prices.iter().enumerate().for_each(|(i, price)| check(&format!("office.prices[{i}]"), price));
+        self.departments.iter().enumerate().for_each(|(i, name)| check(&format!("office.departments[{i}]"), name));
+        if let Some(phone) = &self.phone
+            && !(5..=20).contains(&phone.chars().filter(char::is_ascii_digit).count())
+        {
+            mistakes.push(mistake("office.phone", phone, "a telephone number of 5 to 20 digits"));
+        }
+        if let Some(email) = &self.email
+            && !is_email(email)
+        {
+            mistakes.push(mistake("office.email", email, "an e-mail address such as \"desk@example.com\""));
+        }
+        if !matches!(self.language.as_str(), "en" | "en-US" | "en-GB") {
+            mistakes.push(mistake("office.language", &self.language, "\"en\", \"en-US\" or \"en-GB\""));
+        }
+    }
+
+    fn check_people(&self, mistakes: &mut Vec<ConfigMistake>) {
+        if self.people.len() > MAX_ENTRIES {
+            mistakes.push(mistake("office.people", &self.people.len().to_string(), "at most 200 people"));
+        }
+        for (i, person) in self.people.iter().enumerate() {
+            if person.name.trim().is_empty() {
+                mistakes.push(mistake(&format!("office.people[{i}].name"), &person.name, "a name"));
+            }
+            let Some(department) = &person.department else { continue };
+            if !self.departments.iter().any(|d| d.eq_ignore_ascii_case(department)) {
+                let key = format!("office.people[{i}].department");
+                mistakes.push(mistake(&key, department, "one of office.departments"));
+            }
+        }
+    }
+
+    fn parse_time_zone(&self, mistakes: &mut Vec<ConfigMistake>) -> Option<TimeZone> {
+        let found = TimeZone::get(&self.time_zone).ok();
+        if found.is_none() {
+            let expected = "an IANA time zone such as \"America/New_York\" (is the package tzdata installed?)";
+            mistakes.push(mistake("office.time_zone", &self.time_zone, expected));
+        }
+        found
+    }
+
+    fn parse_week(&self, mistakes: &mut Vec<ConfigMistake>) -> [Vec<Span>; 7] {
+        let mut week: [Vec<Span>; 7] = Default::default();
+        for (name, weekday, spans) in self.hours.days() {
+            let index = weekday.to_monday_zero_offset() as usize;
+            week[index] = parse_spans(&format!("office.hours.{name}"), spans, mistakes);
+        }
+        week
+    }
+
+    fn parse_holidays(&self, mistakes: &mut Vec<ConfigMistake>) -> Vec<Holiday> {
+        if self.holidays.len() > MAX_ENTRIES {
+            mistakes.push(mistake("office.holidays", &self.holidays.len().to_string(), "at most 200 holidays"));
+        }
+        let parse = |(i, holiday): (usize, &HolidayConfig)| {
+            let key = format!("office.holidays[{i}]");
+            let spans = parse_spans(&format!("{key}.hours"), &holiday.hours, mistakes);
+            if holiday.label.trim().is_empty() {
+                mistakes.push(mistake(&format!("{key}.label"), &holiday.label, "what callers call the day"));
+            }
+            let first = parse_day(&format!("{key}.date"), &holiday.date, mistakes)?;
+            let last = match &holiday.until {
+                Some(until) => parse_day(&format!("{key}.until"), until, mistakes)?,
+                None => first,
+            };
+            if first.0.is_some() != last.0.is_some() || (first.0.is_some() && last < first) {
+                let value = holiday.until.as_deref().unwrap_or_default();
+                mistakes.push(mistake(&format!("{key}.until"), value, "a day in the form of `date`, not before it"));
+                return None;
+            }
+            Some(Holiday { first, last, label: holiday.label.clone(), spans })
+        };
+        self.holidays.iter().enumerate().filter_map(parse).collect()
+    }
+}
+
+fn mistake(key: &str, value: &str, expected: &'static str) -> ConfigMistake {
+    ConfigMistake { key: key.into(), value: value.chars().take(80).collect(), expected }
+}
+
+fn person(config: &PersonConfig) -> Person {
+    Person { name: config.name.clone(), department: config.department.as_ref().map(|d| d.to_lowercase()) }
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
+    plain(local) && plain(domain) && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
+}
+
+/// `2026-12-25` with its year, `12-25` without.
+fn parse_day(key: &str, text: &str, mistakes: &mut Vec<ConfigMistake>) -> Option<(Option<i16>, i8, i8)> {
+    let full = text.parse::<Date>().ok().filter(|_| text.len() == 10).map(|d| (Some(d.year()), d.month(), d.day()));
+    // 2024 is a leap year, so 02-29 is accepted.
+    let yearly =
+        || format!("2024-{text}").parse::<Date>().ok().filter(|_| text.len() == 5).map(|d| (None, d.month(), d.day()));
+    let day = full.or_else(yearly);
+    if day.is_none() {
+        mistakes.push(mistake(key, text, "a date such as \"2026-12-25\", or \"12-25\" for every year"));
+    }
+    day
+}
+
+fn parse_spans(key: &str, texts: &[String], mistakes: &mut Vec<ConfigMistake>) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for (i, text) in texts.iter().enumerate().take(MAX_ENTRIES) {
+        match parse_span(text) {
+            Some(span) => spans.push(span),
+            None => mistakes.push(mistake(&format!("{key}[{i}]"), text, SPAN)),
+        }
+    }
+    let ordered = spans.windows(2).all(|pair| !pair[0].past_midnight() && pair[0].close <= pair[1].open);
+    if !ordered {
+        mistakes.push(mistake(key, &texts.join(", "), "spans in order that do not overlap"));
+    }
+    spans
+}
+
+fn parse_span(text: &str) -> Option<Span> {
+    let (open, close) = text.split_once(['-', '–'])?;
+    let time = |text: &str| -> Option<Time> {
+        let (hour, minute) = text.trim().split_once(':')?;
+        Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
+    };
+    let close = if close.trim() == "24:00" { Time::midnight() } else { time(close)? };
+    Some(Span { open: time(open)?, close })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> OfficeConfig {
+        super::super::sample::config()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key_and_value() {
+        let mut config = sample();
+        config.name = " ".into();
+        config.time_zone = "America/Gotham".into();
+        config.language = "tlh".into();
+        config.phone = Some("call us".into());
+        config.email = Some("desk@".into());
+        config.hours.monday = vec!["9 to 5".into()];
+        config.hours.tuesday = vec!["13:00-17:00".into(), "09:00-12:00".into()];
+        config.hours.wednesday = vec!["09:00-25:00".into()];
+        let holiday = |date: &str, until: Option<&str>| HolidayConfig {
+            date: date.into(),
+            until: until.map(Into::into),
+            label: "x".into(),
+            hours: vec![],
+        };
+        config.holidays = vec![holiday("2026-02-30", None), holiday("2026-12-24", Some("2026-12-20"))];
+        config.people = vec![PersonConfig { name: "A".into(), department: Some("moon".into()) }];
+        let mistakes = Office::try_from(&config).unwrap_err();
+        let keys: Vec<_> = mistakes.iter().map(|m| m.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "office.name",
+                "office.phone",
+                "office.email",
+                "office.language",
+                "office.people[0].department",
+                "office.time_zone",
+                "office.hours.monday[0]",
+                "office.hours.tuesday",
+                "office.hours.wednesday[0]",
+                "office.holidays[0].date",
+                "office.holidays[1].until",
+            ]
+        );
+        assert_eq!(
+            mistakes[6].to_string(),
+            r#"office.hours.monday[0] = "9 to 5": expected a span such as "09:00-12:30""#
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_rejected() {
+        let error = toml::from_str::<OfficeConfig>("name = 'x'\ntime_zone = 'UTC'\ncolour = 'red'").unwrap_err();
+        assert!(error.to_string().contains("colour"));
+    }
+
+    #[test]
+    fn a_configuration_survives_being_written() {
+        let text = toml::to_string(&sample()).unwrap();
+        assert_eq!(toml::from_str::<OfficeConfig>(&text).unwrap(), sample());
+    }
+}

@@ -1,0 +1,249 @@
+//! Opening hours: a week of spans, days that differ, and what they answer.
+//!
+//! Times are civil times of the office; an instant is made of them only to compare with now, through the time zone, so
+//! daylight saving shifts are right by construction. Left out on purpose: how an answer is worded (`conversation::answer`).
+
+use jiff::civil::{Date, Time, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{ToSpan, Zoned};
+
+/// From opening to closing. When `close` is not after `open` it is on the next day; midnight as `close` ends the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Opens at this time.
+    pub open: Time,
+    /// Closes at this time.
+    pub close: Time,
+}
+
+impl Span {
+    /// Whether it ends on the day after it began (an end at midnight sharp does).
+    pub fn past_midnight(&self) -> bool {
+        self.close <= self.open
+    }
+}
+
+/// A day of a year, or of every year (`None`): year, month, day.
+pub type HolidayDate = (Option<i16>, i8, i8);
+
+/// Days whose hours differ from the week's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holiday {
+    /// First day.
+    pub first: HolidayDate,
+    /// Last day, inclusive. Before `first` only for yearly ones that run over New Year.
+    pub last: HolidayDate,
+    /// What callers call it.
+    pub label: String,
+    /// Hours on that day; none means closed.
+    pub spans: Vec<Span>,
+}
+
+impl Holiday {
+    /// Whether `date` is one of its days.
+    pub fn covers(&self, date: Date) -> bool {
+        let day = (date.month(), date.day());
+        let (first, last) = ((self.first.1, self.first.2), (self.last.1, self.last.2));
+        match (self.first.0, self.last.0) {
+            (Some(first_year), Some(last_year)) => {
+                let date = (date.year(), day);
+                (first_year, first) <= date && date <= (last_year, last)
+            }
+            (None, _) | (_, None) if first <= last => first <= day && day <= last,
+            (None, _) | (_, None) => day >= first || day <= last,
+        }
+    }
+
+    /// The next day it begins, today included.
+    fn next_start(&self, today: Date) -> Option<Date> {
+        if self.covers(today) {
+            return Some(today);
+        }
+        let years = match self.first.0 {
+            Some(year) => year..=year,
+            // Eight years reach the next 29 February even across a century.
+            None => today.year()..=today.year().saturating_add(8),
+        };
+        years.filter_map(|year| Date::new(year, self.first.1, self.first.2).ok()).find(|date| *date >= today)
+    }
+}
+
+/// A week of opening hours and its exceptions.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    /// Where the office is.
+    pub time_zone: TimeZone,
+    /// Spans by weekday, Monday first.
+    pub week: [Vec<Span>; 7],
+    /// Days that differ; the first that covers a date wins.
+    pub holidays: Vec<Holiday>,
+}
+
+/// The hours of one date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day<'a> {
+    /// The date.
+    pub date: Date,
+    /// Its hours; none means closed.
+    pub spans: &'a [Span],
+    /// The holiday it is, if it is one.
+    pub label: Option<&'a str>,
+}
+
+/// Whether the office is open at some moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Open, until then.
+    Open {
+        /// Closing time.
+        until: Zoned,
+    },
+    /// Closed, until then; `None` when nothing opens within a year.
+    Closed {
+        /// Next opening.
+        opens: Option<Zoned>,
+    },
+}
+
+/// What a caller may ask hours for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DayQuery {
+    /// No day named: now, and the whole week.
+    Now,
+    /// Today.
+    Today,
+    /// Tomorrow.
+    Tomorrow,
+    /// The day after tomorrow.
+    DayAfterTomorrow,
+    /// The next such day, today included; `next` skips today.
+    Weekday {
+        /// Which day.
+        day: Weekday,
+        /// "next Monday" said on a Monday is not today.
+        next: bool,
+    },
+    /// Saturday and Sunday.
+    Weekend,
+    /// The whole week: "weekdays", "this week".
+    Week,
+    /// A date; without a year the next such date.
+    Date {
+        /// Month, 1 to 12.
+        month: i8,
+        /// Day of the month, 1 to 31.
+        day: i8,
+    },
+    /// A holiday by name, in small letters: "christmas".
+    Named(String),
+}
+
+/// How far ahead an opening is looked for.
+const HORIZON_DAYS: i32 = 366;
+
+impl Calendar {
+    /// The hours of `date`.
+    pub fn day(&self, date: Date) -> Day<'_> {
+        match self.holidays.iter().find(|holiday| holiday.covers(date)) {
+            Some(holiday) => Day { date, spans: &holiday.spans, label: Some(&holiday.label) },
+            None => Day { date, spans: self.weekday(date.weekday()), label: None },
+        }
+    }
+
+    /// The usual hours of a weekday.
+    pub fn weekday(&self, weekday: Weekday) -> &[Span] {
+        &self.week[weekday.to_monday_zero_offset() as usize]
+    }
+
+    /// Open or closed at `now`, which may be in any time zone.
+    pub fn status(&self, now: &Zoned) -> Status {
+        let now = now.with_time_zone(self.time_zone.clone());
+        let today = now.date();
+        // A span of yesterday may still run.
+        let yesterday = today.yesterday().into_iter();
+        let running = yesterday
+            .chain([today])
+            .flat_map(|date| self.openings(date))
+            .find(|(open, close)| *open <= now && now < *close);
+        if let Some((_, until)) = running {
+            return Status::Open { until: self.joined(until) };
+        }
+        let days = (0..=HORIZON_DAYS).filter_map(|n| today.checked_add(n.days()).ok());
+        let opens = days.flat_map(|date| self.openings(date)).map(|(open, _)| open).find(|open| *open > now);
+        Status::Closed { opens }
+    }
+
+    /// The dates a question is about, seen from `now`. Empty when a named holiday is not in the calendar.
+    pub fn dates(&self, query: &DayQuery, now: &Zoned) -> Vec<Date> {
+        let today = now.with_time_zone(self.time_zone.clone()).date();
+        let ahead = |n: i32| today.checked_add(n.days()).into_iter().collect::<Vec<_>>();
+        let next = |day: Weekday, from: i32| (from..from + 7).flat_map(ahead).find(|d| d.weekday() == day).into_iter();
+        match query {
+            DayQuery::Now | DayQuery::Today => vec![today],
+            DayQuery::Tomorrow => ahead(1),
+            DayQuery::DayAfterTomorrow => ahead(2),
+            DayQuery::Weekday { day, next: skip } => next(*day, i32::from(*skip)).collect(),
+            DayQuery::Weekend => next(Weekday::Saturday, 0).chain(next(Weekday::Sunday, 0)).collect(),
+            DayQuery::Week => (0..7).flat_map(ahead).collect(),
+            DayQuery::Date { month, day } => self.next_date(today, *month, *day),
+            DayQuery::Named(name) => self.named(name, today).into_iter().collect(),
+        }
+    }
+
+    fn next_date(&self, today: Date, month: i8, day: i8) -> Vec<Date> {
+        let years = today.year()..=today.year().saturating_add(8);
+        years.filter_map(|year| Date::new(year, month, day).ok()).find(|date| *date >= today).into_iter().collect()
+    }
+
+    /// The next date of the holiday whose label shares the name, or of one everybody knows the date of.
+    fn named(&self, name: &str, today: Date) -> Option<Date> {
+        let named = |holiday: &&Holiday| {
+            let label = holiday.label.to_lowercase();
+            label.contains(name) || name.contains(&label)
+        };
+        let own = self.holidays.iter().filter(named).filter_map(|holiday| holiday.next_start(today)).min();
+        let known = || {
+            let (month, day) = KNOWN_HOLIDAYS.iter().find(|(known, ..)| name.contains(known)).map(|k| (k.1, k.2))?;
+            self.next_date(today, month, day).first().copied()
+        };
+        own.or_else(known)
+    }
+
+    /// The moments the spans of a date begin and end. A civil time a shift skips becomes the moment after the gap.
+    fn openings(&self, date: Date) -> Vec<(Zoned, Zoned)> {
+        let moment = |date: Date, time: Time| date.to_datetime(time).to_zoned(self.time_zone.clone()).ok();
+        let opening = |span: &Span| {
+            let closes_on = if span.past_midnight() { date.tomorrow().ok()? } else { date };
+            Some((moment(date, span.open)?, moment(closes_on, span.close)?))
+        };
+        self.day(date).spans.iter().filter_map(opening).collect()
+    }
+
+    /// Follows spans that touch: open all night means the closing time is tomorrow's, a week at most.
+    fn joined(&self, mut until: Zoned) -> Zoned {
+        for _ in 0..7 {
+            let touching =
+                self.openings(until.date()).into_iter().find(|(open, close)| *open <= until && until < *close);
+            match touching {
+                Some((_, close)) => until = close,
+                None => break,
+            }
+        }
+        until
+    }
+}
+
+/// Holidays on a fixed date: part of their name, month, day.
+const KNOWN_HOLIDAYS: &[(&str, i8, i8)] = &[
+    ("christmas eve", 12, 24),
+    ("boxing day", 12, 26),
+    ("christmas", 12, 25),
+    ("new year's eve", 12, 31),
+    ("new years eve", 12, 31),
+    ("new year", 1, 1),
+    ("independence day", 7, 4),
+    ("fourth of july", 7, 4),
+    ("halloween", 10, 31),
+    ("veterans day", 11, 11),
+    ("valentine", 2, 14),
+];
