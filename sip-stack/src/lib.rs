@@ -1,1 +1,3 @@
 //! SIP and SDP as pure state machines.
+
+pub mod message;

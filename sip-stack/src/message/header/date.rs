@@ -1,0 +1,1 @@
+//! Date, always in GMT (RFC 3261 §20.17).

@@ -1,0 +1,39 @@
+//! Reason: why a request was sent (RFC 3326).
+
+use std::fmt;
+
+use super::super::error::ParseError;
+use super::super::scan::Scan;
+use super::Params;
+
+/// One Reason value, such as `Q.850;cause=16;text="Terminated"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasonHeader {
+    /// `SIP`, `Q.850` or another token.
+    pub protocol: String,
+    /// `cause`, `text` and others.
+    pub params: Params,
+}
+
+impl ReasonHeader {
+    /// The code, in the protocol's own numbering.
+    pub fn cause(&self) -> Option<u16> {
+        self.params.value("cause")?.parse().ok()
+    }
+
+    /// The text for people.
+    pub fn text(&self) -> Option<&str> {
+        self.params.value("text")
+    }
+
+    pub(crate) fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
+        scan.skip_lws();
+        Ok(Self { protocol: scan.token("a protocol")?.to_owned(), params: Params::scan(scan)? })
+    }
+}
+
+impl fmt::Display for ReasonHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.protocol, self.params)
+    }
+}

@@ -1,0 +1,209 @@
+//! Typed access to [`Headers`]. A header that must be there yields an error when it is not; an optional one `None`;
+//! a list header an empty list.
+
+use super::super::error::{ParseError, Reason};
+use super::super::headers::{Field, Headers};
+use super::super::method::Method;
+use super::super::scan::{Scan, text};
+use super::{CSeq, Contact, HeaderName, MediaType, NameAddr, ReasonHeader, RetryAfter, Via, Warning};
+
+type Read<T> = fn(&mut Scan<'_>) -> Result<T, ParseError>;
+
+impl Headers {
+    /// The topmost Via.
+    pub fn via(&self) -> Result<Via, ParseError> {
+        let name = HeaderName::VIA;
+        let field = self.first(&name).ok_or_else(|| missing(&name))?;
+        Via::scan(&mut scan(field))
+    }
+
+    /// All hops, topmost first.
+    pub fn vias(&self) -> Result<Vec<Via>, ParseError> {
+        self.list(&HeaderName::VIA, Via::scan)
+    }
+
+    /// Puts another hop on top, in front of those that are there.
+    pub fn push_via(&mut self, via: &Via) {
+        self.push_front(HeaderName::VIA, via);
+    }
+
+    /// Replaces the topmost hop and leaves the others, also those in the same field.
+    pub fn replace_top_via(&mut self, _via: &Via) -> Result<(), ParseError> {
+        todo!()
+    }
+
+    /// Takes the topmost hop away.
+    pub fn pop_via(&mut self) -> Result<(), ParseError> {
+        todo!()
+    }
+
+    /// Who sends.
+    pub fn from(&self) -> Result<NameAddr, ParseError> {
+        self.one(&HeaderName::FROM, NameAddr::scan)
+    }
+
+    /// Who is meant.
+    pub fn to(&self) -> Result<NameAddr, ParseError> {
+        self.one(&HeaderName::TO, NameAddr::scan)
+    }
+
+    /// Names the dialog, or the series of registrations; compared byte by byte.
+    pub fn call_id(&self) -> Result<String, ParseError> {
+        self.one(&HeaderName::CALL_ID, |scan| Ok(text(scan.take_while(|byte| byte > b' '))))
+    }
+
+    /// Sequence number and method.
+    pub fn cseq(&self) -> Result<CSeq, ParseError> {
+        self.one(&HeaderName::CSEQ, CSeq::scan)
+    }
+
+    /// Hops left; `None` means the header is not there.
+    pub fn max_forwards(&self) -> Result<Option<u8>, ParseError> {
+        // At most 255, so nothing is cut off.
+        self.optional(&HeaderName::MAX_FORWARDS, |scan| scan.number(255).map(|hops| hops as u8))
+    }
+
+    /// Bytes of body the sender announces.
+    pub fn content_length(&self) -> Result<Option<usize>, ParseError> {
+        self.optional(&HeaderName::CONTENT_LENGTH, |scan| scan.number(u64::from(u32::MAX)).map(|length| length as usize))
+    }
+
+    /// What the body is.
+    pub fn content_type(&self) -> Result<Option<MediaType>, ParseError> {
+        self.optional(&HeaderName::CONTENT_TYPE, MediaType::scan)
+    }
+
+    /// All Contact values.
+    pub fn contacts(&self) -> Result<Vec<Contact>, ParseError> {
+        self.list(&HeaderName::CONTACT, Contact::scan)
+    }
+
+    /// The first Contact that is an address: the remote target of a dialog.
+    pub fn contact(&self) -> Result<Option<NameAddr>, ParseError> {
+        let contacts = self.contacts()?;
+        Ok(contacts.into_iter().find_map(|contact| contact.address().cloned()))
+    }
+
+    /// Hops the request still has to visit.
+    pub fn route(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::ROUTE, NameAddr::scan)
+    }
+
+    /// Hops that want to stay in the path of the dialog.
+    pub fn record_route(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::RECORD_ROUTE, NameAddr::scan)
+    }
+
+    /// Option tags the peer insists on.
+    pub fn require(&self) -> Result<Vec<String>, ParseError> {
+        self.list(&HeaderName::REQUIRE, token)
+    }
+
+    /// Option tags the peer insists on towards proxies.
+    pub fn proxy_require(&self) -> Result<Vec<String>, ParseError> {
+        self.list(&HeaderName::PROXY_REQUIRE, token)
+    }
+
+    /// Option tags the peer knows.
+    pub fn supported(&self) -> Result<Vec<String>, ParseError> {
+        self.list(&HeaderName::SUPPORTED, token)
+    }
+
+    /// Option tags the peer does not know.
+    pub fn unsupported(&self) -> Result<Vec<String>, ParseError> {
+        self.list(&HeaderName::UNSUPPORTED, token)
+    }
+
+    /// Methods the peer takes.
+    pub fn allow(&self) -> Result<Vec<Method>, ParseError> {
+        self.list(&HeaderName::ALLOW, |scan| token(scan).map(|name| Method::from_token(&name)))
+    }
+
+    /// Body types the peer takes; `None` means `application/sdp`, an empty list means none (RFC 3261 §20.1).
+    pub fn accept(&self) -> Result<Option<Vec<MediaType>>, ParseError> {
+        if !self.contains(&HeaderName::ACCEPT) {
+            return Ok(None);
+        }
+        self.list(&HeaderName::ACCEPT, MediaType::scan).map(Some)
+    }
+
+    /// Seconds.
+    pub fn expires(&self) -> Result<Option<u32>, ParseError> {
+        self.optional(&HeaderName::EXPIRES, seconds)
+    }
+
+    /// Seconds.
+    pub fn min_expires(&self) -> Result<Option<u32>, ParseError> {
+        self.optional(&HeaderName::MIN_EXPIRES, seconds)
+    }
+
+    /// When to try again.
+    pub fn retry_after(&self) -> Result<Option<RetryAfter>, ParseError> {
+        self.optional(&HeaderName::RETRY_AFTER, RetryAfter::scan)
+    }
+
+    /// Why the request was sent.
+    pub fn reasons(&self) -> Result<Vec<ReasonHeader>, ParseError> {
+        self.list(&HeaderName::REASON, ReasonHeader::scan)
+    }
+
+    /// More about a response.
+    pub fn warnings(&self) -> Result<Vec<Warning>, ParseError> {
+        self.list(&HeaderName::WARNING, Warning::scan)
+    }
+
+    /// The raw value of the first field of that name as text; what is not UTF-8 is replaced.
+    pub fn text(&self, name: &HeaderName) -> Option<String> {
+        self.first(name).map(|field| text(field.value()))
+    }
+
+    fn one<T>(&self, name: &HeaderName, read: Read<T>) -> Result<T, ParseError> {
+        self.optional(name, read)?.ok_or_else(|| missing(name))
+    }
+
+    fn optional<T>(&self, name: &HeaderName, read: Read<T>) -> Result<Option<T>, ParseError> {
+        let mut fields = self.all(name);
+        let Some(field) = fields.next() else { return Ok(None) };
+        if let Some(second) = fields.next() {
+            return Err(scan(second).error(Reason::Repeated));
+        }
+        let mut scan = scan(field);
+        let value = read(&mut scan)?;
+        scan.finish()?;
+        Ok(Some(value))
+    }
+
+    /// Commas and repeated fields mean the same (RFC 3261 §7.3.1).
+    fn list<T>(&self, name: &HeaderName, read: Read<T>) -> Result<Vec<T>, ParseError> {
+        let mut values = Vec::new();
+        for field in self.all(name) {
+            let mut scan = scan(field);
+            if scan.is_at_end() {
+                continue;
+            }
+            values.push(read(&mut scan)?);
+            while scan.eat_separator(b',') {
+                values.push(read(&mut scan)?);
+            }
+            scan.finish()?;
+        }
+        Ok(values)
+    }
+}
+
+fn scan(field: &Field) -> Scan<'_> {
+    Scan::new(field.name().label(), field.value(), field.offset())
+}
+
+fn missing(name: &HeaderName) -> ParseError {
+    ParseError { header: name.label(), offset: 0, reason: Reason::Missing }
+}
+
+fn token(scan: &mut Scan<'_>) -> Result<String, ParseError> {
+    scan.token("a token").map(str::to_owned)
+}
+
+fn seconds(scan: &mut Scan<'_>) -> Result<u32, ParseError> {
+    // At most u32::MAX, so nothing is cut off.
+    scan.number(u64::from(u32::MAX)).map(|seconds| seconds as u32)
+}

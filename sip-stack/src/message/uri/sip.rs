@@ -1,0 +1,244 @@
+//! `sip:` and `sips:` URIs (RFC 3261 §19.1.1).
+
+use std::fmt;
+
+use super::super::error::ParseError;
+use super::super::host::{Host, HostPort};
+use super::super::scan::{Scan, text};
+use super::escape::{decode, encode};
+
+/// A SIP or SIPS URI. The parts stand as they were written, escapes unresolved.
+#[derive(Debug, Clone)]
+pub struct SipUri {
+    /// `sips:`: every hop has to use TLS.
+    pub secure: bool,
+    /// The user part; may be a telephone number with its own parameters.
+    pub user: Option<String>,
+    /// Deprecated, but part of the grammar and of comparison.
+    pub password: Option<String>,
+    /// Where the user lives.
+    pub host: Host,
+    /// `None` means the default port, but is not equal to it (RFC 3261 §19.1.4).
+    pub port: Option<u16>,
+    /// `;name=value` after the host.
+    pub params: UriParams,
+    /// `?name=value&…`: headers for the request to this URI. Not allowed in a Request-URI.
+    pub headers: Vec<(String, String)>,
+}
+
+/// URI parameters in their order.
+#[derive(Debug, Clone, Default)]
+pub struct UriParams(Vec<UriParam>);
+
+/// One URI parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UriParam {
+    /// Escapes unresolved.
+    pub name: String,
+    /// Escapes unresolved; `None` for a bare `;name`.
+    pub value: Option<String>,
+}
+
+impl SipUri {
+    /// `sip:host` or, with [`with_user`](Self::with_user), `sip:user@host`.
+    pub fn new(target: impl Into<HostPort>) -> Self {
+        let HostPort { host, port } = target.into();
+        Self {
+            secure: false,
+            user: None,
+            password: None,
+            host,
+            port,
+            params: UriParams::default(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Sets the user part; what cannot stand in one is escaped.
+    pub fn with_user(mut self, user: &str) -> Self {
+        self.user = Some(encode(user, is_user_byte));
+        self
+    }
+
+    /// Sets a parameter; what cannot stand in one is escaped.
+    pub fn with_param(mut self, name: &str, value: Option<&str>) -> Self {
+        self.params.set(name, value);
+        self
+    }
+
+    /// The user part with its escapes resolved; `None` if there is none. May hold control characters.
+    pub fn user_text(&self) -> Option<String> {
+        self.user.as_deref().map(|user| text(&decode(user)))
+    }
+
+    /// Host and port.
+    pub fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+
+    /// Has it the `lr` parameter, that is, does the proxy route loosely (RFC 3261 §16.12)?
+    pub fn is_loose_router(&self) -> bool {
+        self.params.contains("lr")
+    }
+
+    /// Reads what follows the scheme, to the end.
+    pub(super) fn scan(scan: &mut Scan<'_>, secure: bool) -> Result<Self, ParseError> {
+        let (user, password) = scan_userinfo(scan)?;
+        let HostPort { host, port } = HostPort::scan(scan, false)?;
+        let params = UriParams::scan(scan)?;
+        let headers = if scan.eat(b'?') { scan_headers(scan)? } else { Vec::new() };
+        if !scan.is_at_end() {
+            return Err(scan.expected("the end of the URI"));
+        }
+        Ok(Self { secure, user, password, host, port, params, headers })
+    }
+}
+
+impl UriParams {
+    /// The parameter's value; `Some("")` when it stands there without one.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let param = self.0.iter().find(|param| param.is_named(name))?;
+        Some(param.value.as_deref().unwrap_or_default())
+    }
+
+    /// Is it there, with or without a value?
+    pub fn contains(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// Sets a parameter, in its place if it was there, else at the end.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        let value = value.map(|value| encode(value, is_param_byte));
+        match self.0.iter_mut().find(|param| param.is_named(name)) {
+            Some(param) => param.value = value,
+            None => self.0.push(UriParam { name: encode(name, is_param_byte), value }),
+        }
+    }
+
+    /// Takes a parameter away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|param| !param.is_named(name));
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &UriParam> {
+        self.0.iter()
+    }
+
+    fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
+        let mut params = Vec::new();
+        while scan.eat(b';') {
+            let name = scan_escaped(scan, is_param_byte, "a URI parameter")?;
+            let value = if scan.eat(b'=') {
+                Some(scan_escaped(scan, is_param_byte, "a URI parameter value")?)
+            } else {
+                None
+            };
+            params.push(UriParam { name, value });
+        }
+        Ok(Self(params))
+    }
+}
+
+impl UriParam {
+    fn is_named(&self, name: &str) -> bool {
+        decode(&self.name).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// The part before `@`, if there is an `@`: user and password.
+fn scan_userinfo(scan: &mut Scan<'_>) -> Result<(Option<String>, Option<String>), ParseError> {
+    if !scan.rest().contains(&b'@') {
+        return Ok((None, None));
+    }
+    let user = scan_escaped(scan, is_user_byte, "a user part")?;
+    let password = if scan.eat(b':') { Some(text(scan_escapes(scan, is_password_byte)?)) } else { None };
+    scan.expect(b'@', "@")?;
+    Ok((Some(user), password))
+}
+
+fn scan_headers(scan: &mut Scan<'_>) -> Result<Vec<(String, String)>, ParseError> {
+    let mut headers = Vec::new();
+    loop {
+        let name = scan_escaped(scan, is_header_byte, "a URI header name")?;
+        scan.expect(b'=', "=")?;
+        headers.push((name, text(scan_escapes(scan, is_header_byte)?)));
+        if !scan.eat(b'&') {
+            return Ok(headers);
+        }
+    }
+}
+
+/// At least one allowed or escaped byte.
+fn scan_escaped(scan: &mut Scan<'_>, allowed: fn(u8) -> bool, what: &'static str) -> Result<String, ParseError> {
+    let bytes = scan_escapes(scan, allowed)?;
+    if bytes.is_empty() { Err(scan.expected(what)) } else { Ok(text(bytes)) }
+}
+
+/// Allowed bytes and `%` with two hexadecimal digits.
+fn scan_escapes<'a>(scan: &mut Scan<'a>, allowed: fn(u8) -> bool) -> Result<&'a [u8], ParseError> {
+    let all = scan.rest();
+    let start = scan.position();
+    loop {
+        scan.take_while(allowed);
+        if scan.peek() != Some(b'%') {
+            return Ok(&all[..scan.position() - start]);
+        }
+        let is_escape = scan.rest().len() >= 3 && scan.rest()[1..3].iter().all(u8::is_ascii_hexdigit);
+        if !is_escape {
+            return Err(scan.expected("two hexadecimal digits"));
+        }
+        scan.take(3);
+    }
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte)
+}
+
+fn is_user_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"&=+$,;?/".contains(&byte)
+}
+
+fn is_password_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"&=+$,".contains(&byte)
+}
+
+fn is_param_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"[]/:&+$".contains(&byte)
+}
+
+fn is_header_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"[]/?:+$".contains(&byte)
+}
+
+impl fmt::Display for SipUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.secure { "sips:" } else { "sip:" })?;
+        if let Some(user) = &self.user {
+            f.write_str(user)?;
+            if let Some(password) = &self.password {
+                write!(f, ":{password}")?;
+            }
+            f.write_str("@")?;
+        }
+        self.host.fmt(f)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        self.params.fmt(f)?;
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            write!(f, "{}{name}={value}", if index == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for UriParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|UriParam { name, value }| match value {
+            Some(value) => write!(f, ";{name}={value}"),
+            None => write!(f, ";{name}"),
+        })
+    }
+}
