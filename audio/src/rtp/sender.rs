@@ -114,6 +114,19 @@ impl Sender {
         }
     }
 
+    /// Follows a new offer and answer: codec and payload types of `config`; its SSRC, sequence and timestamp are ignored,
+    /// since the timeline goes on (RFC 3550 §5.1). A digit being sent is cut off if telephone-event is gone.
+    pub fn renegotiate(&mut self, config: &SenderConfig) {
+        self.codec = config.codec.codec();
+        self.config.codec = config.codec;
+        self.config.payload_type = config.payload_type;
+        self.config.dtmf_payload_type = config.dtmf_payload_type;
+        if config.dtmf_payload_type.is_none() {
+            self.digits.clear();
+            self.digit = None;
+        }
+    }
+
     /// Replaces `datagram` by this tick's packet: `frame` encoded, or a step of the digit being sent, which takes the
     /// place of the audio (RFC 4733 §2.5.1.2). Allocates nothing once `datagram` has held one packet.
     pub fn packet(&mut self, frame: &Frame, datagram: &mut Vec<u8>) {

@@ -26,6 +26,12 @@ pub fn config() -> OfficeConfig {
     toml::from_str::<File>(OFFICE_TOML).expect("the embedded sample office is valid").office
 }
 
+impl Default for OfficeConfig {
+    fn default() -> Self {
+        config()
+    }
+}
+
 /// The sample, checked. `None` when the machine has no time zone data for it.
 pub fn office() -> Option<Office> {
     Office::try_from(&config()).ok()

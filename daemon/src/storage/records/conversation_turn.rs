@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::one_row;
 use crate::{
     redact::Redacted,
-    storage::{CallId, PassageId, StorageError, TurnId, UnixMs, text_enum::text_enum},
+    storage::{CallId, StorageError, TurnId, UnixMs, text_enum::text_enum},
 };
 
 text_enum! {
@@ -61,8 +61,8 @@ pub struct ConversationTurn {
     pub intent_score: Option<f64>,
     /// What was understood: name to value.
     pub slots: Redacted<Map<String, Value>>,
-    /// The passages the answer rests on.
-    pub sources: Vec<PassageId>,
+    /// What the answer rests on: passage ids, or `office.hours` and the like.
+    pub sources: Vec<String>,
     /// What we set out to say.
     pub answer: Option<Redacted<String>>,
     /// What of it was heard, if the caller interrupted.
@@ -104,8 +104,7 @@ impl ConversationTurn {
 /// A constraint if the call is unknown, the index taken, or a value out of its range.
 pub fn insert_turn(sql_tx: &Connection, turn: &ConversationTurn) -> Result<(), StorageError> {
     let slots = Value::Object(turn.slots.reveal().clone()).to_string();
-    let sources: Vec<String> = turn.sources.iter().map(PassageId::to_string).collect();
-    let sources = Value::from(sources).to_string();
+    let sources = Value::from(turn.sources.clone()).to_string();
     let timings = &turn.timings;
     sql_tx
         .prepare_cached(

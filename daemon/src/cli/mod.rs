@@ -1,0 +1,135 @@
+//! The `offhook` command line: one file a subcommand, every one readable by a person and, where a script would want
+//! it, with `--json`.
+//!
+//! Exit status: 0 done, 1 it failed and stderr says why, 2 wrong usage, 78 the configuration is wrong.
+#![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
+
+mod calls;
+mod caller;
+mod config;
+mod demo;
+mod doctor;
+mod ladder;
+mod models;
+mod run;
+mod say;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigMistakes, EXIT_CONFIG};
+
+/// Offhook answers the office's phone: it picks up, understands, answers and takes messages, on this machine alone.
+#[derive(Debug, Parser)]
+#[command(name = "offhook", version, max_term_width = 110)]
+#[command(after_help = "Start with `offhook run`, then call it: `offhook call --text \"When are you open?\"`.\n\
+    `offhook doctor` looks for anything that would keep it from answering.")]
+struct Command {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options every subcommand takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// TOML file; without it the built-in defaults hold (`offhook config show` prints them)
+    #[arg(short, long, global = true, value_name = "FILE", env = "OFFHOOK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Overrides one key, for example --set sip.port=5070; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Answer calls until stopped (SIGTERM or Ctrl-C let calls finish first)
+    Run(run::Run),
+    /// Place one call as a test caller: speak, listen, measure the silence before each answer
+    Call(caller::Call),
+    /// Place the demonstration call to a running box and show how it went
+    Demo(demo::Demo),
+    /// Say a sentence into a WAV file with the box's voice
+    Say(say::Say),
+    /// The speech and language models: list, fetch, verify, import
+    #[command(subcommand)]
+    Models(models::Models),
+    /// The configuration: check a file, show what is in force
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// The calls this box has answered
+    #[command(subcommand)]
+    Calls(calls::Calls),
+    /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
+    Doctor(doctor::Doctor),
+    /// Print the version, the build and the features of this binary
+    Version(Version),
+}
+
+/// `offhook version`
+#[derive(Debug, Args)]
+struct Version {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    /// The configuration in force.
+    pub(crate) fn load(&self) -> Result<Config, ConfigMistakes> {
+        Config::load(self.config.as_deref(), &self.overrides)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let command = Command::parse();
+    let result = match command.verb {
+        Verb::Run(run) => run.run(&command.common),
+        Verb::Call(call) => call.run(&command.common),
+        Verb::Demo(demo) => demo.run(&command.common),
+        Verb::Say(say) => say.run(&command.common),
+        Verb::Models(models) => models.run(&command.common),
+        Verb::Config(config) => config.run(&command.common),
+        Verb::Calls(calls) => calls.run(&command.common),
+        Verb::Doctor(doctor) => doctor.run(&command.common),
+        Verb::Version(version) => version.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+/// One clear paragraph on stderr; configuration mistakes have their own exit status.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(mistakes) = error.downcast_ref::<ConfigMistakes>() {
+        eprintln!("offhook: {mistakes}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("offhook: {}", causes.join(": "));
+    ExitCode::FAILURE
+}
+
+impl Version {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let engines = if cfg!(feature = "engines") { "whisper piper silero minilm" } else { "none" };
+        let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+        let version = env!("CARGO_PKG_VERSION");
+        if self.json {
+            println!("{}", serde_json::json!({ "version": version, "target": target, "engines": engines }));
+        } else {
+            println!("offhook {version} ({target}), engines: {engines}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A tokio runtime for a command that talks to the network.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}

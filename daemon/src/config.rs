@@ -1,0 +1,348 @@
+//! What may be configured: keys, defaults, ranges, units, and every mistake reported at once.
+//!
+//! One TOML file; environment variables override the file (`OFFHOOK__SIP__PORT=5070` sets `sip.port`); `--set` on
+//! the command line overrides both. All of it is parsed before any port is bound: an unknown key or a value out of
+//! range is a mistake with its key, what it was and what was expected, and the process exits with 78 (`EX_CONFIG`).
+//!
+//! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
+
+mod mistakes;
+mod sources;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use mistakes::{ConfigMistake, ConfigMistakes};
+
+use crate::office::{Office, OfficeConfig};
+
+/// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits.h; the unit does not restart on it).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Everything that may be configured.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Signalling.
+    pub sip: Sip,
+    /// Media ports.
+    pub media: Media,
+    /// Limits on calls.
+    pub calls: Calls,
+    /// Where state lives.
+    pub storage: Storage,
+    /// Speech and language models.
+    pub models: Models,
+    /// Times that shape the talk with a caller.
+    pub conversation: Conversation,
+    /// Where the office's knowledge files lie.
+    pub knowledge: Knowledge,
+    /// What the box logs and where to.
+    pub log: Log,
+    /// The office that is answered for: name, hours, address, people.
+    pub office: OfficeConfig,
+}
+
+/// `[sip]`: where calls come in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sip {
+    /// Address the UDP and TCP listeners bind to.
+    ///
+    /// Loopback by default: a box that nobody has set up must not answer the internet.
+    pub address: IpAddr,
+    /// Port of both listeners; 0 takes any free one and the log says which.
+    pub port: u16,
+    /// Address that peers can reach, written into Contact and SDP. Defaults to `address`.
+    pub public_address: Option<IpAddr>,
+    /// Whether TCP is served beside UDP.
+    pub tcp_enabled: bool,
+}
+
+impl Default for Sip {
+    fn default() -> Sip {
+        Sip { address: IpAddr::from([127, 0, 0, 1]), port: 5060, public_address: None, tcp_enabled: true }
+    }
+}
+
+/// `[media]`: RTP ports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// First UDP port for RTP; even (RFC 3550 §11).
+    pub first_port: u16,
+    /// Last UDP port for RTP.
+    pub last_port: u16,
+    /// A call that receives no RTP for this long is ended. 5 to 600.
+    pub no_rtp_timeout_seconds: u32,
+}
+
+impl Default for Media {
+    fn default() -> Media {
+        Media { first_port: 20_000, last_port: 21_999, no_rtp_timeout_seconds: 30 }
+    }
+}
+
+/// `[calls]`: how many and how long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Calls {
+    /// Calls answered at the same time; the next one gets 503 with Retry-After, so that the carrier goes elsewhere.
+    pub concurrent_limit: u32,
+    /// What Retry-After says then.
+    pub retry_after_seconds: u32,
+    /// Calls still running this long after a stop was asked for are ended.
+    pub drain_seconds: u32,
+    /// How long a caller hears ringing before the box picks up. 0 to 60 000.
+    pub ring_milliseconds: u32,
+}
+
+impl Default for Calls {
+    fn default() -> Calls {
+        // Four callers talking at once is what one small ARM board can transcribe in time.
+        Calls { concurrent_limit: 4, retry_after_seconds: 10, drain_seconds: 30, ring_milliseconds: 200 }
+    }
+}
+
+/// `[storage]`: where state lives.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Folder of the database and recordings. Defaults to systemd's `$STATE_DIRECTORY`, else
+    /// `$XDG_STATE_HOME/offhook`, else `~/.local/state/offhook`.
+    pub directory: Option<PathBuf>,
+}
+
+/// `[models]`: which engines, and where their files are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// Folder of the model files. Defaults to `$OFFHOOK_MODELS`, else systemd's `$CACHE_DIRECTORY/models`, else
+    /// `$XDG_CACHE_HOME/offhook/models`, else `~/.cache/offhook/models`.
+    pub directory: Option<PathBuf>,
+    /// Catalogue id of the speech recogniser.
+    pub speech_to_text: String,
+    /// Catalogue id of the voice.
+    pub text_to_speech: String,
+    /// Threads of one speech decode. 1 to 4: more than the cores that are free makes it slower, not faster.
+    pub speech_to_text_threads: u8,
+}
+
+impl Default for Models {
+    fn default() -> Models {
+        Models {
+            directory: None,
+            speech_to_text: "whisper-tiny.en".into(),
+            text_to_speech: "piper-en_US-joe-medium".into(),
+            speech_to_text_threads: 1,
+        }
+    }
+}
+
+/// `[conversation]`: times that shape the talk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conversation {
+    /// Silence after our own words before the caller is asked again. 3 to 30.
+    pub no_speech_seconds: u32,
+    /// Longest message a caller can leave. 10 to 600.
+    pub message_limit_seconds: u32,
+    /// Silence that ends a message. 2 to 30.
+    pub message_silence_seconds: u32,
+    /// Longest call. 60 to 14 400.
+    pub call_limit_seconds: u32,
+}
+
+impl Default for Conversation {
+    fn default() -> Conversation {
+        Conversation {
+            no_speech_seconds: 7,
+            message_limit_seconds: 120,
+            message_silence_seconds: 5,
+            call_limit_seconds: 1_800,
+        }
+    }
+}
+
+/// `[knowledge]`: what the office has written down.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Knowledge {
+    /// Folder of Markdown files. Without it the sample office's files are used.
+    pub directory: Option<PathBuf>,
+}
+
+/// `[log]`: what is logged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,daemon::io=debug`.
+    pub filter: String,
+    /// `auto` (journal when started by systemd, else stderr), `journal` or `stderr`.
+    pub target: LogTarget,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { filter: "info".into(), target: LogTarget::Auto }
+    }
+}
+
+/// Where log events go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The journal when started by systemd, else stderr.
+    Auto,
+    /// systemd's journal, with fields.
+    Journal,
+    /// Standard error, readable.
+    Stderr,
+}
+
+impl Config {
+    /// Reads `file` (none: the defaults), the environment and `overrides` (`key=value`), in rising precedence.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its key and what was expected.
+    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigMistakes> {
+        let (table, mut mistakes) = sources::merged(file, std::env::vars_os(), overrides);
+        let config = sources::deserialize(table, &mut mistakes);
+        config.check(&mut mistakes);
+        if mistakes.is_empty() { Ok(config) } else { Err(ConfigMistakes(mistakes)) }
+    }
+
+    /// The effective configuration as TOML that can be read back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    fn check(&self, mistakes: &mut Vec<ConfigMistake>) {
+        let mut range = |key: &str, value: u32, low: u32, high: u32| {
+            if !(low..=high).contains(&value) {
+                mistakes.push(ConfigMistake::new(key, value, format!("a whole number from {low} to {high}")));
+            }
+        };
+        range("media.first_port", self.media.first_port.into(), 1_024, 65_534);
+        range("media.last_port", self.media.last_port.into(), 1_025, 65_535);
+        range("media.no_rtp_timeout_seconds", self.media.no_rtp_timeout_seconds, 5, 600);
+        range("calls.concurrent_limit", self.calls.concurrent_limit, 1, 1_000);
+        range("calls.retry_after_seconds", self.calls.retry_after_seconds, 1, 3_600);
+        range("calls.drain_seconds", self.calls.drain_seconds, 0, 3_600);
+        range("calls.ring_milliseconds", self.calls.ring_milliseconds, 0, 60_000);
+        range("models.speech_to_text_threads", self.models.speech_to_text_threads.into(), 1, 4);
+        range("conversation.no_speech_seconds", self.conversation.no_speech_seconds, 3, 30);
+        range("conversation.message_limit_seconds", self.conversation.message_limit_seconds, 10, 600);
+        range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
+        range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
+        self.check_media_ports(mistakes);
+        self.check_folders(mistakes);
+        if let Err(found) = Office::try_from(&self.office) {
+            mistakes.extend(found.into_iter().map(ConfigMistake::from));
+        }
+    }
+
+    fn check_media_ports(&self, mistakes: &mut Vec<ConfigMistake>) {
+        let Media { first_port, last_port, .. } = self.media;
+        if !first_port.is_multiple_of(2) {
+            mistakes.push(ConfigMistake::new("media.first_port", first_port, "an even port (RFC 3550 §11)".into()));
+        }
+        let needed = u32::from(first_port) + 2 * self.calls.concurrent_limit;
+        if u32::from(last_port) + 1 < needed {
+            let expected = format!("at least {}: two ports for each of calls.concurrent_limit", needed - 1);
+            mistakes.push(ConfigMistake::new("media.last_port", last_port, expected));
+        }
+    }
+
+    fn check_folders(&self, mistakes: &mut Vec<ConfigMistake>) {
+        if let Some(folder) = &self.knowledge.directory
+            && !folder.is_dir()
+        {
+            mistakes.push(ConfigMistake::new(
+                "knowledge.directory",
+                folder.display(),
+                "a folder that exists, with Markdown files".into(),
+            ));
+        }
+    }
+
+    /// Folder of the database and recordings.
+    pub fn state_directory(&self) -> PathBuf {
+        self.storage
+            .directory
+            .clone()
+            .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+            .unwrap_or_else(|| user_folder("XDG_STATE_HOME", ".local/state").join("offhook"))
+    }
+
+    /// Folder of the model files.
+    pub fn models_directory(&self) -> PathBuf {
+        self.models
+            .directory
+            .clone()
+            .or_else(|| std::env::var_os("OFFHOOK_MODELS").map(PathBuf::from))
+            .or_else(|| std::env::var_os("CACHE_DIRECTORY").map(|folder| PathBuf::from(folder).join("models")))
+            .unwrap_or_else(|| user_folder("XDG_CACHE_HOME", ".cache").join("offhook/models"))
+    }
+
+    /// Address written into Contact and SDP.
+    pub fn advertised_address(&self) -> IpAddr {
+        self.sip.public_address.unwrap_or(self.sip.address)
+    }
+}
+
+/// `$variable`, else `$HOME/fallback`, else a folder of the current directory (a process without a home).
+fn user_folder(variable: &str, fallback: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
+        return PathBuf::from(folder);
+    }
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from).join(fallback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes_of(text: &str) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        match Config::load(Some(file.path()), &[]) {
+            Ok(_) => Vec::new(),
+            Err(ConfigMistakes(mistakes)) => mistakes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid_and_survive_a_round_trip() {
+        let config = Config::load(None, &[]).unwrap();
+        assert!(mistakes_of(&config.to_toml()).is_empty());
+    }
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key() {
+        let mistakes = mistakes_of(
+            "[sip]\nport = 70000\ncolour = 'red'\n[media]\nfirst_port = 20001\n[calls]\nconcurrent_limit = 0\n[speling]\n",
+        );
+        for key in ["sip.port", "sip.colour", "media.first_port", "calls.concurrent_limit", "speling"] {
+            assert!(mistakes.iter().any(|line| line.starts_with(key)), "{key} is missing in {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), 5, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn the_command_line_beats_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[sip]\nport = 5070\n").unwrap();
+        let config = Config::load(Some(file.path()), &["sip.port=5080".into(), "log.filter=debug".into()]).unwrap();
+        assert_eq!((config.sip.port, config.log.filter.as_str()), (5080, "debug"));
+    }
+
+    #[test]
+    fn a_port_range_too_small_for_the_call_limit_is_a_mistake() {
+        let mistakes = mistakes_of("[media]\nfirst_port = 20000\nlast_port = 20003\n[calls]\nconcurrent_limit = 3\n");
+        assert_eq!(mistakes.len(), 1);
+        assert!(mistakes[0].starts_with("media.last_port"), "{mistakes:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Looks for anything that would keep the box from answering, each with a verdict and a remedy.
+//!
+//! Every check tries the real thing: it binds the port, writes into the folder, runs the media clock. A check never
+//! changes anything that outlives it.
+
+mod audio_thread;
+mod host;
+mod ports;
+
+use serde::Serialize;
+
+use crate::config::Config;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Calls are answered, but not as well as they could be.
+    Degraded,
+    /// Calls are not answered.
+    Bad,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at: `sip port`, `disk`.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, with figures.
+    pub detail: String,
+    /// What to do about it; none when nothing is wrong.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// Nothing to do.
+    pub fn good(name: &'static str, detail: impl Into<String>) -> Finding {
+        Finding { name, verdict: Verdict::Good, detail: detail.into(), remedy: None }
+    }
+
+    /// Something to do.
+    pub fn wrong(
+        name: &'static str,
+        verdict: Verdict,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding { name, verdict, detail: detail.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Runs every check; takes about two seconds.
+pub fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![ports::sip_port(config), ports::rtp_ports(config)];
+    findings.extend(crate::engines::examine(config));
+    findings.push(host::disk(config));
+    findings.push(host::clock());
+    findings.push(host::processor());
+    findings.push(audio_thread::media_clock());
+    findings
+}

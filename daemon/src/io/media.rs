@@ -1,0 +1,460 @@
+//! The media thread: every call's RTP on one monotonic 20 ms clock.
+//!
+//! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call, take
+//! one frame of what the call wants to say (or silence) and send it. So at most one frame of ours is ever queued, and a
+//! stop takes effect within 20 ms. Sending never pauses: sequence and timestamp are continuous and the marker bit is
+//! set once, which keeps NAT bindings open and every peer's jitter buffer calm.
+//!
+//! The thread neither locks nor waits for anything but its clock. Commands and events travel through bounded channels;
+//! a call that does not take its events loses frames (counted), it does not delay the others.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver as CommandReceiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use audio::codec::CodecKind;
+use audio::pacing::{PacingStats, SendClock};
+use audio::playout::{ClipId, Playout, PlayoutEvent};
+use audio::rtp::{DtmfEvent, FrameKind, Receiver, ReceiverConfig, ReceiverStats, Sender, SenderConfig};
+use audio::{Frame, SILENT_FRAME};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
+
+use super::ports::MediaPort;
+
+/// Commands waiting for the media thread, over all calls.
+const COMMAND_LIMIT: usize = 4_096;
+/// Events waiting for one call: 2.5 s of frames.
+pub const EVENT_LIMIT: usize = 128;
+/// Datagrams read per stream and tick: three times what any sane sender produces in 20 ms, so that a flood on one port
+/// cannot hold up the others.
+const READ_LIMIT: usize = 16;
+/// Largest datagram that is RTP audio; longer ones are cut by the read and fail to parse.
+const DATAGRAM_LIMIT_BYTES: usize = 2_048;
+/// Counters are published once a second.
+const PUBLISH_TICKS: u64 = 50;
+/// How far speech is lowered while we find out whether the caller interrupts.
+const DUCK_GAIN_DB: f32 = -15.0;
+/// Priority on the real-time round-robin scheduler, where the system allows it.
+const REALTIME_PRIORITY: i32 = 20;
+
+/// One stream in each direction.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// Where our packets go, from the peer's SDP.
+    pub remote: SocketAddr,
+    /// How incoming packets are read.
+    pub receiver: ReceiverConfig,
+    /// How our packets look.
+    pub sender: SenderConfig,
+    /// Whether we may send (`sendrecv`, `sendonly` from our side); a peer on hold gets nothing.
+    pub sending: bool,
+}
+
+impl StreamConfig {
+    /// One codec under its static payload type and no keypad digits, with a random start (RFC 3550 §5.1).
+    pub fn plain(remote: SocketAddr, codec: CodecKind) -> StreamConfig {
+        let sender = SenderConfig {
+            payload_type: codec.payload_type(),
+            codec,
+            ssrc: rand::random(),
+            first_sequence: rand::random(),
+            first_timestamp: rand::random(),
+            dtmf_payload_type: None,
+        };
+        StreamConfig { remote, receiver: ReceiverConfig::new(&[codec], None), sender, sending: true }
+    }
+}
+
+/// What a stream tells its call.
+#[derive(Debug)]
+pub enum MediaEvent {
+    /// 20 ms from the jitter buffer.
+    Frame {
+        /// The sound.
+        frame: Frame,
+        /// Heard, concealed or nothing there.
+        kind: FrameKind,
+        /// When it left the jitter buffer.
+        at: Instant,
+    },
+    /// A keypad digit was pressed (RFC 4733).
+    Digit(char),
+    /// The first packet of a clip was sent.
+    ClipStarted {
+        /// Which.
+        clip: ClipId,
+        /// When.
+        at: Instant,
+    },
+    /// The last packet of a clip was sent.
+    ClipFinished {
+        /// Which.
+        clip: ClipId,
+        /// When.
+        at: Instant,
+    },
+    /// A clip was stopped, or thrown away before it began.
+    ClipStopped {
+        /// Which.
+        clip: ClipId,
+        /// How much of it went out.
+        heard: Duration,
+    },
+}
+
+/// Counters of one stream, written by the media thread each second and at the end.
+#[derive(Debug, Clone, Default)]
+pub struct StreamStats {
+    /// What arrived.
+    pub received: ReceiverStats,
+    /// Packets sent.
+    pub sent_packets: u64,
+    /// Packets from another address than the peer's, ignored.
+    pub foreign_packets: u64,
+    /// Frames the call did not take in time.
+    pub dropped_events: u64,
+}
+
+enum Command {
+    Open(Box<Stream>),
+    Configure { stream: u64, config: Box<StreamConfig> },
+    Play { stream: u64, clip: ClipId, samples: Arc<[i16]> },
+    Stop { stream: u64 },
+    Duck { stream: u64, ducked: bool },
+    Press { stream: u64, digit: char },
+    Close { stream: u64 },
+}
+
+/// The running media thread, as seen by those who open streams on it; cheap to clone.
+///
+/// The thread ends when the last handle and the last session are gone.
+#[derive(Debug, Clone)]
+pub struct MediaHandle {
+    commands: SyncSender<Command>,
+    next_stream: Arc<AtomicU64>,
+    clock: watch::Receiver<MediaClock>,
+}
+
+/// How well the 20 ms clock was kept so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MediaClock {
+    /// Ticks, late ones, the worst.
+    pub pacing: PacingStats,
+    /// Whether the system granted real-time scheduling.
+    pub realtime: bool,
+}
+
+/// One call's sound, while it lives; dropping it closes the stream and frees the port.
+#[derive(Debug)]
+pub struct MediaSession {
+    stream: u64,
+    commands: SyncSender<Command>,
+    stats: watch::Receiver<StreamStats>,
+}
+
+/// The media thread did not take a command: it is stopped or thousands of commands behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the media thread does not take commands")]
+pub struct MediaUnavailable;
+
+impl MediaHandle {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's error when no thread can be started.
+    pub fn start() -> std::io::Result<MediaHandle> {
+        let (commands, received) = sync_channel(COMMAND_LIMIT);
+        let (published, clock) = watch::channel(MediaClock::default());
+        std::thread::Builder::new().name("media".into()).spawn(move || run(&received, &published))?;
+        Ok(MediaHandle { commands, next_stream: Arc::default(), clock })
+    }
+
+    /// Starts sending and receiving on `port`; events go to `events` (give it room for [`EVENT_LIMIT`]).
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn open(
+        &self,
+        port: MediaPort,
+        config: StreamConfig,
+        events: mpsc::Sender<MediaEvent>,
+    ) -> Result<MediaSession, MediaUnavailable> {
+        let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        let (stats, watched) = watch::channel(StreamStats::default());
+        let stream = Stream::new(id, port, config, events, stats);
+        let session = MediaSession { stream: id, commands: self.commands.clone(), stats: watched };
+        session.send(Command::Open(Box::new(stream)))?;
+        Ok(session)
+    }
+
+    /// How well the clock was kept, as of the last second.
+    pub fn clock(&self) -> MediaClock {
+        *self.clock.borrow()
+    }
+}
+
+impl MediaSession {
+    fn send(&self, command: Command) -> Result<(), MediaUnavailable> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => MediaUnavailable,
+        })
+    }
+
+    /// Applies a new offer/answer: address, codec, direction.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`], as for every command here.
+    pub fn configure(&self, config: StreamConfig) -> Result<(), MediaUnavailable> {
+        self.send(Command::Configure { stream: self.stream, config: Box::new(config) })
+    }
+
+    /// Appends `samples` (8 kHz) to what is played.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn play(&self, clip: ClipId, samples: Arc<[i16]>) -> Result<(), MediaUnavailable> {
+        self.send(Command::Play { stream: self.stream, clip, samples })
+    }
+
+    /// Stops what is played at the next frame, with a short ramp, and throws the rest away.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn stop(&self) -> Result<(), MediaUnavailable> {
+        self.send(Command::Stop { stream: self.stream })
+    }
+
+    /// Lowers what is played, or brings it back.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn duck(&self, ducked: bool) -> Result<(), MediaUnavailable> {
+        self.send(Command::Duck { stream: self.stream, ducked })
+    }
+
+    /// Sends a keypad digit (RFC 4733).
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn press(&self, digit: char) -> Result<(), MediaUnavailable> {
+        self.send(Command::Press { stream: self.stream, digit })
+    }
+
+    /// The stream's counters as of the last second.
+    pub fn stats(&self) -> StreamStats {
+        self.stats.borrow().clone()
+    }
+}
+
+impl Drop for MediaSession {
+    fn drop(&mut self) {
+        if self.send(Command::Close { stream: self.stream }).is_err() {
+            debug!("Media thread gone before its stream was closed");
+        }
+    }
+}
+
+struct Stream {
+    id: u64,
+    port: MediaPort,
+    config: StreamConfig,
+    /// Where the peer's packets really come from: the first sender at the signalled host, then locked (symmetric RTP).
+    latched: Option<SocketAddr>,
+    receiver: Receiver,
+    sender: Sender,
+    playout: Playout,
+    events: mpsc::Sender<MediaEvent>,
+    stats: StreamStats,
+    published: watch::Sender<StreamStats>,
+    packet: Vec<u8>,
+}
+
+impl Stream {
+    fn new(
+        id: u64,
+        port: MediaPort,
+        config: StreamConfig,
+        events: mpsc::Sender<MediaEvent>,
+        published: watch::Sender<StreamStats>,
+    ) -> Stream {
+        Stream {
+            id,
+            port,
+            latched: None,
+            receiver: Receiver::new(config.receiver.clone()),
+            sender: Sender::new(config.sender),
+            config,
+            playout: Playout::new(),
+            events,
+            stats: StreamStats::default(),
+            published,
+            packet: Vec::with_capacity(DATAGRAM_LIMIT_BYTES),
+        }
+    }
+
+    fn configure(&mut self, config: StreamConfig) {
+        if config.remote != self.config.remote {
+            self.latched = None;
+        }
+        if config.receiver != self.config.receiver {
+            self.receiver = Receiver::new(config.receiver.clone());
+        }
+        self.sender.renegotiate(&config.sender);
+        self.config = config;
+    }
+
+    fn tick(&mut self, buffer: &mut [u8], now: Instant) {
+        self.read(buffer, now);
+        let played = self.receiver.poll_frame(now);
+        self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+        while let Some(event) = self.receiver.poll_dtmf() {
+            match event {
+                DtmfEvent::Pressed { digit, .. } => self.emit(MediaEvent::Digit(digit)),
+                DtmfEvent::Released { .. } => {}
+            }
+        }
+        self.write(now);
+        while let Some(event) = self.playout.poll_event() {
+            self.emit(match event {
+                PlayoutEvent::Started { clip } => MediaEvent::ClipStarted { clip, at: now },
+                PlayoutEvent::Finished { clip } => MediaEvent::ClipFinished { clip, at: now },
+                PlayoutEvent::Stopped { clip, heard } => MediaEvent::ClipStopped { clip, heard },
+            });
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], now: Instant) {
+        for _ in 0..READ_LIMIT {
+            let (length, source) = match self.port.socket().recv_from(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // ICMP port unreachable and the like: the peer is not listening yet, or not any more.
+                Err(_) => continue,
+            };
+            if !self.is_peer(source) {
+                self.stats.foreign_packets += 1;
+                continue;
+            }
+            if self.receiver.handle_packet(&buffer[..length], now).is_ok() {
+                self.latched.get_or_insert(source);
+            }
+        }
+    }
+
+    fn is_peer(&self, source: SocketAddr) -> bool {
+        match self.latched {
+            Some(latched) => source == latched,
+            None => source.ip() == self.config.remote.ip(),
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        let frame = self.playout.poll_frame().unwrap_or(SILENT_FRAME);
+        if !self.config.sending {
+            self.sender.skip();
+            return;
+        }
+        self.packet.clear();
+        self.sender.packet(&frame, &mut self.packet);
+        let target = self.latched.unwrap_or(self.config.remote);
+        match self.port.socket().send_to(&self.packet, target) {
+            Ok(_) => self.stats.sent_packets += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => debug!(%error, stream = self.id, ?now, "RTP packet not sent"),
+        }
+    }
+
+    fn emit(&mut self, event: MediaEvent) {
+        if self.events.try_send(event).is_err() {
+            self.stats.dropped_events += 1;
+        }
+    }
+
+    fn publish(&mut self) {
+        self.stats.received = self.receiver.stats();
+        self.published.send_replace(self.stats.clone());
+    }
+}
+
+fn run(commands: &CommandReceiver<Command>, published: &watch::Sender<MediaClock>) {
+    let realtime = become_realtime();
+    let mut streams: Vec<Stream> = Vec::new();
+    let mut clock = SendClock::new(Instant::now());
+    let mut buffer = [0; DATAGRAM_LIMIT_BYTES];
+    while apply(commands, &mut streams) {
+        // Nobody to serve: wait for a command instead of ticking, so that an idle box sleeps.
+        if streams.is_empty() {
+            match commands.recv() {
+                Ok(command) => execute(command, &mut streams),
+                Err(_) => return,
+            }
+            clock = SendClock::new(Instant::now());
+            continue;
+        }
+        std::thread::sleep(clock.next_deadline().saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        for _ in 0..clock.advance(now) {
+            for stream in &mut streams {
+                stream.tick(&mut buffer, now);
+            }
+        }
+        if clock.stats().ticks.is_multiple_of(PUBLISH_TICKS) {
+            streams.iter_mut().for_each(Stream::publish);
+            published.send_replace(MediaClock { pacing: clock.stats(), realtime });
+        }
+    }
+}
+
+/// Runs what is waiting; false when nobody can send a command any more.
+fn apply(commands: &CommandReceiver<Command>, streams: &mut Vec<Stream>) -> bool {
+    loop {
+        match commands.try_recv() {
+            Ok(command) => execute(command, streams),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+    }
+}
+
+fn execute(command: Command, streams: &mut Vec<Stream>) {
+    let mut with = |id: u64, act: &mut dyn FnMut(&mut Stream)| {
+        if let Some(stream) = streams.iter_mut().find(|stream| stream.id == id) {
+            act(stream);
+        }
+    };
+    match command {
+        Command::Open(stream) => streams.push(*stream),
+        Command::Configure { stream, config } => with(stream, &mut |stream| stream.configure((*config).clone())),
+        Command::Play { stream, clip, samples } => with(stream, &mut |stream| {
+            if stream.playout.play(clip, Arc::clone(&samples)).is_err() {
+                warn!(stream = stream.id, "Play-out queue full, clip dropped");
+                stream.emit(MediaEvent::ClipStopped { clip, heard: Duration::ZERO });
+            }
+        }),
+        Command::Stop { stream } => with(stream, &mut |stream| stream.playout.stop()),
+        Command::Duck { stream, ducked: true } => with(stream, &mut |stream| stream.playout.duck(DUCK_GAIN_DB)),
+        Command::Duck { stream, ducked: false } => with(stream, &mut |stream| stream.playout.unduck()),
+        Command::Press { stream, digit } => with(stream, &mut |stream| {
+            if stream.sender.queue_dtmf(digit).is_err() {
+                debug!(stream = stream.id, "Digit not sent: no telephone-event agreed or not a keypad digit");
+            }
+        }),
+        Command::Close { stream } => {
+            if let Some(index) = streams.iter().position(|open| open.id == stream) {
+                streams.swap_remove(index).publish();
+            }
+        }
+    }
+}
+
+/// Asks for the real-time round-robin scheduler; without the right to it the thread stays an ordinary one.
+#[expect(unsafe_code, reason = "no safe wrapper for pthread_setschedparam among our dependencies")]
+fn become_realtime() -> bool {
+    let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
+    // SAFETY: `pthread_self` is always valid and `parameters` lives through the call, which keeps no pointer.
+    unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_RR, &raw const parameters) == 0 }
+}
