@@ -14,16 +14,24 @@
 //! Left out on purpose: streaming synthesis (Piper has none: callers send one sentence at a time), free-form language
 //! models (an optional HTTP endpoint of the daemon), training of any kind.
 
+pub mod catalogue;
+mod convert;
 mod embed;
 mod energy;
+mod fetch;
+mod progress;
 mod scripted;
+mod store;
 mod stt;
 mod tts;
 mod vad;
 
 pub use embed::{EmbedError, Embedder, cosine};
 pub use energy::EnergyVad;
+pub use fetch::{Imported, Incomplete};
+pub use progress::Progress;
 pub use scripted::{HashedEmbedder, LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
+pub use store::{SourceFailure, Status, Store, StoreError};
 pub use stt::{Rejection, STT_SAMPLE_RATE, SpeechToText, SttError, TranscribeOptions, Transcript};
 pub use tts::{Speech, TextToSpeech, TtsError, VoiceInfo};
 pub use vad::{VAD_FRAME_SAMPLES, VoiceActivity};

@@ -1,0 +1,1 @@
+//! The converter on a tiny model made here.
