@@ -7,6 +7,7 @@ mod call_session;
 mod change;
 mod conversation_turn;
 mod knowledge_document;
+mod knowledge_search;
 mod recording;
 mod voicemail;
 
@@ -21,6 +22,10 @@ pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn,
 pub use knowledge_document::{
     KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
     passages_of, replace_document,
+};
+pub use knowledge_search::{
+    FoundPassage, FtsWord, find_passage, passage_at, passage_count, passages_by_bm25, passages_with_prefix,
+    passages_with_word,
 };
 pub use recording::{Recording, RecordingKind, RecordingState, insert_recording, recordings_of};
 pub use voicemail::{

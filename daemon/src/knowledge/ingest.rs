@@ -1,0 +1,224 @@
+//! Bringing the stored passages in line with the office's files.
+//!
+//! Work is done only for what changed: the hash of text and splitting rules decides. Within a changed document a
+//! passage that reads as before keeps its key (earlier calls cite it) and its vector (embedding is the expensive part).
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::splitter::{RULES_VERSION, SplitPassage, split_markdown};
+use crate::storage::{
+    DocumentId, KnowledgeDocument, NewPassage, PassageId, Storage, StorageError, UnixMs, delete_document,
+    document_names, find_document, passages_of, replace_document,
+};
+
+/// Larger files are skipped: nobody reads that to a caller.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files beyond these bounds are not read.
+const FILES_MAX: usize = 1_000;
+const FOLDER_DEPTH_MAX: usize = 4;
+
+/// A knowledge text before it is cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceDocument {
+    /// Its name, unique: the path within the knowledge folder.
+    pub name: String,
+    /// Markdown.
+    pub text: String,
+}
+
+/// Turns text into a vector. `models::Embedder` fits by a closure.
+pub struct PassageEmbedder<'a> {
+    /// Names the model and its version; vectors of another id are made anew.
+    pub id: &'a str,
+    /// The vector of one text, always of the same length.
+    pub embed: &'a mut dyn FnMut(&str) -> Result<Vec<f32>, String>,
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IngestReport {
+    /// Documents that were not there before.
+    pub documents_added: usize,
+    /// Documents with another text or another embedder.
+    pub documents_changed: usize,
+    /// Documents that needed no work.
+    pub documents_unchanged: usize,
+    /// Documents whose file is gone.
+    pub documents_removed: usize,
+    /// Vectors made.
+    pub passages_embedded: usize,
+    /// Documents left without vectors because the embedder failed; the next ingest tries again.
+    pub documents_without_vectors: usize,
+}
+
+/// Reads every `*.md` under `dir`, sorted by name.
+///
+/// # Errors
+/// [`StorageError::File`] if the folder or a file cannot be read: a folder that is not mounted must not look empty.
+pub fn read_folder(dir: &Path) -> Result<Vec<SourceDocument>, StorageError> {
+    let mut paths = Vec::new();
+    collect_markdown(dir, 0, &mut paths)?;
+    paths.sort();
+    if paths.len() > FILES_MAX {
+        tracing::warn!(files = paths.len(), max = FILES_MAX, "Too many knowledge files: the rest is not read");
+    }
+    paths.truncate(FILES_MAX);
+    paths.iter().map(|path| read_document(dir, path)).collect()
+}
+
+fn collect_markdown(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), StorageError> {
+    for entry in std::fs::read_dir(dir).map_err(|error| StorageError::file(dir, error))? {
+        let path = entry.map_err(|error| StorageError::file(dir, error))?.path();
+        let metadata = std::fs::metadata(&path).map_err(|error| StorageError::file(&path, error))?;
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if metadata.is_dir() && depth < FOLDER_DEPTH_MAX {
+            collect_markdown(&path, depth + 1, paths)?;
+        } else if metadata.is_file() && is_markdown(&path) {
+            if metadata.len() > FILE_BYTES_MAX {
+                tracing::warn!(path = %path.display(), max_bytes = FILE_BYTES_MAX, "Knowledge file too large: skipped");
+                continue;
+            }
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
+}
+
+fn read_document(dir: &Path, path: &Path) -> Result<SourceDocument, StorageError> {
+    let bytes = std::fs::read(path).map_err(|error| StorageError::file(path, error))?;
+    let name = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+    Ok(SourceDocument { name, text: String::from_utf8_lossy(&bytes).into_owned() })
+}
+
+/// Makes the stored documents exactly `sources`. Each changed document is replaced in one transaction.
+pub(super) fn ingest(
+    storage: &Storage,
+    sources: &[SourceDocument],
+    mut embedder: Option<PassageEmbedder<'_>>,
+    at: UnixMs,
+) -> Result<IngestReport, StorageError> {
+    let mut report = IngestReport::default();
+    for source in sources {
+        ingest_one(storage, source, embedder.as_mut(), at, &mut report)?;
+    }
+    for name in storage.read_blocking(document_names)? {
+        if sources.iter().all(|source| source.name != name) {
+            storage.write_blocking(move |sql_tx| delete_document(sql_tx, &name))?;
+            report.documents_removed += 1;
+        }
+    }
+    Ok(report)
+}
+
+fn ingest_one(
+    storage: &Storage,
+    source: &SourceDocument,
+    embedder: Option<&mut PassageEmbedder<'_>>,
+    at: UnixMs,
+    report: &mut IngestReport,
+) -> Result<(), StorageError> {
+    let content_sha256 = content_hash(&source.text);
+    let stored = storage.read_blocking(|db| find_document(db, &source.name))?;
+    if let Some(stored) = &stored
+        && stored.content_sha256 == content_sha256
+        && embedder.as_ref().is_none_or(|embedder| stored.embedder.as_deref() == Some(embedder.id))
+    {
+        report.documents_unchanged += 1;
+        return Ok(());
+    }
+    let before = match &stored {
+        Some(document) => storage.read_blocking(|db| passages_of(db, document.document_id))?,
+        None => Vec::new(),
+    };
+    let split = split_markdown(&source.text);
+    let mut passages = carry_over(split.passages, before, at);
+    let vectors_from = stored.as_ref().and_then(|document| document.embedder.as_deref());
+    let embedder = embed(&mut passages, embedder, vectors_from, report);
+    let document = KnowledgeDocument {
+        document_id: stored.as_ref().map_or_else(|| DocumentId::new(at), |document| document.document_id),
+        name: source.name.clone(),
+        title: split.title.unwrap_or_else(|| source.name.clone()),
+        content_sha256,
+        embedder,
+    };
+    match stored {
+        Some(_) => report.documents_changed += 1,
+        None => report.documents_added += 1,
+    }
+    storage.write_blocking(move |sql_tx| replace_document(sql_tx, &document, &passages, at))
+}
+
+fn content_hash(text: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(RULES_VERSION.to_le_bytes());
+    hash.update(text.as_bytes());
+    hex::encode(hash.finalize())
+}
+
+/// A passage that reads as one before takes over its key and its vector.
+fn carry_over(split: Vec<SplitPassage>, mut before: Vec<NewPassage>, at: UnixMs) -> Vec<NewPassage> {
+    let mut carry = |passage: SplitPassage| {
+        let same = before.iter().position(|old| old.heading == passage.heading && old.text == passage.text);
+        match same {
+            Some(index) => before.swap_remove(index),
+            None => NewPassage {
+                passage_id: PassageId::new(at),
+                heading: passage.heading,
+                text: passage.text,
+                embedding: None,
+            },
+        }
+    };
+    split.into_iter().map(&mut carry).collect()
+}
+
+/// Gives every passage a vector of one embedder, or none any: a search must not compare vectors of two models. Returns
+/// the embedder's id if all have one.
+fn embed(
+    passages: &mut [NewPassage],
+    embedder: Option<&mut PassageEmbedder<'_>>,
+    vectors_from: Option<&str>,
+    report: &mut IngestReport,
+) -> Option<String> {
+    let made = embedder.and_then(|embedder| {
+        let keep = vectors_from == Some(embedder.id);
+        match embed_all(passages, embedder, keep) {
+            Ok(count) => {
+                report.passages_embedded += count;
+                Some(embedder.id.to_owned())
+            }
+            Err(reason) => {
+                tracing::warn!(reason, "Embedding failed: this document is found by its words only");
+                report.documents_without_vectors += 1;
+                None
+            }
+        }
+    });
+    if made.is_none() {
+        passages.iter_mut().for_each(|passage| passage.embedding = None);
+    }
+    made
+}
+
+fn embed_all(passages: &mut [NewPassage], embedder: &mut PassageEmbedder<'_>, keep: bool) -> Result<usize, String> {
+    let mut count = 0;
+    for passage in passages.iter_mut().filter(|passage| !keep || passage.embedding.is_none()) {
+        // The heading often holds the only word the caller uses: "Prices > Children".
+        let vector = (embedder.embed)(&format!("{}: {}", passage.heading, passage.text))?;
+        if vector.is_empty() || vector.iter().any(|value| !value.is_finite()) {
+            return Err("the embedder returned no usable vector".to_owned());
+        }
+        passage.embedding = Some(vector);
+        count += 1;
+    }
+    Ok(count)
+}
