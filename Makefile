@@ -1,0 +1,54 @@
+# The commands a person types. `make` alone explains them.
+CARGO   := .ci/cargo
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+OFFHOOK := $(TARGET)/release/offhook
+
+.PHONY: help run demo test check bench build setup deny
+.SILENT:
+
+help:
+	echo 'make run      install what is missing, build, fetch the models, start Offhook, place a demonstration call'
+	echo 'make demo     place the demonstration call again, to the Offhook that is running'
+	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
+	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
+	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make build    the release build: $(OFFHOOK)'
+	echo
+	echo 'ARGS="…" is handed to offhook (run, demo) or to cargo test (test): make run ARGS="--help"'
+
+run: build
+	$(OFFHOOK) models fetch
+	$(OFFHOOK) run --demo $(ARGS)
+
+demo:
+	test -x $(OFFHOOK) || { echo 'Nothing is built yet: start with "make run".' >&2; exit 1; }
+	$(OFFHOOK) demo $(ARGS)
+
+build: setup
+	$(CARGO) build --release --locked --package daemon
+
+setup:
+	.ci/setup run
+
+test: setup-test check deny
+	.ci/stage 'tests' $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
+
+setup-test:
+	.ci/setup test
+.PHONY: setup-test
+
+check:
+	.ci/stage 'scripts' shellcheck .ci/cargo .ci/run .ci/setup .ci/stage
+	.ci/stage 'format' $(CARGO) fmt --all --check
+	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' .ci/stage 'documentation' $(CARGO) doc --workspace --no-deps --locked --quiet
+
+# Advisories need a database from the network: `cargo deny check advisories` by hand. tests/tidy checks the bans always.
+deny:
+	if $(CARGO) deny --version >/dev/null 2>&1; \
+	then .ci/stage 'licences, bans, sources' $(CARGO) deny --locked --offline check licenses bans sources; \
+	else echo 'SKIPPED: licences and sources, because cargo-deny is not installed ("cargo install cargo-deny" adds it).'; fi
+
+bench: setup-test
+	$(CARGO) bench --workspace --locked $(ARGS)
