@@ -75,6 +75,9 @@ pub enum Misbehaviour {
     /// The datagram ends before the body its Content-Length promises (RFC 3261 §18.3).
     #[error("body shorter than Content-Length")]
     ShortBody,
+    /// A response with a Via below ours, which somebody else should have received (RFC 3261 §8.1.3.3).
+    #[error("response for somebody else")]
+    ForeignResponse,
     /// A request arrived while another of the same kind is under way (RFC 3261 §14.2).
     #[error("request still pending")]
     Pending,
@@ -127,7 +130,7 @@ impl PeerError {
 impl Misbehaviour {
     fn status(self) -> StatusCode {
         match self {
-            Self::CseqMethod | Self::ShortBody => StatusCode::BAD_REQUEST,
+            Self::CseqMethod | Self::ShortBody | Self::ForeignResponse => StatusCode::BAD_REQUEST,
             Self::CseqBackwards => StatusCode::SERVER_INTERNAL_ERROR,
             Self::NoSuchDialog => StatusCode::CALL_DOES_NOT_EXIST,
             Self::Merged => StatusCode::LOOP_DETECTED,

@@ -127,6 +127,28 @@ impl Headers {
         self.0.retain(|field| field.name != *name);
     }
 
+    /// Takes the first `read_bytes` of the first field of that name away, or all of the field.
+    pub(crate) fn cut_first(&mut self, name: &HeaderName, read_bytes: Option<usize>) {
+        let Some(index) = self.0.iter().position(|field| field.name == *name) else { return };
+        match read_bytes {
+            Some(count) => {
+                let field = &mut self.0[index];
+                field.value.drain(..count.min(field.value.len()));
+                field.offset += count;
+            }
+            None => {
+                self.0.remove(index);
+            }
+        }
+    }
+
+    /// Adds text to the end of the first field of that name.
+    pub(crate) fn append_to_first(&mut self, name: &HeaderName, text: &str) {
+        if let Some(field) = self.0.iter_mut().find(|field| field.name == *name) {
+            field.value.extend(text.bytes().filter(|byte| !byte.is_ascii_control()));
+        }
+    }
+
     /// Copies all fields of that name from another message, raw.
     pub fn copy_all(&mut self, name: &HeaderName, from: &Headers) {
         self.0.extend(from.all(name).cloned());

@@ -1,13 +1,17 @@
 //! SIP messages: read, written, built.
 
+pub mod framing;
 pub mod header;
 pub mod uri;
 
+mod check;
 mod error;
 mod headers;
 mod host;
 mod limits;
 mod method;
+mod parse;
+mod print;
 mod request;
 mod response;
 mod scan;
@@ -40,8 +44,8 @@ impl Message {
     ///
     /// An error means that there is nobody to answer: drop the datagram. A message that is wrong but can be answered
     /// is returned, and its `check` says what is wrong.
-    pub fn parse(_datagram: &[u8], _limits: &Limits) -> Result<Self, ParseError> {
-        todo!()
+    pub fn parse(datagram: &[u8], limits: &Limits) -> Result<Self, ParseError> {
+        parse::datagram(datagram, limits)
     }
 
     /// Its headers.

@@ -1,6 +1,7 @@
 //! Requests (RFC 3261 §7.1).
 
 use super::error::PeerError;
+use super::header::HeaderName;
 use super::headers::Headers;
 use super::method::Method;
 use super::uri::Uri;
@@ -17,7 +18,7 @@ pub struct Request {
     pub version: Version,
     /// In order.
     pub headers: Headers,
-    /// Empty if there is none. Content-Length is written from it, not from the headers.
+    /// Empty if there is none. Content-Length is printed from it, not from the headers.
     pub body: Vec<u8>,
     /// What was wrong with the message as a whole, to be answered rather than ignored.
     pub(crate) flaw: Option<PeerError>,
@@ -36,19 +37,14 @@ impl Request {
         }
     }
 
-    /// The verdict of RFC 3261 §8.2 and §16.3 as far as one message alone can tell: may a UAS work on it?
-    pub fn check(&self) -> Result<(), PeerError> {
-        todo!()
-    }
-
     /// Sets body and Content-Type.
     pub fn set_body(&mut self, content_type: &str, body: Vec<u8>) {
-        self.headers.set(super::HeaderName::CONTENT_TYPE, content_type);
+        self.headers.set(HeaderName::CONTENT_TYPE, content_type);
         self.body = body;
     }
 
     /// The message as it goes on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
-        todo!()
+        super::print::request(self)
     }
 }

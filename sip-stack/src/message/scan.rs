@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::error::{ParseError, Reason};
+use super::uri::Uri;
 
 /// A cursor over one header value, or over one URI.
 #[derive(Debug, Clone)]
@@ -182,6 +183,11 @@ impl<'a> Scan<'a> {
             self.at += 1;
         }
         Err(self.expected("a closing parenthesis"))
+    }
+
+    /// Reads the next `bytes`, which this scan has yet to pass, as one URI.
+    pub(crate) fn uri(&self, bytes: &[u8]) -> Result<Uri, ParseError> {
+        Uri::parse_at(self.header, bytes, self.base + self.at)
     }
 
     /// Only white space may be left.

@@ -51,8 +51,43 @@ impl NameAddr {
 }
 
 fn scan_address(scan: &mut Scan<'_>) -> Result<(Option<String>, Uri), ParseError> {
-    let _ = (scan, is_lws as fn(u8) -> bool, is_token_byte as fn(u8) -> bool, text as fn(&[u8]) -> String, trim as fn(&[u8]) -> &[u8]);
-    todo!()
+    if scan.peek() == Some(b'"') {
+        let name = scan.quoted_string()?;
+        scan.skip_lws();
+        return Ok((Some(name), scan_bracketed(scan)?));
+    }
+    let start = scan.clone();
+    let name = trim(scan.take_while(is_display_byte));
+    if scan.peek() == Some(b'<') {
+        let name = (!name.is_empty()).then(|| text(name));
+        return Ok((name, scan_bracketed(scan)?));
+    }
+    *scan = start;
+    Ok((None, scan_addr_spec(scan)?))
+}
+
+/// `*(token LWS)`, and what is not ASCII: phones send names in UTF-8 or Latin-1 without quoting them, and nobody
+/// should go unanswered for the spelling of their name.
+fn is_display_byte(byte: u8) -> bool {
+    is_token_byte(byte) || is_lws(byte) || !byte.is_ascii()
+}
+
+fn scan_bracketed(scan: &mut Scan<'_>) -> Result<Uri, ParseError> {
+    scan.expect(b'<', "<")?;
+    let start = scan.clone();
+    let uri = scan.take_while(|byte| byte != b'>');
+    scan.expect(b'>', ">")?;
+    start.uri(uri)
+}
+
+/// Without brackets a comma, question mark or semicolon is not part of the URI (RFC 3261 §20.10).
+fn scan_addr_spec(scan: &mut Scan<'_>) -> Result<Uri, ParseError> {
+    let start = scan.clone();
+    let uri = scan.take_while(|byte| !is_lws(byte) && !b";,?<>\"".contains(&byte));
+    if scan.peek() == Some(b'?') {
+        return Err(scan.expected("angle brackets round a URI with headers"));
+    }
+    start.uri(uri)
 }
 
 impl fmt::Display for NameAddr {

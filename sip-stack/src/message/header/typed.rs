@@ -28,13 +28,28 @@ impl Headers {
     }
 
     /// Replaces the topmost hop and leaves the others, also those in the same field.
-    pub fn replace_top_via(&mut self, _via: &Via) -> Result<(), ParseError> {
-        todo!()
+    ///
+    /// # Errors
+    /// There is no Via, or the topmost one cannot be read; nothing has changed then.
+    pub fn replace_top_via(&mut self, via: &Via) -> Result<(), ParseError> {
+        self.pop_via()?;
+        self.push_via(via);
+        Ok(())
     }
 
     /// Takes the topmost hop away.
+    ///
+    /// # Errors
+    /// There is no Via, or the topmost one cannot be read; nothing has changed then.
     pub fn pop_via(&mut self) -> Result<(), ParseError> {
-        todo!()
+        let name = HeaderName::VIA;
+        let field = self.first(&name).ok_or_else(|| missing(&name))?;
+        let mut scan = scan(field);
+        Via::scan(&mut scan)?;
+        let more = scan.eat_separator(b',');
+        let read_bytes = scan.position();
+        self.cut_first(&name, more.then_some(read_bytes));
+        Ok(())
     }
 
     /// Who sends.
@@ -49,7 +64,10 @@ impl Headers {
 
     /// Names the dialog, or the series of registrations; compared byte by byte.
     pub fn call_id(&self) -> Result<String, ParseError> {
-        self.one(&HeaderName::CALL_ID, |scan| Ok(text(scan.take_while(|byte| byte > b' '))))
+        self.one(&HeaderName::CALL_ID, |scan| match scan.take_while(|byte| byte > b' ') {
+            b"" => Err(scan.expected("an identifier")),
+            id => Ok(text(id)),
+        })
     }
 
     /// Sequence number and method.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::error::ParseError;
 use super::super::host::HostPort;
-use super::super::scan::Scan;
+use super::super::scan::{Scan, is_lws};
 use super::super::version::Version;
 use super::params::Params;
 
@@ -72,8 +72,21 @@ impl Via {
 
     /// Reads one hop and leaves what follows, such as a comma.
     pub(crate) fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
-        let _ = (scan, Params::scan as fn(&mut Scan<'_>) -> Result<Params, ParseError>);
-        todo!()
+        scan.skip_lws();
+        if !scan.token("SIP")?.eq_ignore_ascii_case("SIP") || !scan.eat_separator(b'/') {
+            return Err(scan.expected("SIP/"));
+        }
+        let version = Version::scan_numbers(scan)?;
+        if !scan.eat_separator(b'/') {
+            return Err(scan.expected("/"));
+        }
+        let transport = Transport::from_token(scan.token("a transport")?);
+        if !scan.peek().is_some_and(is_lws) {
+            return Err(scan.expected("white space"));
+        }
+        scan.skip_lws();
+        let sent_by = HostPort::scan(scan, true)?;
+        Ok(Self { version, transport, sent_by, params: Params::scan(scan)? })
     }
 }
 

@@ -1,0 +1,141 @@
+//! Messages out of a byte stream: TCP and TLS (RFC 3261 §18.3), with the keep-alive of RFC 5626 §3.5.1.
+//!
+//! One message may come a byte at a time, and one segment may hold many. A stream whose boundaries are lost (no
+//! Content-Length, or one that cannot be read) cannot be found again: the message is handed out with its flaw, so that
+//! it can be answered, and everything after it is an error.
+
+use super::error::{ParseError, Reason};
+use super::limits::Limits;
+use super::parse::{Head, head_end, too_large};
+use super::Message;
+
+/// Collects segments and hands out messages.
+#[derive(Debug)]
+pub struct StreamFramer {
+    limits: Limits,
+    /// Received and not yet handed out; at most twice `limits.message_bytes`.
+    buffer: Vec<u8>,
+    state: State,
+    /// A line end came just now; a second one makes it a ping.
+    line_end_seen: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first `searched` bytes hold no empty line.
+    AwaitingHead { searched: usize },
+    /// The head has been taken out of the buffer; so many bytes of body follow.
+    AwaitingBody { head: Box<Head>, body_bytes: usize },
+    /// The head says nothing useful about its body: it can be answered, but nothing after it can be read.
+    LastMessage { head: Box<Head> },
+    /// Where the next message starts is unknown.
+    Lost(ParseError),
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A message; `check` it.
+    Message(Message),
+    /// Two line ends in a row: the peer asks whether we are there; answer with one CRLF.
+    Ping,
+    /// One line end: the answer to a ping of ours, or the first half of a ping of theirs. Needs no answer.
+    Pong,
+}
+
+impl StreamFramer {
+    /// A framer for one connection.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, buffer: Vec::new(), state: State::AwaitingHead { searched: 0 }, line_end_seen: false }
+    }
+
+    /// Takes what was read from the connection. Then [`poll`](Self::poll) until it has no more.
+    ///
+    /// # Errors
+    /// More than the limits allow is waiting; the connection is to be closed.
+    pub fn push(&mut self, segment: &[u8]) -> Result<(), ParseError> {
+        if self.buffer.len() + segment.len() > self.limits.message_bytes * 2 {
+            return Err(self.lose(too_large("stream", 0, self.limits.message_bytes * 2)));
+        }
+        self.buffer.extend_from_slice(segment);
+        Ok(())
+    }
+
+    /// The next frame that is complete.
+    ///
+    /// # Errors
+    /// The stream cannot be followed any further; the connection is to be closed. Every later call says the same.
+    pub fn poll(&mut self) -> Result<Option<Frame>, ParseError> {
+        if let State::Lost(error) = &self.state {
+            return Err(error.clone());
+        }
+        if matches!(self.state, State::AwaitingHead { .. }) {
+            if let Some(frame) = self.take_line_end() {
+                return Ok(Some(frame));
+            }
+            self.take_head()?;
+        }
+        Ok(self.take_message().map(Frame::Message))
+    }
+
+    fn take_line_end(&mut self) -> Option<Frame> {
+        if !self.buffer.starts_with(b"\r\n") {
+            return None;
+        }
+        self.buffer.drain(..2);
+        self.line_end_seen = !self.line_end_seen;
+        Some(if self.line_end_seen { Frame::Pong } else { Frame::Ping })
+    }
+
+    /// Moves on to the body if the head is complete.
+    fn take_head(&mut self) -> Result<(), ParseError> {
+        let State::AwaitingHead { searched } = self.state else { return Ok(()) };
+        // The empty line may have started in an earlier segment.
+        let Some(end) = head_end(&self.buffer, searched.saturating_sub(3)) else {
+            if self.buffer.len() > self.limits.message_bytes {
+                return Err(self.lose(too_large("headers", 0, self.limits.message_bytes)));
+            }
+            self.state = State::AwaitingHead { searched: self.buffer.len() };
+            return Ok(());
+        };
+        if end > self.limits.message_bytes {
+            return Err(self.lose(too_large("headers", 0, self.limits.message_bytes)));
+        }
+        let mut head = Head::parse(&self.buffer[..end], 0, &self.limits).map_err(|error| self.lose(error))?;
+        self.buffer.drain(..end);
+        self.line_end_seen = false;
+        let announced = head.content_length(&self.limits);
+        if announced == Ok(None) {
+            head.note(ParseError { header: "Content-Length", offset: end, reason: Reason::Missing });
+        }
+        self.state = match announced {
+            Ok(Some(body_bytes)) => State::AwaitingBody { head: Box::new(head), body_bytes },
+            Ok(None) | Err(()) => State::LastMessage { head: Box::new(head) },
+        };
+        Ok(())
+    }
+
+    /// The message whose head has been read, if its body is complete.
+    fn take_message(&mut self) -> Option<Message> {
+        match std::mem::replace(&mut self.state, State::AwaitingHead { searched: 0 }) {
+            State::AwaitingBody { head, body_bytes } if body_bytes <= self.buffer.len() => {
+                let body = self.buffer.drain(..body_bytes).collect();
+                Some(head.with_body(body))
+            }
+            State::LastMessage { head } => {
+                self.lose(ParseError { header: "Content-Length", offset: 0, reason: Reason::Expected("a body length") });
+                Some(head.with_body(Vec::new()))
+            }
+            unfinished @ (State::AwaitingHead { .. } | State::AwaitingBody { .. } | State::Lost(_)) => {
+                self.state = unfinished;
+                None
+            }
+        }
+    }
+
+    fn lose(&mut self, error: ParseError) -> ParseError {
+        self.buffer = Vec::new();
+        self.state = State::Lost(error.clone());
+        error
+    }
+}
