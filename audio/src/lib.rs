@@ -23,6 +23,8 @@ pub mod jitter;
 pub mod pacing;
 pub mod playout;
 pub mod rtp;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod wav;
 

@@ -88,3 +88,53 @@ impl SendClock {
         self.stats.total_lateness += lateness;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at;
+
+    #[test]
+    fn an_hour_of_late_wake_ups_does_not_drift() {
+        let mut clock = SendClock::new(at(0));
+        let mut ticks = 0;
+        for index in 0..180_000_u64 {
+            assert_eq!(clock.next_deadline(), at(index * 20));
+            ticks += clock.advance(clock.next_deadline() + Duration::from_micros(index % 7 * 900));
+        }
+        assert_eq!(ticks, 180_000);
+        let stats = clock.stats();
+        assert_eq!((stats.ticks, stats.late_ticks, stats.rebases), (180_000, 0, 0));
+        assert_eq!(stats.worst_lateness, Duration::from_micros(5_400));
+        assert!(stats.mean_lateness().abs_diff(Duration::from_micros(2_700)) < Duration::from_micros(1));
+    }
+
+    #[test]
+    fn an_early_wake_up_gives_no_tick() {
+        let mut clock = SendClock::new(at(100));
+        assert_eq!(clock.advance(at(99)), 0);
+        assert_eq!(clock.advance(at(100)), 1);
+        assert_eq!(clock.advance(at(119)), 0);
+        assert_eq!(clock.stats().ticks, 1);
+    }
+
+    #[test]
+    fn a_short_stall_is_made_up_for() {
+        let mut clock = SendClock::new(at(0));
+        assert_eq!(clock.advance(at(99)), 5);
+        assert_eq!(clock.next_deadline(), at(100));
+        assert_eq!((clock.stats().late_ticks, clock.stats().lost_ticks), (4, 0));
+    }
+
+    /// After a suspend the peer must not be flooded with the ticks that were slept through.
+    #[test]
+    fn a_long_stall_moves_the_grid_and_is_counted() {
+        let mut clock = SendClock::new(at(0));
+        clock.advance(at(0));
+        assert_eq!(clock.advance(at(3_605)), 1);
+        assert_eq!(clock.next_deadline(), at(3_625));
+        let stats = clock.stats();
+        assert_eq!((stats.rebases, stats.lost_ticks, stats.ticks), (1, 179, 2));
+        assert_eq!(clock.advance(at(3_625)), 1);
+    }
+}

@@ -233,3 +233,144 @@ impl Playout {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clip(samples: usize, value: i16) -> Arc<[i16]> {
+        vec![value; samples].into()
+    }
+
+    fn events(playout: &mut Playout) -> Vec<PlayoutEvent> {
+        std::iter::from_fn(|| playout.poll_event()).collect()
+    }
+
+    fn millis(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    const A: ClipId = ClipId(1);
+    const B: ClipId = ClipId(2);
+
+    #[test]
+    fn clips_join_without_a_gap() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(200, 1_000)).unwrap();
+        playout.play(B, clip(100, 2_000)).unwrap();
+        assert_eq!(playout.remaining(), Duration::from_micros(37_500));
+        assert_eq!(playout.poll_frame(), Some([1_000; FRAME_SAMPLES]));
+        assert_eq!(events(&mut playout), [PlayoutEvent::Started { clip: A }]);
+        assert_eq!(playout.position(), Some((A, millis(20))));
+        let second = playout.poll_frame().unwrap();
+        assert_eq!((second[39], second[40], second[139], second[140]), (1_000, 2_000, 2_000, 0));
+        let expected =
+            [PlayoutEvent::Finished { clip: A }, PlayoutEvent::Started { clip: B }, PlayoutEvent::Finished { clip: B }];
+        assert_eq!(events(&mut playout), expected);
+        assert_eq!((playout.poll_frame(), playout.queued()), (None, 0));
+    }
+
+    #[test]
+    fn stop_fades_within_ten_milliseconds_and_tells_what_was_heard() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(8_000, 10_000)).unwrap();
+        playout.play(B, clip(8_000, 10_000)).unwrap();
+        (0..5).for_each(|_| assert!(playout.poll_frame().is_some()));
+        events(&mut playout);
+        playout.stop();
+        let stopped = |clip, heard| PlayoutEvent::Stopped { clip, heard };
+        assert_eq!(events(&mut playout), [stopped(A, millis(110)), stopped(B, millis(0))]);
+        let last = playout.poll_frame().unwrap();
+        assert!(last.windows(2).all(|pair| pair[0] - pair[1] <= 130), "no click");
+        assert!(last[0] > 9_000 && last[79..].iter().all(|&sample| sample == 0));
+        assert_eq!(playout.poll_frame(), None);
+    }
+
+    #[test]
+    fn what_is_queued_after_a_stop_starts_after_the_fade() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(8_000, 10_000)).unwrap();
+        playout.poll_frame();
+        playout.stop();
+        playout.play(B, clip(160, 5_000)).unwrap();
+        assert_eq!(playout.poll_frame().unwrap()[159], 0);
+        assert_eq!(playout.poll_frame(), Some([5_000; FRAME_SAMPLES]));
+    }
+
+    #[test]
+    fn stopping_what_never_started_is_silent() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(800, 10_000)).unwrap();
+        playout.stop();
+        assert_eq!(events(&mut playout), [PlayoutEvent::Stopped { clip: A, heard: millis(0) }]);
+        assert_eq!(playout.poll_frame(), None);
+    }
+
+    #[test]
+    fn ducking_ramps_down_and_up() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(8_000, 10_000)).unwrap();
+        playout.poll_frame();
+        playout.duck(-20.0);
+        let ducking = playout.poll_frame().unwrap();
+        assert!(ducking[0] > 9_800 && ducking[159] == 1_000, "{} {}", ducking[0], ducking[159]);
+        playout.unduck();
+        assert_eq!(playout.poll_frame().unwrap()[159], 10_000);
+        playout.duck(6.0);
+        assert_eq!(playout.poll_frame().unwrap()[159], 10_000, "ducking never makes louder");
+    }
+
+    #[test]
+    fn pause_fades_out_and_resume_goes_on_where_it_was() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(1_600, 10_000)).unwrap();
+        playout.poll_frame();
+        playout.pause();
+        assert_eq!(playout.poll_frame().unwrap()[159], 0);
+        assert!((0..50).all(|_| playout.poll_frame().is_none()));
+        assert_eq!(playout.position(), Some((A, millis(40))));
+        playout.resume();
+        let resumed = playout.poll_frame().unwrap();
+        assert!(resumed[0] < 200 && resumed[159] == 10_000);
+        assert_eq!(playout.position(), Some((A, millis(60))));
+    }
+
+    /// Nothing sounded while paused, so nothing may sound for the sake of stopping.
+    #[test]
+    fn stopping_while_paused_is_silent() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(1_600, 10_000)).unwrap();
+        playout.poll_frame();
+        playout.pause();
+        playout.poll_frame();
+        events(&mut playout);
+        playout.stop();
+        assert_eq!(events(&mut playout), [PlayoutEvent::Stopped { clip: A, heard: millis(40) }]);
+        assert_eq!(playout.poll_frame(), None);
+        playout.play(B, clip(160, 5_000)).unwrap();
+        assert!(playout.poll_frame().is_some(), "a stop ends the pause");
+    }
+
+    #[test]
+    fn an_empty_clip_starts_and_finishes() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(0, 0)).unwrap();
+        assert_eq!(playout.poll_frame(), None);
+        assert_eq!(events(&mut playout), [PlayoutEvent::Started { clip: A }, PlayoutEvent::Finished { clip: A }]);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_clips_and_in_events() {
+        let mut playout = Playout::new();
+        (0..MAX_CLIPS).for_each(|_| playout.play(A, clip(0, 0)).unwrap());
+        assert_eq!(playout.play(B, clip(0, 0)), Err(QueueFull));
+        let mut accepted = MAX_CLIPS;
+        for _ in 0..1_000 {
+            playout.poll_frame();
+            accepted += usize::from(playout.play(B, clip(0, 0)).is_ok());
+        }
+        assert!(accepted * 2 <= MAX_EVENTS, "{accepted}");
+        assert!(events(&mut playout).len() <= MAX_EVENTS);
+        assert_eq!(playout.play(B, clip(0, 0)), Ok(()));
+    }
+}

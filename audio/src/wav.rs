@@ -209,3 +209,80 @@ fn mix_down(interleaved: Vec<i16>, channels: u16) -> Vec<i16> {
     // The mean of two 16-bit numbers has 16 bits.
     interleaved.chunks_exact(2).map(|pair| ((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    const SAMPLES: [i16; 6] = [0, 256, -256, 25_600, -25_600, 512];
+
+    /// A WAV file of that format whose channels all hold `SAMPLES`.
+    fn wav(channels: u16, bits: u16, sample_format: SampleFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        let spec = WavSpec { channels, sample_rate: 16_000, bits_per_sample: bits, sample_format };
+        let mut writer = WavWriter::new(&mut bytes, spec).unwrap();
+        for sample in SAMPLES {
+            for _ in 0..channels {
+                match sample_format {
+                    SampleFormat::Float => writer.write_sample(f32::from(sample) / 32_768.0).unwrap(),
+                    SampleFormat::Int if bits < 16 => writer.write_sample(i32::from(sample) >> (16 - bits)).unwrap(),
+                    SampleFormat::Int => writer.write_sample(i32::from(sample) << (bits - 16)).unwrap(),
+                }
+            }
+        }
+        writer.finalize().unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn every_usual_format_gives_the_same_clip() {
+        let integers = [8, 16, 24, 32].map(|bits| (bits, SampleFormat::Int));
+        for (bits, format) in integers.into_iter().chain([(32, SampleFormat::Float)]) {
+            for channels in [1, 2] {
+                let clip = read_from(&wav(channels, bits, format)[..]).unwrap();
+                assert_eq!(clip.samples, SAMPLES, "{bits} bits {format:?}, {channels} channels");
+                assert_eq!(clip.sample_rate, SampleRate::WIDE_BAND);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_was_expected() {
+        let message = |bytes: &[u8]| read_from(bytes).unwrap_err().to_string();
+        assert!(message(b"ID3 this is an mp3 file, really").contains("expected RIFF/WAVE"));
+        assert!(
+            message(&wav(3, 16, SampleFormat::Int)).contains("3 channels is not supported; expected mono or stereo")
+        );
+        let mut rateless = wav(1, 16, SampleFormat::Int);
+        rateless[24..32].fill(0);
+        assert!(message(&rateless).contains("0 Hz"));
+        let whole = wav(1, 16, SampleFormat::Int);
+        assert!(matches!(read_from(&whole[..whole.len() - 3]), Err(WavError::Io(_) | WavError::NotWav { .. })));
+        assert!(matches!(read_from(&whole[..20]), Err(WavError::Io(_) | WavError::NotWav { .. })));
+    }
+
+    #[test]
+    fn a_file_written_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.wav");
+        write(&path, &SAMPLES, SampleRate::NARROW_BAND).unwrap();
+        let expected = Clip { sample_rate: SampleRate::NARROW_BAND, samples: SAMPLES.to_vec() };
+        assert_eq!(read(&path).unwrap(), expected);
+        assert!(matches!(read(&folder.path().join("none.wav")), Err(WavError::Io(_))));
+    }
+
+    /// A crash never runs `finalize` nor `drop`: what a second file handle sees is what would be left.
+    #[test]
+    fn an_unfinished_file_holds_all_whole_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("message.wav");
+        let mut writer = Writer::create(&path, SampleRate::NARROW_BAND).unwrap();
+        for _ in 0..129 {
+            writer.push(&[7; 160]).unwrap();
+        }
+        assert_eq!(read(&path).unwrap().samples.len(), 2 * 8_000);
+        writer.finalize().unwrap();
+        assert_eq!(read(&path).unwrap().samples.len(), 129 * 160);
+    }
+}

@@ -57,3 +57,33 @@ impl GainRamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ramp_takes_its_samples_and_stays() {
+        let mut gain = GainRamp::new(1.0, 4);
+        gain.set_target(0.0);
+        let mut samples = [1_000; 6];
+        gain.apply(&mut samples);
+        assert_eq!(samples, [750, 500, 250, 0, 0, 0]);
+        assert!(gain.is_settled());
+    }
+
+    #[test]
+    fn unity_leaves_samples_alone_and_more_clips() {
+        let mut samples = [i16::MIN, -3, 0, i16::MAX];
+        GainRamp::new(1.0, 80).apply(&mut samples);
+        assert_eq!(samples, [i16::MIN, -3, 0, i16::MAX]);
+        GainRamp::new(2.0, 80).apply(&mut samples);
+        assert_eq!(samples, [i16::MIN, -6, 0, i16::MAX]);
+    }
+
+    #[test]
+    fn decibels_are_of_amplitude() {
+        assert!((linear_from_db(-6.0206) - 0.5).abs() < 1e-4);
+        assert_eq!(linear_from_db(0.0), 1.0);
+    }
+}

@@ -89,3 +89,57 @@ fn ramp_ends(samples: &mut [i16], rate: SampleRate) {
     gain.set_target(0.0);
     gain.apply(&mut samples[end..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsp::level::rms_dbov;
+
+    const RATE: SampleRate = SampleRate::NARROW_BAND;
+
+    /// Power of `samples` at one frequency, by the Goertzel algorithm.
+    fn power_at(samples: &[i16], frequency_hz: f64) -> f64 {
+        let coefficient = 2.0 * (TAU * frequency_hz / f64::from(RATE.hz())).cos();
+        let (last, before) = samples
+            .iter()
+            .fold((0.0, 0.0), |(last, before), &sample| (f64::from(sample) + coefficient * last - before, last));
+        last * last + before * before - coefficient * last * before
+    }
+
+    #[test]
+    fn each_key_has_its_two_frequencies() {
+        for (row, keys) in KEYPAD.iter().enumerate() {
+            for (column, &key) in keys.iter().enumerate() {
+                let tone = dtmf(key, Duration::from_millis(100), -10.0, RATE).unwrap();
+                let loudest = |group: [f64; 4]| {
+                    (0..4).max_by(|&a, &b| power_at(&tone, group[a]).total_cmp(&power_at(&tone, group[b])))
+                };
+                assert_eq!((loudest(ROWS), loudest(COLUMNS)), (Some(row), Some(column)), "{key}");
+            }
+        }
+        assert_eq!(dtmf('x', Duration::from_millis(100), -10.0, RATE), None);
+    }
+
+    #[test]
+    fn tones_have_their_length_their_level_and_soft_ends() {
+        let tone = beep(RATE);
+        assert_eq!(tone.len(), 3_200);
+        assert!((rms_dbov(&tone) + 20.0).abs() < 0.3, "{}", rms_dbov(&tone));
+        assert!(tone[..4].iter().chain(&tone[3_196..]).all(|sample| sample.abs() < 400));
+        assert_eq!(sine(440.0, Duration::ZERO, -20.0, RATE), []);
+    }
+
+    #[test]
+    fn ringback_sounds_and_pauses() {
+        for (country, on_ms, period_ms) in [
+            (Ringback::NorthAmerica, 2_000, 6_000),
+            (Ringback::Europe, 1_000, 5_000),
+            (Ringback::UnitedKingdom, 400, 3_000),
+        ] {
+            let samples = ringback(country, -20.0, RATE);
+            assert_eq!(samples.len(), period_ms * 8, "{country:?}");
+            assert!(rms_dbov(&samples[..on_ms * 8]) > -21.0, "{country:?}");
+            assert!(samples[on_ms * 8..(on_ms + 200) * 8].iter().all(|&sample| sample == 0), "{country:?}");
+        }
+    }
+}

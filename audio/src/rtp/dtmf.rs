@@ -196,10 +196,10 @@ impl DtmfReceiver {
     }
 
     /// Whether `timestamp` is where a segment of the maximum duration ends: the same key, held for longer than 65 535
-    /// ticks. The packet that filled the segment may be lost, so a missing last update is allowed for.
+    /// ticks (8 s).
     fn continues(&self, digit: char, timestamp: RtpTimestamp) -> bool {
-        self.key.is_some_and(|key| key.digit == digit && timestamp.since(key.timestamp) >= i32::from(u16::MAX) - 1)
-            && self.key.is_some_and(|key| timestamp.since(key.timestamp) <= i32::from(u16::MAX) + 1)
+        let is_next_segment = |key: Key| key.digit == digit && timestamp == key.timestamp.plus(u32::from(u16::MAX));
+        self.key.is_some_and(is_next_segment)
     }
 
     fn start_segment(&mut self, timestamp: RtpTimestamp, payload: EventPayload, arrival: Instant) {
@@ -225,5 +225,121 @@ impl DtmfReceiver {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at;
+    use proptest::prelude::*;
+
+    fn payload(digit: char, duration_ticks: u16, end: bool) -> [u8; 4] {
+        EventPayload { event: event_code_of(digit).unwrap(), end, volume: 7, duration_ticks }.to_bytes()
+    }
+
+    /// Feeds `(timestamp, digit, duration_ticks, end)` every 20 ms, waits half a second and writes the events:
+    /// `5+` pressed, `5-160` released after 160 ms.
+    fn events(packets: &[(u32, char, u16, bool)]) -> String {
+        let mut receiver = DtmfReceiver::new(SampleRate::NARROW_BAND);
+        for (index, &(timestamp, digit, duration_ticks, end)) in packets.iter().enumerate() {
+            let arrival = at(index as u64 * 20);
+            receiver.handle_packet(RtpTimestamp(timestamp), &payload(digit, duration_ticks, end), arrival).unwrap();
+        }
+        receiver.handle_timeout(at(packets.len() as u64 * 20 + 500));
+        let describe = |event| match event {
+            DtmfEvent::Pressed { digit, volume_dbm0 } => {
+                assert_eq!(volume_dbm0, -7);
+                format!("{digit}+")
+            }
+            DtmfEvent::Released { digit, duration } => format!("{digit}-{}", duration.as_millis()),
+        };
+        std::iter::from_fn(|| receiver.poll_event()).map(describe).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_key_press_is_told_once_whatever_is_lost() {
+        // (name, (timestamp, digit, duration_ticks, end), events)
+        type Row = (&'static str, &'static [(u32, char, u16, bool)], &'static str);
+        let rows: [Row; 9] = [
+            ("complete", &[(9, '5', 160, false), (9, '5', 320, false), (9, '5', 480, true)], "5+ 5-60"),
+            (
+                "end three times",
+                &[(9, '*', 160, false), (9, '*', 320, true), (9, '*', 320, true), (9, '*', 320, true)],
+                "*+ *-40",
+            ),
+            ("start and marker lost", &[(9, '5', 480, false), (9, '5', 640, true)], "5+ 5-80"),
+            ("only one end came", &[(9, '5', 640, true)], "5+ 5-80"),
+            ("all ends lost, silence", &[(9, '5', 160, false), (9, '5', 800, false)], "5+ 5-100"),
+            (
+                "all ends lost, next key",
+                &[(9, '5', 800, false), (2_000, '5', 160, false), (2_000, '5', 320, true)],
+                "5+ 5-100 5+ 5-40",
+            ),
+            (
+                "end overtaken by the next key",
+                &[(9, '1', 160, false), (999, '2', 160, false), (9, '1', 320, true), (999, '2', 320, true)],
+                "1+ 1-20 2+ 2-40",
+            ),
+            (
+                "updates reordered",
+                &[(9, 'a', 320, false), (9, 'a', 160, false), (9, 'a', 480, true), (9, 'a', 400, false)],
+                "A+ A-60",
+            ),
+            ("timestamps wrap", &[(u32::MAX - 10, '#', 160, true), (5_000, '#', 160, true)], "#+ #-20 #+ #-20"),
+        ];
+        for (name, packets, expected) in rows {
+            assert_eq!(events(packets), expected, "{name}");
+        }
+    }
+
+    /// A key held for over eight seconds comes in segments (RFC 4733 §2.5.1.3) and is still one press.
+    #[test]
+    fn a_long_press_is_one_press() {
+        let second = 100_u32 + u32::from(u16::MAX);
+        let packets = [
+            (100, '0', 65_000, false),
+            (100, '0', u16::MAX, false),
+            (second, '0', 160, false),
+            (second, '0', 800, true),
+        ];
+        assert_eq!(events(&packets), "0+ 0-8291");
+    }
+
+    #[test]
+    fn other_clock_rates_scale_the_duration() {
+        let mut receiver = DtmfReceiver::new(SampleRate::new(48_000).unwrap());
+        receiver.handle_packet(RtpTimestamp(0), &payload('3', 4_800, true), at(0)).unwrap();
+        assert_eq!(receiver.poll_event(), Some(DtmfEvent::Pressed { digit: '3', volume_dbm0: -7 }));
+        let duration = Duration::from_millis(100);
+        assert_eq!(receiver.poll_event(), Some(DtmfEvent::Released { digit: '3', duration }));
+    }
+
+    #[test]
+    fn what_is_not_a_digit_is_refused() {
+        let mut receiver = DtmfReceiver::new(SampleRate::NARROW_BAND);
+        let short = receiver.handle_packet(RtpTimestamp(0), &[1, 2, 3], at(0));
+        assert_eq!(short, Err(DtmfError::TooShort { length_bytes: 3 }));
+        let flash = receiver.handle_packet(RtpTimestamp(0), &[16, 0, 0, 1], at(0));
+        assert_eq!(flash, Err(DtmfError::NotADigit { event: 16 }));
+        assert_eq!(receiver.poll_event(), None);
+    }
+
+    proptest! {
+        /// Presses and releases alternate, for the same key, whatever comes.
+        #[test]
+        fn every_press_has_its_release(
+            packets in prop::collection::vec((0_u32..4, 0_usize..4, any::<u16>(), any::<bool>()), 0..80),
+        ) {
+            let packets = packets
+                .into_iter()
+                .map(|(timestamp, digit, duration, end)| (timestamp * 1_000, DIGITS[digit], duration, end))
+                .collect::<Vec<_>>();
+            let events = events(&packets);
+            for pair in events.split_whitespace().collect::<Vec<_>>().chunks(2) {
+                prop_assert!(pair.len() == 2 && pair[0].ends_with('+') && pair[1].contains('-'), "{}", events);
+                prop_assert_eq!(pair[0].as_bytes()[0], pair[1].as_bytes()[0]);
+            }
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::dtmf::{DtmfEvent, DtmfReceiver};
 use super::error::{ErrorCounts, RtpError};
 use super::packet::{Packet, PayloadType};
-use crate::codec::CodecKind;
+use super::reception::{Reception, Verdict};
+use crate::codec::{Codec, CodecKind};
+use crate::jitter::{Arrived, JitterBuffer, JitterConfig, MAX_PACKET_TICKS};
 pub use crate::jitter::{FrameKind, Played};
-use crate::jitter::{JitterBuffer, JitterConfig};
 use crate::time::SampleRate;
 
 /// What was negotiated for the incoming direction.
@@ -21,6 +22,14 @@ pub struct ReceiverConfig {
     pub jitter: JitterConfig,
 }
 
+impl ReceiverConfig {
+    /// These codecs under their static payload types, default jitter settings.
+    pub fn new(codecs: &[CodecKind], dtmf_payload_type: Option<PayloadType>) -> Self {
+        let codecs = codecs.iter().map(|&kind| (kind.payload_type(), kind)).collect();
+        Self { codecs, dtmf_payload_type, jitter: JitterConfig::default() }
+    }
+}
+
 /// How the stream fared. Counts run over all sources of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ReceiverStats {
@@ -28,7 +37,7 @@ pub struct ReceiverStats {
     pub received: u64,
     /// Packets that never came (RFC 3550 §A.3), as of now: one still under way counts.
     pub lost: u64,
-    /// Packets that came after their turn; they are not lost, but not heard.
+    /// Packets that came after one behind them was played: not lost, but not heard.
     pub late: u64,
     /// Packets that came again.
     pub duplicate: u64,
@@ -42,61 +51,70 @@ pub struct ReceiverStats {
     pub errors: ErrorCounts,
     /// Frames made up at least partly.
     pub concealed_frames: u64,
-    /// Frames left out to catch up with the peer.
+    /// Frames blended away to catch up with the peer.
     pub dropped_frames: u64,
     /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
     pub jitter_ms: f64,
     /// Changes of SSRC, or jumps in sequence, that were followed.
     pub source_changes: u64,
-    /// Arrival of the latest packet with a negotiated payload type; for the no-RTP watchdog.
+    /// Arrival of the latest packet of the stream; for the no-RTP watchdog.
     pub last_packet_at: Option<Instant>,
 }
 
-/// One incoming stream.
+/// One incoming stream. Nothing is allocated per packet once the payloads have reached their size.
 pub struct Receiver {
-    config: ReceiverConfig,
+    coders: Vec<(PayloadType, Box<dyn Codec>)>,
+    dtmf_payload_type: Option<PayloadType>,
+    reception: Reception,
+    jitter: JitterBuffer,
     dtmf: DtmfReceiver,
-    stats: ReceiverStats,
+    errors: ErrorCounts,
+    last_packet_at: Option<Instant>,
 }
 
-impl ReceiverConfig {
-    /// These codecs under their static payload types, default jitter settings.
-    pub fn new(codecs: &[CodecKind], dtmf_payload_type: Option<PayloadType>) -> Self {
-        let codecs = codecs.iter().map(|&kind| (kind.payload_type(), kind)).collect();
-        Self { codecs, dtmf_payload_type, jitter: JitterConfig::default() }
-    }
+/// What a packet of ours holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Sound { duration_ticks: u32 },
+    Dtmf,
 }
 
 impl Receiver {
     /// A stream from which nothing has come.
     pub fn new(config: ReceiverConfig) -> Self {
-        Self { config, dtmf: DtmfReceiver::new(SampleRate::NARROW_BAND), stats: ReceiverStats::default() }
+        let clock_rate = SampleRate::NARROW_BAND;
+        Self {
+            coders: config.codecs.into_iter().map(|(payload_type, kind)| (payload_type, kind.codec())).collect(),
+            dtmf_payload_type: config.dtmf_payload_type,
+            reception: Reception::new(clock_rate),
+            jitter: JitterBuffer::new(config.jitter, clock_rate),
+            dtmf: DtmfReceiver::new(clock_rate),
+            errors: ErrorCounts::default(),
+            last_packet_at: None,
+        }
     }
 
     /// Takes one datagram from the RTP port.
     ///
     /// # Errors
-    /// If it gives no sound; see [`RtpError`]. All are counted, none harms the stream.
+    /// If it gives neither sound nor a digit; see [`RtpError`]. All are counted, none harms the stream.
     pub fn handle_packet(&mut self, datagram: &[u8], arrival: Instant) -> Result<(), RtpError> {
-        let result = self.take(datagram, arrival);
+        let result = Packet::parse(datagram).and_then(|packet| self.take(&packet, arrival));
         if let Err(error) = &result {
-            self.stats.errors.count(error);
+            self.errors.count(error);
         }
         result
-    }
-
-    fn take(&mut self, datagram: &[u8], arrival: Instant) -> Result<(), RtpError> {
-        let packet = Packet::parse(datagram)?;
-        if self.config.dtmf_payload_type == Some(packet.payload_type) {
-            self.dtmf.handle_packet(packet.timestamp, packet.payload, arrival)?;
-        }
-        Ok(())
     }
 
     /// The frame of this tick. Call once every 20 ms, whether packets come or not.
     pub fn poll_frame(&mut self, now: Instant) -> Played {
         self.dtmf.handle_timeout(now);
-        JitterBuffer::silence()
+        let coders = &mut self.coders;
+        self.jitter.poll_frame(now, &mut |payload_type, payload, samples| {
+            if let Some((_, coder)) = coders.iter_mut().find(|(known, _)| *known == payload_type) {
+                coder.decode(payload, samples);
+            }
+        })
     }
 
     /// The next key press or release, oldest first.
@@ -106,11 +124,292 @@ impl Receiver {
 
     /// How the stream fared so far.
     pub fn stats(&self) -> ReceiverStats {
-        self.stats
+        let jitter = self.jitter.stats();
+        ReceiverStats {
+            received: self.reception.received(),
+            lost: self.reception.lost(),
+            late: jitter.late,
+            duplicate: self.reception.duplicate(),
+            reordered: self.reception.reordered(),
+            discarded: jitter.discarded,
+            malformed: self.errors.malformed(),
+            errors: self.errors,
+            concealed_frames: jitter.concealed_frames,
+            dropped_frames: jitter.dropped_frames,
+            jitter_ms: self.reception.jitter_ms(),
+            source_changes: self.reception.source_changes(),
+            last_packet_at: self.last_packet_at,
+        }
+    }
+
+    /// The book-keeping behind the statistics; RTCP reports are made from it.
+    pub fn reception(&self) -> &Reception {
+        &self.reception
     }
 
     /// The source we listen to, once there is one.
     pub fn ssrc(&self) -> Option<u32> {
-        None
+        self.reception.ssrc()
+    }
+
+    fn take(&mut self, packet: &Packet<'_>, arrival: Instant) -> Result<(), RtpError> {
+        let content = match self.content_of(packet) {
+            Ok(content) => content,
+            Err(error) => {
+                self.skip_sequence(packet, arrival);
+                return Err(error);
+            }
+        };
+        let Some(sequence) = self.place(packet)? else { return Ok(()) };
+        self.last_packet_at = Some(arrival);
+        match content {
+            Content::Sound { duration_ticks } => {
+                self.reception.handle_timing(packet.timestamp, arrival);
+                self.buffer(packet, sequence, Some(packet.payload_type), duration_ticks, arrival);
+            }
+            Content::Dtmf => {
+                self.buffer(packet, sequence, None, 0, arrival);
+                self.dtmf.handle_packet(packet.timestamp, packet.payload, arrival)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn content_of(&self, packet: &Packet<'_>) -> Result<Content, RtpError> {
+        let payload_type = packet.payload_type;
+        if packet.payload.is_empty() {
+            return Err(RtpError::EmptyPayload);
+        }
+        if self.dtmf_payload_type == Some(payload_type) {
+            return Ok(Content::Dtmf);
+        }
+        let coder = self.coders.iter().find(|(known, _)| *known == payload_type);
+        let (_, coder) = coder.ok_or(RtpError::UnknownPayloadType { payload_type })?;
+        match coder.duration_ticks(packet.payload) {
+            duration_ticks @ 0..=MAX_PACKET_TICKS => Ok(Content::Sound { duration_ticks }),
+            duration_ticks => Err(RtpError::PayloadTooLong { duration_ticks }),
+        }
+    }
+
+    /// A packet of our source that we cannot use, like comfort noise nobody agreed on, still takes a sequence number:
+    /// without it the next one would seem to follow a loss.
+    fn skip_sequence(&mut self, packet: &Packet<'_>, arrival: Instant) {
+        if self.reception.ssrc() != Some(packet.ssrc) {
+            return;
+        }
+        if let Ok(Some(sequence)) = self.place(packet) {
+            self.buffer(packet, sequence, None, 0, arrival);
+        }
+    }
+
+    /// The packet's extended sequence number; `None` for a duplicate. A new source empties the buffers.
+    fn place(&mut self, packet: &Packet<'_>) -> Result<Option<u64>, RtpError> {
+        match self.reception.handle_packet(packet.ssrc, packet.sequence) {
+            Verdict::Accepted { sequence } => Ok(Some(sequence)),
+            Verdict::NewSource { sequence } => {
+                self.jitter.flush();
+                self.dtmf.handle_source_change();
+                Ok(Some(sequence))
+            }
+            Verdict::Duplicate => Ok(None),
+            Verdict::Unconfirmed => Err(RtpError::UnconfirmedSource),
+        }
+    }
+
+    fn buffer(
+        &mut self,
+        packet: &Packet<'_>,
+        sequence: u64,
+        payload_type: Option<PayloadType>,
+        duration_ticks: u32,
+        arrival: Instant,
+    ) {
+        let payload = if payload_type.is_some() { packet.payload } else { &[] };
+        let timestamp = packet.timestamp;
+        self.jitter.insert(&Arrived { sequence, timestamp, duration_ticks, payload_type, payload }, arrival);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::{Sender, SenderConfig};
+    use crate::testing::{at, speech_like};
+    use crate::time::{FRAME_SAMPLES, SILENT_FRAME};
+    use proptest::prelude::*;
+
+    fn sender(codec: CodecKind, ssrc: u32, first_sequence: u16) -> Sender {
+        Sender::new(SenderConfig {
+            payload_type: codec.payload_type(),
+            codec,
+            ssrc,
+            first_sequence,
+            first_timestamp: u32::MAX - 500,
+            dtmf_payload_type: Some(PayloadType::USUAL_DTMF),
+        })
+    }
+
+    fn receiver() -> Receiver {
+        Receiver::new(ReceiverConfig::new(&CodecKind::ALL, Some(PayloadType::USUAL_DTMF)))
+    }
+
+    /// One tick of a perfect network; gives what was played and the verdict on the packet.
+    fn tick(
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+        tick: u64,
+        frame: &crate::Frame,
+    ) -> (Played, Result<(), RtpError>) {
+        let mut datagram = Vec::new();
+        sender.packet(frame, &mut datagram);
+        let verdict = receiver.handle_packet(&datagram, at(tick * 20 + 1));
+        (receiver.poll_frame(at(tick * 20 + 20)), verdict)
+    }
+
+    /// Both laws may be offered, and then a packet decides by its own payload type.
+    #[test]
+    fn codec_follows_the_packet() {
+        let mut receiver = receiver();
+        let loud = [8_000; FRAME_SAMPLES];
+        let mut mu_law = sender(CodecKind::Pcmu, 1, 100);
+        let mut a_law = sender(CodecKind::Pcma, 1, 110);
+        let mut heard = Vec::new();
+        for index in 0..20 {
+            let sender = if index < 10 { &mut mu_law } else { &mut a_law };
+            heard.push(tick(sender, &mut receiver, index, &loud).0);
+        }
+        let speech = heard.iter().filter(|played| played.kind == FrameKind::Speech).collect::<Vec<_>>();
+        assert!(speech.len() >= 18, "{}", speech.len());
+        // Neither law is off by more than half a step of the segment; the wrong one would be off by thousands.
+        assert!(speech.iter().all(|played| played.frame.iter().all(|sample| sample.abs_diff(8_000) <= 256)));
+    }
+
+    #[test]
+    fn a_new_source_is_followed_from_its_second_packet_and_the_old_sound_dropped() {
+        let mut receiver = receiver();
+        let (mut old, mut new) = (sender(CodecKind::Pcmu, 1, 7), sender(CodecKind::Pcmu, 2, 60_000));
+        for index in 0..10 {
+            tick(&mut old, &mut receiver, index, &[1_000; FRAME_SAMPLES]).1.unwrap();
+        }
+        let verdicts =
+            (10..14).map(|index| tick(&mut new, &mut receiver, index, &[-1_000; FRAME_SAMPLES]).1).collect::<Vec<_>>();
+        assert_eq!(verdicts, [Err(RtpError::UnconfirmedSource), Ok(()), Ok(()), Ok(())]);
+        assert_eq!(receiver.ssrc(), Some(2));
+        let (played, _) = tick(&mut new, &mut receiver, 14, &[-1_000; FRAME_SAMPLES]);
+        assert!(played.frame.iter().all(|&sample| sample < 0));
+        assert_eq!(receiver.stats().source_changes, 1);
+        assert_eq!(receiver.stats().lost, 0);
+    }
+
+    #[test]
+    fn a_stray_packet_of_another_source_changes_nothing() {
+        let mut receiver = receiver();
+        let (mut ours, mut stray) = (sender(CodecKind::Pcmu, 1, 7), sender(CodecKind::Pcmu, 2, 9));
+        for index in 0..10 {
+            tick(&mut ours, &mut receiver, index, &SILENT_FRAME).1.unwrap();
+        }
+        let mut datagram = Vec::new();
+        stray.packet(&SILENT_FRAME, &mut datagram);
+        for _ in 0..5 {
+            assert_eq!(receiver.handle_packet(&datagram, at(205)), Err(RtpError::UnconfirmedSource));
+        }
+        tick(&mut ours, &mut receiver, 11, &SILENT_FRAME).1.unwrap();
+        assert_eq!(receiver.ssrc(), Some(1));
+    }
+
+    /// A digit takes the place of audio in the same sequence: no loss may be counted or concealed because of it.
+    #[test]
+    fn a_digit_between_speech_is_one_key_press_and_no_loss() {
+        let (mut sender, mut receiver) = (sender(CodecKind::Pcmu, 1, 65_530), receiver());
+        let speech = speech_like(2_000);
+        let mut events = Vec::new();
+        for index in 0..60 {
+            if index == 20 {
+                sender.queue_dtmf('#').unwrap();
+            }
+            let frame = speech[index * 160..][..160].try_into().unwrap();
+            tick(&mut sender, &mut receiver, index as u64, frame).1.unwrap();
+            events.extend(std::iter::from_fn(|| receiver.poll_dtmf()));
+        }
+        let duration = std::time::Duration::from_millis(160);
+        let pressed = DtmfEvent::Pressed { digit: '#', volume_dbm0: -10 };
+        assert_eq!(events, [pressed, DtmfEvent::Released { digit: '#', duration }]);
+        let stats = receiver.stats();
+        assert_eq!((stats.received, stats.lost, stats.duplicate, stats.late), (60, 0, 0, 0));
+        assert_eq!(stats.concealed_frames, 0);
+    }
+
+    #[test]
+    fn a_negotiated_stream_of_unknown_packets_is_counted_not_concealed() {
+        let (mut sender, mut receiver) = (sender(CodecKind::Pcmu, 1, 1), receiver());
+        let comfort_noise = PayloadType::new(13).unwrap();
+        let mut errors = Vec::new();
+        for index in 0..20 {
+            let mut datagram = Vec::new();
+            sender.packet(&SILENT_FRAME, &mut datagram);
+            if index == 10 {
+                datagram[1] = comfort_noise.value();
+            }
+            errors.extend(receiver.handle_packet(&datagram, at(index * 20)).err());
+            receiver.poll_frame(at(index * 20 + 20));
+        }
+        assert_eq!(errors, [RtpError::UnknownPayloadType { payload_type: comfort_noise }]);
+        let stats = receiver.stats();
+        assert_eq!((stats.lost, stats.concealed_frames, stats.errors.unknown_payload_type), (0, 0, 1));
+    }
+
+    #[test]
+    fn every_refusal_is_counted_under_its_name() {
+        let mut receiver = receiver();
+        let header = |payload_type: u8| [0x80, payload_type, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9];
+        let unknown = [&header(77)[..], &[0]].concat();
+        let long = [&header(0)[..], &[0xff; 1_601]].concat();
+        for datagram in [&[0x80][..], &[0; 20], &header(200), &header(0), &unknown, &long] {
+            receiver.handle_packet(datagram, at(0)).unwrap_err();
+        }
+        receiver.handle_packet(&[&header(101)[..], &[1, 2]].concat(), at(0)).unwrap_err();
+        let expected = ErrorCounts {
+            too_short: 1,
+            wrong_version: 1,
+            rtcp: 1,
+            empty_payload: 1,
+            unknown_payload_type: 1,
+            payload_too_long: 1,
+            dtmf: 1,
+            ..ErrorCounts::default()
+        };
+        assert_eq!(receiver.stats().errors, expected);
+        assert_eq!(receiver.stats().malformed, 5);
+    }
+
+    /// Arrival jitter that alternates by 10 ms settles at 10 ms (RFC 3550 §6.4.1: the mean of |D|).
+    #[test]
+    fn jitter_is_the_mean_deviation() {
+        let (mut sender, mut receiver) = (sender(CodecKind::Pcmu, 1, 1), receiver());
+        let mut datagram = Vec::new();
+        for index in 0..500 {
+            sender.packet(&SILENT_FRAME, &mut datagram);
+            receiver.handle_packet(&datagram, at(index * 20 + index % 2 * 10)).unwrap();
+        }
+        assert!((receiver.stats().jitter_ms - 10.0).abs() < 0.1, "{}", receiver.stats().jitter_ms);
+        assert_eq!(receiver.stats().last_packet_at, Some(at(499 * 20 + 10)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(
+            datagrams in prop::collection::vec((0_u8..3, prop::collection::vec(any::<u8>(), 0..60)), 0..100),
+        ) {
+            let mut receiver = receiver();
+            for (index, (payload_type, rest)) in datagrams.into_iter().enumerate() {
+                let mut datagram = vec![0x80, [0, 8, 101][usize::from(payload_type)]];
+                datagram.extend(rest);
+                let _ = receiver.handle_packet(&datagram, at(index as u64 * 20));
+                receiver.poll_frame(at(index as u64 * 20));
+                while receiver.poll_dtmf().is_some() {}
+            }
+            let stats = receiver.stats();
+            prop_assert!(stats.late + stats.discarded <= stats.received);
+        }
     }
 }

@@ -231,3 +231,91 @@ impl Sender {
             .write(datagram);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::SILENT_FRAME;
+
+    fn sender() -> Sender {
+        Sender::new(SenderConfig {
+            payload_type: PayloadType::PCMA,
+            codec: CodecKind::Pcma,
+            ssrc: 7,
+            first_sequence: 65_534,
+            first_timestamp: u32::MAX - 159,
+            dtmf_payload_type: PayloadType::new(101),
+        })
+    }
+
+    /// Sends `ticks` silent frames and describes each packet as `(sequence, timestamp, marker, payload type)`.
+    fn send(sender: &mut Sender, ticks: usize) -> Vec<(u16, u32, bool, u8)> {
+        let mut datagram = Vec::new();
+        let send = |_| {
+            sender.packet(&SILENT_FRAME, &mut datagram);
+            let packet = Packet::parse(&datagram).unwrap();
+            (packet.sequence.0, packet.timestamp.0, packet.marker, packet.payload_type.value())
+        };
+        (0..ticks).map(send).collect()
+    }
+
+    #[test]
+    fn sequence_and_timestamp_run_on_across_their_wraps() {
+        let expected = [(65_534, u32::MAX - 159, true, 8), (65_535, 0, false, 8), (0, 160, false, 8)];
+        assert_eq!(send(&mut sender(), 3), expected);
+    }
+
+    #[test]
+    fn a_skipped_tick_moves_time_only_and_marks_the_next_packet() {
+        let mut sender = sender();
+        send(&mut sender, 2);
+        sender.skip();
+        sender.skip();
+        assert_eq!(send(&mut sender, 2), [(0, 480, true, 8), (1, 640, false, 8)]);
+        let stats = sender.stats();
+        assert_eq!((stats.packets, stats.payload_bytes, stats.talkspurts, stats.skipped), (4, 640, 2, 2));
+    }
+
+    /// RFC 4733 §2.5.1: the marker on the first packet only, one timestamp, growing duration, the end three times.
+    #[test]
+    fn a_digit_is_sent_as_the_rfc_has_it() {
+        let mut sender = sender();
+        assert_eq!(send(&mut sender, 1), [(65_534, u32::MAX - 159, true, 8)]);
+        sender.queue_dtmf('d').unwrap();
+        let mut datagram = Vec::new();
+        for index in 0..10_u16 {
+            sender.packet(&SILENT_FRAME, &mut datagram);
+            let packet = Packet::parse(&datagram).unwrap();
+            assert_eq!(packet.sequence, SequenceNumber(65_535_u16.wrapping_add(index)));
+            assert_eq!(packet.timestamp.0, 0);
+            assert_eq!(packet.payload_type.value(), 101);
+            assert_eq!(packet.marker, index == 0);
+            let event = EventPayload::parse(packet.payload).unwrap();
+            let duration_ticks = (index + 1).min(8) * 160;
+            assert_eq!(event, EventPayload { event: 15, end: index >= 7, volume: 10, duration_ticks });
+        }
+        assert!(!sender.is_sending_dtmf());
+        assert_eq!(send(&mut sender, 1), [(9, 10 * 160, false, 8)]);
+    }
+
+    #[test]
+    fn digits_keep_a_gap() {
+        let mut sender = sender();
+        sender.queue_dtmf('1').unwrap();
+        sender.queue_dtmf('1').unwrap();
+        let types = send(&mut sender, 25).into_iter().map(|packet| packet.3).collect::<Vec<_>>();
+        let expected = [vec![101; 10], vec![8; 4], vec![101; 10], vec![8; 1]].concat();
+        assert_eq!(types, expected);
+        assert_eq!(sender.stats().digits, 2);
+    }
+
+    #[test]
+    fn digits_that_cannot_be_sent_are_refused() {
+        let mut sender = sender();
+        assert_eq!(sender.queue_dtmf('x'), Err(DtmfQueueError::NotADigit('x')));
+        (0..MAX_QUEUED_DIGITS).for_each(|_| sender.queue_dtmf('5').unwrap());
+        assert_eq!(sender.queue_dtmf('5'), Err(DtmfQueueError::Full));
+        let mut deaf = Sender::new(SenderConfig { dtmf_payload_type: None, ..sender.config });
+        assert_eq!(deaf.queue_dtmf('5'), Err(DtmfQueueError::NotNegotiated));
+    }
+}

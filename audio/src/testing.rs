@@ -1,0 +1,23 @@
+//! What the unit tests of this crate share.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A moment so many milliseconds after an arbitrary one that is the same for the whole test run.
+pub(crate) fn at(milliseconds: u64) -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing; only differences count")]
+    let epoch = *EPOCH.get_or_init(Instant::now);
+    epoch + Duration::from_millis(milliseconds)
+}
+
+/// Something like a vowel at 8 kHz, `milliseconds` long: a 120 Hz voice with formants, swelling four times a second.
+pub(crate) fn speech_like(milliseconds: usize) -> Vec<i16> {
+    let sample = |index: usize| {
+        let time = index as f64 / 8_000.0;
+        let wave = |hz: f64| (std::f64::consts::TAU * hz * time).sin();
+        let voice = wave(120.0) + 0.7 * wave(480.0) + 0.5 * wave(720.0) + 0.2 * wave(1_200.0) + 0.1 * wave(2_400.0);
+        (voice * (0.6 + 0.4 * wave(4.0)) * 6_000.0) as i16
+    };
+    (0..milliseconds * 8).map(sample).collect()
+}
