@@ -36,7 +36,7 @@ fn heard(speech: &[i16], codec: CodecKind, delay: impl Fn(u64) -> Option<Duratio
     let mut under_way = Vec::new();
     for (index, frame) in (0_u64..).zip(speech.chunks_exact(FRAME_SAMPLES)) {
         let mut datagram = Vec::new();
-        sender.packet(frame.try_into().unwrap(), &mut datagram);
+        sender.packet(frame.try_into().expect("chunks are frames"), &mut datagram);
         under_way.extend(delay(index).map(|delay| (FRAME_DURATION * index as u32 + delay, datagram)));
     }
     under_way.sort_by_key(|(arrival, _)| *arrival);
@@ -46,7 +46,7 @@ fn heard(speech: &[i16], codec: CodecKind, delay: impl Fn(u64) -> Option<Duratio
     for tick in 0..510 {
         let now = FRAME_DURATION * tick;
         while let Some((arrival, datagram)) = under_way.next_if(|(arrival, _)| *arrival <= now) {
-            receiver.handle_packet(&datagram, start + arrival).unwrap();
+            receiver.handle_packet(&datagram, start + arrival).expect("a good packet");
         }
         let played = receiver.poll_frame(start + now);
         if played.kind != FrameKind::Silence || !heard.is_empty() {
