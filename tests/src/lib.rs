@@ -1,1 +1,3 @@
 //! Test rigs shared by the whole-system tests.
+
+pub mod relay;
