@@ -21,6 +21,7 @@
 //! Left out on purpose: an ORM, write connections for anybody else, and any retry (callers decide what a full disk
 //! means for a call).
 
+mod audio_files;
 mod error;
 mod ids;
 mod migrate;
@@ -41,6 +42,9 @@ use std::{
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
+pub use audio_files::{
+    AudioFiles, FinishedRecording, NewAudio, PartialRecording, PlainWav, RECORDING_SAMPLE_RATE, Sealer,
+};
 pub use error::{OpenError, StorageError, free_bytes};
 pub use ids::{CallId, DocumentId, MetricsId, PassageId, RecordingId, TurnId, UnixMs, VoicemailId};
 pub use open::SetAside;

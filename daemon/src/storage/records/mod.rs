@@ -27,7 +27,7 @@ pub use knowledge_search::{
     FoundPassage, FtsWord, find_passage, passage_at, passage_count, passages_by_bm25, passages_with_prefix,
     passages_with_word,
 };
-pub use recording::{Recording, RecordingKind, RecordingState, insert_recording, recordings_of};
+pub use recording::{Recording, RecordingKind, RecordingState, find_recording, insert_recording, recordings_of};
 pub use voicemail::{
     Voicemail, VoicemailEnd, VoicemailStatus, insert_voicemail, set_voicemail_transcript, voicemails_of,
 };

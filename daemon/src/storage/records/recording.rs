@@ -1,6 +1,6 @@
 //! `recordings`: which audio file belongs to which call. The files themselves are `storage::audio_files`' business.
 
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{signed, unsigned};
 use crate::storage::{CallId, RecordingId, StorageError, UnixMs, text_enum::text_enum};
@@ -75,6 +75,15 @@ pub fn insert_recording(sql_tx: &Connection, recording: &Recording) -> Result<()
             ":started_at": recording.started_at,
         })?;
     Ok(())
+}
+
+/// The recording with this key.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn find_recording(db: &Connection, recording_id: RecordingId) -> Result<Option<Recording>, StorageError> {
+    let mut statement = db.prepare_cached("SELECT * FROM recordings WHERE recording_id = ?1")?;
+    Ok(statement.query_row([recording_id], from_row).optional()?)
 }
 
 /// The recordings of a call in order of their start.
