@@ -2,6 +2,8 @@
 CARGO   := .ci/cargo
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 OFFHOOK := $(TARGET)/release/offhook
+# What both the box and a caller of it must know, so that `make run PORT=5070` and `make demo PORT=5070` meet.
+OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT))
 
 .PHONY: help run demo test check bench build setup deny
 .SILENT:
@@ -14,15 +16,17 @@ help:
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
 	echo 'make build    the release build: $(OFFHOOK)'
 	echo
-	echo 'ARGS="…" is handed to offhook (run, demo) or to cargo test (test): make run ARGS="--help"'
+	echo 'make run PORT=5070            another SIP port (demo too)'
+	echo 'make run CONFIG=FILE.toml     another configuration (demo too)'
+	echo 'make run ARGS="--set KEY=V"   any option of offhook (demo too); with test and bench, of cargo'
 
 run: build
-	$(OFFHOOK) models fetch
-	$(OFFHOOK) run --demo $(ARGS)
+	$(OFFHOOK) models fetch $(OPTIONS)
+	$(OFFHOOK) run --demo $(OPTIONS) $(ARGS)
 
 demo:
 	test -x $(OFFHOOK) || { echo 'Nothing is built yet: start with "make run".' >&2; exit 1; }
-	$(OFFHOOK) demo $(ARGS)
+	$(OFFHOOK) demo $(OPTIONS) $(ARGS)
 
 build: setup
 	$(CARGO) build --release --locked --package daemon
