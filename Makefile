@@ -55,4 +55,5 @@ deny:
 	else echo 'SKIPPED: licences and sources, because cargo-deny is not installed ("cargo install cargo-deny" adds it).'; fi
 
 bench: setup-test
+	echo "Machine: $$(nproc) x $$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $$(uname -srm)"
 	$(CARGO) bench --workspace --locked $(ARGS)
