@@ -7,6 +7,8 @@ OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT
 
 .PHONY: help run demo test check bench build setup deny
 .SILENT:
+# The steps build on each other, whatever -j says.
+.NOTPARALLEL:
 
 help:
 	echo 'make run      install what is missing, build, fetch the models, start Offhook, place a demonstration call'
