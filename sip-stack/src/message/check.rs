@@ -76,9 +76,10 @@ impl Request {
         }
         let encoding = self.headers.text(&super::HeaderName::CONTENT_ENCODING);
         let is_plain = encoding.is_none_or(|encoding| encoding.is_empty() || encoding.eq_ignore_ascii_case("identity"));
-        let is_readable = self.headers.content_type()?.is_some_and(|body_type| {
-            readable.iter().any(|(kind, subtype)| body_type.matches(kind, subtype))
-        });
+        let is_readable = self
+            .headers
+            .content_type()?
+            .is_some_and(|body_type| readable.iter().any(|(kind, subtype)| body_type.matches(kind, subtype)));
         if is_plain && is_readable { Ok(()) } else { Err(PeerError::Incompatible(Incompatibility::BodyType)) }
     }
 

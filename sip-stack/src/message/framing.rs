@@ -4,10 +4,10 @@
 //! Content-Length, or one that cannot be read) cannot be found again: the message is handed out with its flaw, so that
 //! it can be answered, and everything after it is an error.
 
+use super::Message;
 use super::error::{ParseError, Reason};
 use super::limits::Limits;
 use super::parse::{Head, head_end, too_large};
-use super::Message;
 
 /// Collects segments and hands out messages.
 #[derive(Debug)]
@@ -123,7 +123,11 @@ impl StreamFramer {
                 Some(head.with_body(body))
             }
             State::LastMessage { head } => {
-                self.lose(ParseError { header: "Content-Length", offset: 0, reason: Reason::Expected("a body length") });
+                self.lose(ParseError {
+                    header: "Content-Length",
+                    offset: 0,
+                    reason: Reason::Expected("a body length"),
+                });
                 Some(head.with_body(Vec::new()))
             }
             unfinished @ (State::AwaitingHead { .. } | State::AwaitingBody { .. } | State::Lost(_)) => {

@@ -83,7 +83,9 @@ impl Headers {
 
     /// Bytes of body the sender announces.
     pub fn content_length(&self) -> Result<Option<usize>, ParseError> {
-        self.optional(&HeaderName::CONTENT_LENGTH, |scan| scan.number(u64::from(u32::MAX)).map(|length| length as usize))
+        self.optional(&HeaderName::CONTENT_LENGTH, |scan| {
+            scan.number(u64::from(u32::MAX)).map(|length| length as usize)
+        })
     }
 
     /// What the body is.

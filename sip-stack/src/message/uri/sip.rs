@@ -129,11 +129,8 @@ impl UriParams {
         let mut params = Vec::new();
         while scan.eat(b';') {
             let name = scan_escaped(scan, is_param_byte, "a URI parameter")?;
-            let value = if scan.eat(b'=') {
-                Some(scan_escaped(scan, is_param_byte, "a URI parameter value")?)
-            } else {
-                None
-            };
+            let value =
+                if scan.eat(b'=') { Some(scan_escaped(scan, is_param_byte, "a URI parameter value")?) } else { None };
             params.push(UriParam { name, value });
         }
         Ok(Self(params))
