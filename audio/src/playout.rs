@@ -2,6 +2,9 @@
 //!
 //! Every change of level is a ramp of [`RAMP`], so that barge-in is not heard as a crack. Clips join without a gap:
 //! one frame may hold the end of a sentence and the start of the next.
+//!
+//! Nothing is allocated while playing. A finished clip is freed here if this was its last owner; keep a handle where that
+//! matters.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -33,14 +33,17 @@ pub enum WavError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A WAV file with compressed or unusual samples.
+    /// A WAV file with a codec inside.
+    #[error("WAV with compressed samples is not supported; expected PCM of 8, 16, 24 or 32 bits, or 32-bit float")]
+    Compressed,
+    /// A WAV file with samples of an unusual size.
     #[error(
         "WAV with {bits} bits per {format} sample is not supported; expected PCM of 8, 16, 24 or 32 bits, or 32-bit float"
     )]
     UnsupportedFormat {
         /// Bits of one sample.
         bits: u16,
-        /// `integer`, `float` or `compressed`.
+        /// `integer` or `float`.
         format: &'static str,
     },
     /// More than two channels, or none.
@@ -68,7 +71,7 @@ impl From<hound::Error> for WavError {
             hound::Error::TooWide | hound::Error::InvalidSampleFormat => {
                 Self::NotWav { reason: "its sample format contradicts its header" }
             }
-            hound::Error::Unsupported => Self::UnsupportedFormat { bits: 0, format: "compressed" },
+            hound::Error::Unsupported => Self::Compressed,
             hound::Error::UnfinishedSample => Self::NotWav { reason: "it ends within a sample" },
         }
     }
@@ -257,6 +260,9 @@ mod tests {
         let mut rateless = wav(1, 16, SampleFormat::Int);
         rateless[24..32].fill(0);
         assert!(message(&rateless).contains("0 Hz"));
+        let mut compressed = wav(1, 16, SampleFormat::Int);
+        compressed[20] = 7; // G.711 µ-law
+        assert!(message(&compressed).contains("compressed samples is not supported; expected PCM"));
         let whole = wav(1, 16, SampleFormat::Int);
         assert!(matches!(read_from(&whole[..whole.len() - 3]), Err(WavError::Io(_) | WavError::NotWav { .. })));
         assert!(matches!(read_from(&whole[..20]), Err(WavError::Io(_) | WavError::NotWav { .. })));

@@ -63,7 +63,7 @@ fn snr_db(expected: &[i16], heard: &[i16]) -> f64 {
     10.0 * (signal / noise).log10()
 }
 
-/// G.711 itself gives about 38 dB (ITU-T G.711 needs 33 dB over most of its range): nothing may be added to it.
+/// G.711 itself gives about 38 dB (ITU-T G.712 asks for 33 dB over most of its range): nothing may be added to it.
 #[test]
 fn a_clean_network_costs_only_the_codec() {
     let speech = speech_like();

@@ -178,12 +178,12 @@ impl JitterBuffer {
         if packet.duration_ticks > MAX_PACKET_TICKS {
             return;
         }
+        if packet.payload_type.is_some() {
+            self.estimate.handle_packet(packet.timestamp, arrival);
+        }
         if self.next_sequence.is_some_and(|next| packet.sequence < next) {
             self.stats.late += 1;
             return;
-        }
-        if packet.payload_type.is_some() {
-            self.estimate.handle_packet(packet.timestamp, arrival);
         }
         while !self.store.has_room_for(packet.sequence) {
             self.discard_head();
@@ -577,6 +577,33 @@ mod tests {
         assert!((12..=18).contains(&stats.concealed_frames), "{stats:?}");
         assert!(deepest <= 5 * FRAME_TICKS, "{deepest}");
         assert_eq!((stats.dropped_frames, stats.discarded, stats.late), (0, 0, 0));
+    }
+
+    /// Thirty seconds of jitter twice the target: after a while nothing may be made up any more.
+    #[test]
+    fn the_delay_grows_to_what_the_network_needs() {
+        let mut buffer = buffer();
+        let (mut sequence, mut latest_ms, mut concealed_at_5_s) = (0_u64, 0, 0);
+        let mut arrival_ms = |sequence: u64| {
+            latest_ms = (sequence * 20 + sequence * 37 % 81).max(latest_ms);
+            latest_ms
+        };
+        let mut next_ms = arrival_ms(0);
+        for tick in 0..1_500_u64 {
+            while next_ms <= tick * 20 {
+                buffer.insert(&packet(sequence, sequence as u32 * 160, &[50; FRAME_SAMPLES]), at(next_ms));
+                sequence += 1;
+                next_ms = arrival_ms(sequence);
+            }
+            buffer.poll_frame(at(tick * 20), &mut decode);
+            if tick == 250 {
+                concealed_at_5_s = buffer.stats().concealed_frames;
+            }
+        }
+        let stats = buffer.stats();
+        assert!((1..10).contains(&concealed_at_5_s), "{concealed_at_5_s}");
+        assert_eq!(stats.concealed_frames, concealed_at_5_s, "{stats:?}");
+        assert_eq!((stats.late, stats.discarded), (0, 0));
     }
 
     #[derive(Debug, Clone)]

@@ -24,6 +24,9 @@ const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*
 /// Silence after which a key counts as released though no end packet came. Updates come every 20 to 50 ms.
 const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
+/// How far back a packet may lie and still belong to a key that is over: five seconds at 8 kHz.
+const OLDEST_OVERTAKEN_TICKS: i32 = -40_000;
+
 /// Events kept for a shell that does not poll: two for each key a fast typist presses in ten seconds.
 const MAX_EVENTS: usize = 200;
 
@@ -150,10 +153,11 @@ impl DtmfReceiver {
         let payload = EventPayload::parse(payload)?;
         let digit = digit_of(payload.event).ok_or(DtmfError::NotADigit { event: payload.event })?;
         match self.newest.map(|newest| timestamp.since(newest)) {
-            Some(..=-1) => {} // Overtaken by the next key.
+            Some(OLDEST_OVERTAKEN_TICKS..=-1) => {} // Overtaken by the next key.
             Some(0) => self.update(digit, payload, arrival),
             Some(1..) if self.continues(digit, timestamp) => self.start_segment(timestamp, payload, arrival),
-            Some(1..) | None => self.press(digit, timestamp, payload, arrival),
+            // Far back means that the peer's timestamps jumped.
+            Some(..OLDEST_OVERTAKEN_TICKS | 1..) | None => self.press(digit, timestamp, payload, arrival),
         }
         if payload.end && self.newest == Some(timestamp) {
             self.release();
@@ -261,7 +265,7 @@ mod tests {
     fn each_key_press_is_told_once_whatever_is_lost() {
         // (name, (timestamp, digit, duration_ticks, end), events)
         type Row = (&'static str, &'static [(u32, char, u16, bool)], &'static str);
-        let rows: [Row; 9] = [
+        let rows: [Row; 10] = [
             ("complete", &[(9, '5', 160, false), (9, '5', 320, false), (9, '5', 480, true)], "5+ 5-60"),
             (
                 "end three times",
@@ -286,6 +290,7 @@ mod tests {
                 &[(9, 'a', 320, false), (9, 'a', 160, false), (9, 'a', 480, true), (9, 'a', 400, false)],
                 "A+ A-60",
             ),
+            ("timestamps jump back", &[(90_000, '1', 160, true), (7, '2', 160, true)], "1+ 1-20 2+ 2-20"),
             ("timestamps wrap", &[(u32::MAX - 10, '#', 160, true), (5_000, '#', 160, true)], "#+ #-20 #+ #-20"),
         ];
         for (name, packets, expected) in rows {

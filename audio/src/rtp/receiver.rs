@@ -57,7 +57,7 @@ pub struct ReceiverStats {
     pub jitter_ms: f64,
     /// Changes of SSRC, or jumps in sequence, that were followed.
     pub source_changes: u64,
-    /// Arrival of the latest packet of the stream; for the no-RTP watchdog.
+    /// Arrival of the latest packet of the source followed, whatever it held; for the no-RTP watchdog.
     pub last_packet_at: Option<Instant>,
 }
 
@@ -160,8 +160,7 @@ impl Receiver {
                 return Err(error);
             }
         };
-        let Some(sequence) = self.place(packet)? else { return Ok(()) };
-        self.last_packet_at = Some(arrival);
+        let Some(sequence) = self.place(packet, arrival)? else { return Ok(()) };
         match content {
             Content::Sound { duration_ticks } => {
                 self.reception.handle_timing(packet.timestamp, arrival);
@@ -197,14 +196,18 @@ impl Receiver {
         if self.reception.ssrc() != Some(packet.ssrc) {
             return;
         }
-        if let Ok(Some(sequence)) = self.place(packet) {
+        if let Ok(Some(sequence)) = self.place(packet, arrival) {
             self.buffer(packet, sequence, None, 0, arrival);
         }
     }
 
     /// The packet's extended sequence number; `None` for a duplicate. A new source empties the buffers.
-    fn place(&mut self, packet: &Packet<'_>) -> Result<Option<u64>, RtpError> {
-        match self.reception.handle_packet(packet.ssrc, packet.sequence) {
+    fn place(&mut self, packet: &Packet<'_>, arrival: Instant) -> Result<Option<u64>, RtpError> {
+        let verdict = self.reception.handle_packet(packet.ssrc, packet.sequence);
+        if verdict != Verdict::Unconfirmed {
+            self.last_packet_at = Some(arrival);
+        }
+        match verdict {
             Verdict::Accepted { sequence } => Ok(Some(sequence)),
             Verdict::NewSource { sequence } => {
                 self.jitter.flush();
