@@ -309,6 +309,22 @@ mod tests {
         assert_eq!(sender.stats().digits, 2);
     }
 
+    /// A re-INVITE may change codec and payload types; the peer must not see another stream for that.
+    #[test]
+    fn a_new_answer_changes_the_payload_but_not_the_timeline() {
+        let mut sender = sender();
+        send(&mut sender, 2);
+        sender.queue_dtmf('1').unwrap();
+        let payload_type = PayloadType::PCMU;
+        let config = SenderConfig { payload_type, codec: CodecKind::Pcmu, dtmf_payload_type: None, ..sender.config };
+        sender.renegotiate(&SenderConfig { ssrc: 99, first_sequence: 1, first_timestamp: 1, ..config });
+        assert_eq!(send(&mut sender, 1), [(0, 160, false, 0)]);
+        assert_eq!((sender.ssrc(), sender.is_sending_dtmf()), (7, false));
+        let mut datagram = Vec::new();
+        sender.packet(&SILENT_FRAME, &mut datagram);
+        assert!(datagram[HEADER_BYTES..].iter().all(|&byte| byte == 0xff), "silence in µ-law");
+    }
+
     #[test]
     fn digits_that_cannot_be_sent_are_refused() {
         let mut sender = sender();
