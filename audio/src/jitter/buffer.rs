@@ -102,7 +102,7 @@ pub type Decode<'a> = dyn FnMut(PayloadType, &[u8], &mut Vec<i16>) + 'a;
 enum State {
     /// Collecting until the delay is built up.
     Buffering {
-        /// When the first packet of this talkspurt came.
+        /// When the first packet of sound of this talkspurt came.
         since: Option<Instant>,
     },
     /// One frame per tick from the packets in turn.
@@ -195,7 +195,7 @@ impl JitterBuffer {
         slot.timestamp = packet.timestamp;
         slot.payload_type = packet.payload_type;
         slot.payload.extend_from_slice(packet.payload);
-        if let State::Buffering { since: since @ None } = &mut self.state {
+        if let (State::Buffering { since: since @ None }, Some(_)) = (&mut self.state, packet.payload_type) {
             *since = Some(arrival);
         }
         self.discard_excess();
@@ -245,6 +245,7 @@ impl JitterBuffer {
     /// Whether there is something to play at `now`, going from buffering to playing if so.
     fn is_ready(&mut self, now: Instant) -> bool {
         let State::Buffering { since } = self.state else { return true };
+        self.pop_soundless();
         let (Some(since), Some((_, head))) = (since, self.store.head()) else { return false };
         let target_ticks = self.effective_target_ticks();
         let waited = now.saturating_duration_since(since) + FRAME_DURATION / 2;
@@ -257,6 +258,13 @@ impl JitterBuffer {
         self.starved_frames = 0;
         self.depth = DepthWindow::default();
         true
+    }
+
+    /// A long DTMF event must not fill the ring while there is nothing else to wait for.
+    fn pop_soundless(&mut self) {
+        while self.store.head().is_some_and(|(_, head)| head.payload_type.is_none()) {
+            self.next_sequence = self.store.pop().map(|(sequence, _)| sequence + 1);
+        }
     }
 
     fn render(&mut self, decode: &mut Decode<'_>) -> Played {
@@ -364,7 +372,7 @@ impl JitterBuffer {
         if self.store.buffered_ticks() <= MAX_BUFFERED_TICKS {
             return;
         }
-        while self.store.buffered_ticks() > self.effective_target_ticks() {
+        while self.store.len() > 1 && self.store.buffered_ticks() > self.effective_target_ticks() {
             self.discard_head();
         }
         if let Some((_, head)) = self.store.head() {
@@ -519,6 +527,34 @@ mod tests {
         }
         assert!(buffer.stats().discarded >= 20);
         assert_eq!(buffer.poll_frame(at(40), &mut decode).kind, FrameKind::Speech);
+    }
+
+    #[test]
+    fn too_much_in_long_packets_keeps_the_last_one() {
+        let mut buffer = buffer();
+        for sequence in 1..=3 {
+            buffer.insert(&packet(sequence, sequence as u32 * 1_600, &[sequence as u8; 1_600]), at(0));
+        }
+        assert_eq!(buffer.stats().discarded, 2);
+        assert_eq!(buffer.poll_frame(at(40), &mut decode).frame, [300; FRAME_SAMPLES]);
+    }
+
+    /// A key held for four seconds: 200 packets without sound, then speech with its full delay.
+    #[test]
+    fn a_long_key_press_neither_fills_the_buffer_nor_shortens_the_delay() {
+        let mut buffer = buffer();
+        for sequence in 1..=200 {
+            let event = Arrived { payload_type: None, duration_ticks: 0, ..packet(sequence, 0, &[]) };
+            buffer.insert(&event, at(sequence * 20));
+            assert_eq!(buffer.poll_frame(at(sequence * 20), &mut decode).kind, FrameKind::Silence);
+        }
+        assert_eq!(buffer.stats(), JitterStats::default());
+        let kinds = (201..205).map(|sequence| {
+            buffer.insert(&packet(sequence, sequence as u32 * 160, &[1; FRAME_SAMPLES]), at(sequence * 20));
+            buffer.poll_frame(at(sequence * 20), &mut decode).kind
+        });
+        let expected = [FrameKind::Silence, FrameKind::Silence, FrameKind::Speech, FrameKind::Speech];
+        assert_eq!(kinds.collect::<Vec<_>>(), expected);
     }
 
     /// Sound comes out as it went in for every packet length, also when frames and packets do not line up.

@@ -100,6 +100,11 @@ impl PacketStore {
         Some((popped, &self.slots[index_of(popped)]))
     }
 
+    /// Packets held.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Clock ticks of sound held. Counted from the packets, not from timestamps, so that a jump cannot fake it.
     pub(super) fn buffered_ticks(&self) -> u32 {
         self.buffered_ticks
