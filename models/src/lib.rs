@@ -18,16 +18,34 @@ pub mod catalogue;
 mod convert;
 mod embed;
 mod energy;
+mod engines;
+#[cfg(feature = "engines")]
+mod espeak;
 mod fetch;
+#[cfg(any(feature = "engines", test))]
+mod guard;
+#[cfg(feature = "engines")]
+mod minilm;
+#[cfg(feature = "engines")]
+mod piper;
 mod progress;
+#[cfg(feature = "engines")]
+mod runtime;
 mod scripted;
+#[cfg(feature = "engines")]
+mod silero;
 mod store;
 mod stt;
 mod tts;
 mod vad;
+#[cfg(feature = "engines")]
+mod whisper;
 
 pub use embed::{EmbedError, Embedder, cosine};
 pub use energy::EnergyVad;
+pub use engines::{
+    LoadError, VadFactory, VoiceSettings, load_embedder, load_speech_to_text, load_text_to_speech, load_voice_activity,
+};
 pub use fetch::{Imported, Incomplete};
 pub use progress::Progress;
 pub use scripted::{HashedEmbedder, LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use half::f16;
 
 use super::ct2::{Model, Type, Variable};
@@ -84,7 +84,11 @@ fn write_vocabulary(tiktoken: &[u8], out: &mut impl Write) -> Result<(), Convert
     numbers(out, &[lines().count() as i32])?;
     for (line, entry) in lines().enumerate() {
         let token = entry.split(|&byte| byte == b' ').next().unwrap_or_default();
-        let token = BASE64_STANDARD.decode(token).map_err(|_| ConvertError::Vocabulary { line: line + 1 })?;
+        // One multilingual token is empty and written as a lone `=`, which strict decoders refuse.
+        let token = token.trim_ascii_end().strip_suffix(b"=").unwrap_or(token);
+        let token = BASE64_STANDARD_NO_PAD
+            .decode(token.strip_suffix(b"=").unwrap_or(token))
+            .map_err(|_| ConvertError::Vocabulary { line: line + 1 })?;
         numbers(out, &[token.len() as i32])?;
         out.write_all(&token)?;
     }
