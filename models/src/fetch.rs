@@ -112,3 +112,6 @@ fn made_by(entry: &Entry, step: &Step) -> Result<&'static ModelFile, StoreError>
     let (Step::Extract { file, .. } | Step::ConvertWhisper { file, .. }) = step;
     entry.file(file).ok_or_else(|| StoreError::malformed(Path::new(file), "not a file of this model"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,15 +91,15 @@ impl Whisper {
         done.map_err(|error| engine(error.into()))
     }
 
+    /// The text tokens of everything decoded, without whisper's own marks.
     fn tokens(&self) -> Vec<Token> {
-        let segments = self.state.as_iter();
-        let tokens = segments.flat_map(|segment| {
-            (0..segment.n_tokens())
-                .filter_map(move |i| segment.get_token(i))
-                .map(|token| Token { id: token.token_id(), probability: token.token_probability() })
-                .collect::<Vec<_>>()
-        });
-        tokens.filter(|token| token.id < self.end_of_text).collect()
+        let mut tokens = Vec::new();
+        for segment in self.state.as_iter() {
+            let all = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index));
+            let all = all.map(|token| Token { id: token.token_id(), probability: token.token_probability() });
+            tokens.extend(all.filter(|token| token.id < self.end_of_text));
+        }
+        tokens
     }
 }
 
