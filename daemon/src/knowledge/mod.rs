@@ -15,6 +15,8 @@ mod quote;
 mod search;
 mod sentences;
 mod splitter;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -13,7 +13,8 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
     let mut start = 0;
     for (at, mark) in text.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?' | '…')) {
         let end = at + mark.len_utf8();
-        if end < start || !ends_sentence(&text[start..at], mark, &text[end..]) {
+        // A mark that already closed the sentence before it: the third of "Wait...".
+        if at < start || !ends_sentence(&text[start..at], mark, &text[end..]) {
             continue;
         }
         let end = end + closing_marks(&text[end..]);
@@ -72,6 +73,7 @@ mod tests {
             ("\"Come in!\" she said. Good.", &["\"Come in!\" she said.", "Good."]),
             ("See example.org. Bye.", &["See example.org.", "Bye."]),
             ("Wait... Öffnet um 9.", &["Wait...", "Öffnet um 9."]),
+            ("äa.. #", &["äa..", "#"]),
             ("", &[]),
             (" . ", &["."]),
         ];

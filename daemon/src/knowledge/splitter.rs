@@ -95,10 +95,22 @@ impl Splitter {
                 self.end_passage();
             }
             // The text of an item may go on in a list inside it.
-            Tag::Paragraph | Tag::Item | Tag::List(_) | Tag::CodeBlock(_) => self.end_block(),
+            Tag::Paragraph | Tag::Item | Tag::List(_) | Tag::CodeBlock(_) | Tag::BlockQuote(_) => self.end_block(),
             Tag::Table(_) => self.table = Table::default(),
             Tag::TableCell => self.inline.clear(),
-            _ => {}
+            Tag::TableHead
+            | Tag::TableRow
+            | Tag::Emphasis
+            | Tag::Strong
+            | Tag::Strikethrough
+            | Tag::Superscript
+            | Tag::Subscript
+            | Tag::Link { .. } => {}
+            // Not switched on in the parser.
+            Tag::FootnoteDefinition(_)
+            | Tag::DefinitionList
+            | Tag::DefinitionListTitle
+            | Tag::DefinitionListDefinition => {}
         }
     }
 
@@ -123,7 +135,18 @@ impl Splitter {
                 self.push_sentence(row_sentence(&self.table.header, &row));
             }
             TagEnd::Table | TagEnd::List(_) => self.end_full_passage(),
-            _ => {}
+            TagEnd::BlockQuote(_)
+            | TagEnd::Emphasis
+            | TagEnd::Strong
+            | TagEnd::Strikethrough
+            | TagEnd::Superscript
+            | TagEnd::Subscript
+            | TagEnd::Link => {}
+            // Not switched on in the parser.
+            TagEnd::FootnoteDefinition
+            | TagEnd::DefinitionList
+            | TagEnd::DefinitionListTitle
+            | TagEnd::DefinitionListDefinition => {}
         }
     }
 

@@ -152,6 +152,7 @@ impl AudioFiles {
         let folder = self.partial_folder();
         let entries = std::fs::read_dir(&folder).map_err(|error| StorageError::file(&folder, error))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "part"));
         paths.sort();
         let mut saved = Vec::new();
         for path in paths {
@@ -393,4 +394,185 @@ fn make_folder(folder: &Path) -> Result<(), StorageError> {
 /// A rename is on disk only once its folder is.
 fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| StorageError::file(folder, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{
+        StorageConfig, insert_session, recordings_of,
+        tests::{ringing, session_at},
+        voicemails_of,
+    };
+
+    struct Rig {
+        dir: tempfile::TempDir,
+        storage: Storage,
+        files: AudioFiles,
+        call_id: CallId,
+    }
+
+    fn rig() -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(dir.path())).unwrap().storage;
+        let files = AudioFiles::open(dir.path(), Arc::new(PlainWav)).unwrap();
+        let call_id = ringing(&storage);
+        Rig { dir, storage, files, call_id }
+    }
+
+    impl Rig {
+        fn begin(&self, kind: RecordingKind) -> PartialRecording {
+            let at = UnixMs(1_000);
+            let audio = NewAudio { recording_id: RecordingId::new(at), call_id: self.call_id, kind, started_at: at };
+            self.files.begin(audio).unwrap()
+        }
+
+        fn parts(&self) -> usize {
+            std::fs::read_dir(self.dir.path().join("recordings/partial")).unwrap().count()
+        }
+
+        fn recordings(&self) -> Vec<Recording> {
+            self.storage.read_blocking(|db| recordings_of(db, self.call_id)).unwrap()
+        }
+    }
+
+    fn samples(count: i16) -> Vec<i16> {
+        (0..count).collect()
+    }
+
+    fn wav_samples(mut wav: Box<dyn Read + Send>) -> Vec<i16> {
+        let mut bytes = Vec::new();
+        wav.read_to_end(&mut bytes).unwrap();
+        assert_eq!(&bytes[..4], b"RIFF");
+        assert_eq!(bytes[4..8], u32::try_from(bytes.len() - 8).unwrap().to_le_bytes(), "RIFF size");
+        assert_eq!(bytes[40..44], u32::try_from(bytes.len() - 44).unwrap().to_le_bytes(), "data size");
+        bytes[44..].as_chunks::<2>().0.iter().map(|sample| i16::from_le_bytes(*sample)).collect()
+    }
+
+    #[test]
+    fn header_is_a_canonical_wav_header() {
+        let bytes = header(4_000);
+        assert_eq!(&bytes[8..16], b"WAVEfmt ");
+        assert_eq!(bytes[16..24], [16, 0, 0, 0, 1, 0, 1, 0], "PCM, one channel");
+        assert_eq!(bytes[24..36], [0x40, 0x1F, 0, 0, 0x80, 0x3E, 0, 0, 2, 0, 16, 0], "8000 Hz, 16000 B/s, 16 bit");
+        assert_eq!(&bytes[36..40], b"data");
+        assert_eq!(bytes[40..44], 8_000_u32.to_le_bytes());
+    }
+
+    /// The file has the name of its content, and its `.part` stays until the row is committed.
+    #[test]
+    fn finished_recording_is_kept_under_its_hash() {
+        let rig = rig();
+        let mut partial = rig.begin(RecordingKind::Call);
+        partial.write(&samples(12_000)).unwrap();
+        assert_eq!(partial.duration_ms(), 1_500);
+        let finished = partial.finish(UnixMs(3_000)).unwrap();
+        let recording = finished.recording.clone();
+        assert_eq!((recording.duration_ms, recording.size_bytes), (1_500, 24_044));
+        assert_eq!(rig.parts(), 1);
+        let row = recording.clone();
+        rig.storage.write_blocking(move |sql_tx| insert_recording(sql_tx, &row)).unwrap();
+        finished.registered();
+        assert_eq!(rig.parts(), 0);
+        let path = rig.files.path_of(&recording.sha256);
+        assert_eq!(hex::encode(Sha256::digest(std::fs::read(&path).unwrap())), recording.sha256);
+        assert!(path.ends_with(format!("recordings/{}/{}.wav", &recording.sha256[..2], recording.sha256)));
+        assert_eq!(wav_samples(rig.files.read_wav(&recording).unwrap()), samples(12_000));
+        assert_eq!(rig.recordings(), [recording]);
+    }
+
+    /// Two silent messages are one file.
+    #[test]
+    fn equal_content_is_stored_once() {
+        let rig = rig();
+        let finish = || {
+            let mut partial = rig.begin(RecordingKind::Voicemail);
+            partial.write(&[0; 800]).unwrap();
+            partial.finish(UnixMs(2_000)).unwrap().recording
+        };
+        let (one, other) = (finish(), finish());
+        assert_eq!(one.sha256, other.sha256);
+        assert_ne!(one.recording_id, other.recording_id);
+        let folder = rig.files.path_of(&one.sha256).parent().unwrap().to_owned();
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1);
+    }
+
+    /// What a killed process leaves: a header that says "empty", whole seconds of sound, perhaps half a sample.
+    #[test]
+    fn recovery_saves_what_a_dead_process_left() {
+        let rig = rig();
+        let mut partial = rig.begin(RecordingKind::Voicemail);
+        partial.write(&samples(16_100)).unwrap();
+        // As after kill -9: the buffer's rest is lost, nothing is closed.
+        let path = partial.path.clone();
+        std::mem::forget(partial);
+        let on_disk = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(on_disk, 44 + 32_000, "all but the last unfinished second");
+        File::options().append(true).open(&path).unwrap().write_all(b"x").unwrap();
+
+        let saved = rig.files.recover(&rig.storage, UnixMs(9_000)).unwrap();
+        assert_eq!(saved.len(), 1);
+        assert_eq!((saved[0].state, saved[0].duration_ms), (RecordingState::Recovered, 2_000));
+        assert_eq!(rig.recordings(), saved);
+        assert_eq!(wav_samples(rig.files.read_wav(&saved[0]).unwrap()), samples(16_000));
+        let voicemails = rig.storage.read_blocking(|db| voicemails_of(db, rig.call_id)).unwrap();
+        assert_eq!(voicemails.len(), 1, "the message is in the mailbox");
+        assert_eq!(
+            (voicemails[0].ended_by, voicemails[0].recording_id),
+            (VoicemailEnd::Restart, Some(saved[0].recording_id))
+        );
+        assert_eq!(rig.parts(), 0);
+        assert_eq!(rig.files.recover(&rig.storage, UnixMs(9_500)).unwrap(), [], "a second pass finds nothing");
+    }
+
+    /// Killed between filing and row, or between row and `registered`: one row, one file, no `.part`.
+    #[test]
+    fn recovery_completes_a_half_done_finish() {
+        let rig = rig();
+        let mut partial = rig.begin(RecordingKind::Call);
+        partial.write(&samples(8_000)).unwrap();
+        let filed = partial.finish(UnixMs(2_000)).unwrap();
+        let mut partial = rig.begin(RecordingKind::Call);
+        partial.write(&samples(4_000)).unwrap();
+        let with_row = partial.finish(UnixMs(2_000)).unwrap();
+        let row = with_row.recording.clone();
+        rig.storage.write_blocking(move |sql_tx| insert_recording(sql_tx, &row)).unwrap();
+
+        let saved = rig.files.recover(&rig.storage, UnixMs(9_000)).unwrap();
+        assert_eq!(saved.iter().map(|r| &r.sha256).collect::<Vec<_>>(), [&filed.recording.sha256]);
+        assert_eq!(rig.recordings().len(), 2);
+        assert_eq!(rig.parts(), 0);
+    }
+
+    /// A call the database does not know (it was replaced): the sound stays, and a later start saves it.
+    #[test]
+    fn recovery_keeps_what_it_cannot_register() {
+        let rig = rig();
+        let call_id = CallId::new(UnixMs(5));
+        let audio = NewAudio {
+            recording_id: RecordingId::new(UnixMs(5)),
+            call_id,
+            kind: RecordingKind::Call,
+            started_at: UnixMs(5),
+        };
+        let mut partial = rig.files.begin(audio).unwrap();
+        partial.write(&samples(8_000)).unwrap();
+        drop(partial);
+        assert_eq!(rig.files.recover(&rig.storage, UnixMs(9_000)).unwrap(), []);
+        assert_eq!(rig.parts(), 1);
+        rig.storage.write_blocking(move |sql_tx| insert_session(sql_tx, &session_at(call_id, 5))).unwrap();
+        assert_eq!(rig.files.recover(&rig.storage, UnixMs(9_000)).unwrap().len(), 1);
+        assert_eq!(rig.parts(), 0);
+    }
+
+    #[test]
+    fn discarded_or_empty_recordings_leave_nothing() {
+        let rig = rig();
+        let mut partial = rig.begin(RecordingKind::Call);
+        partial.write(&[1; 10]).unwrap();
+        partial.discard().unwrap();
+        drop(rig.begin(RecordingKind::Call));
+        assert_eq!(rig.files.recover(&rig.storage, UnixMs(9_000)).unwrap(), []);
+        assert_eq!(rig.parts(), 0);
+    }
 }

@@ -59,3 +59,92 @@ fn migrate_to(db: &mut Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{
+        OpenError, Storage, StorageConfig, list_sessions, open::DATABASE_FILE, passage_count, turns_of,
+    };
+
+    /// A database as release 0 wrote it: format 1, with a call in it.
+    fn write_version_1(path: &std::path::Path) {
+        let db = Connection::open(path).unwrap();
+        db.execute_batch(include_str!("migrations/fixtures/version_1.sql")).unwrap();
+    }
+
+    #[test]
+    fn older_database_is_migrated_with_its_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        write_version_1(&dir.path().join(DATABASE_FILE));
+        let opened = Storage::open(&StorageConfig::new(dir.path())).unwrap();
+        assert_eq!(opened.set_aside, None);
+        let storage = opened.storage;
+        storage
+            .read_blocking(|db| {
+                let calls = list_sessions(db, 10, None)?;
+                assert_eq!(calls.len(), 1);
+                assert_eq!(turns_of(db, calls[0].call_id)?[0].text.reveal(), "Guten Tag, haben Sie morgen offen?");
+                assert_eq!(passage_count(db)?, 0, "the new tables are there");
+                assert_eq!(Stamp::read(db)?.user_version, known_version());
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// The fixture is really format 1, not a copy of today's: it has what migration 1 made and nothing later.
+    #[test]
+    fn fixture_equals_migration_1() {
+        let schema = |db: &Connection| -> Vec<String> {
+            let mut statement =
+                db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fixture.db");
+        write_version_1(&path);
+        let mut fresh = Connection::open_in_memory().unwrap();
+        migrate_to(&mut fresh, 0, 1).unwrap();
+        assert_eq!(schema(&Connection::open(path).unwrap()), schema(&fresh));
+    }
+
+    /// Refused with both numbers in the message, and not one byte of it changes.
+    #[test]
+    fn newer_database_is_refused_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(DATABASE_FILE);
+        drop(Storage::open(&StorageConfig::new(dir.path())).unwrap());
+        let db = Connection::open(&path).unwrap();
+        db.pragma_update(None, "user_version", known_version() + 1).unwrap();
+        drop(db);
+        let before = std::fs::read(&path).unwrap();
+        let error = Storage::open(&StorageConfig::new(dir.path())).err().unwrap();
+        assert!(matches!(&error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+        assert!(error.to_string().contains("Nothing was changed"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn database_of_another_program_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(DATABASE_FILE);
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x); PRAGMA application_id = 77").unwrap();
+        let error = Storage::open(&StorageConfig::new(dir.path())).err().unwrap();
+        assert!(matches!(error, OpenError::NotOurs { found: 77, .. }), "{error}");
+    }
+
+    /// A step that fails half-way leaves the version and the tables as they were.
+    #[test]
+    fn failed_migration_changes_nothing() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate_to(&mut db, 0, 1).unwrap();
+        db.execute_batch("CREATE TABLE knowledge_passages (in_the_way)").unwrap();
+        assert!(migrate_to(&mut db, 1, 2).is_err());
+        let stamp = Stamp::read(&db).unwrap();
+        assert_eq!((stamp.user_version, stamp.application_id), (1, APPLICATION_ID));
+        let documents: i64 = db
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'knowledge_documents'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(documents, 0);
+    }
+}

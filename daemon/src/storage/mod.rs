@@ -28,6 +28,8 @@ mod migrate;
 mod open;
 mod reader;
 mod records;
+#[cfg(test)]
+mod tests;
 mod text_enum;
 mod writer;
 
