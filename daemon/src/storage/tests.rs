@@ -2,8 +2,10 @@
 
 use std::sync::{Barrier, mpsc::sync_channel};
 
-use super::*;
 use rusqlite::params;
+
+use super::*;
+use crate::redact::Redacted;
 
 pub(super) fn session_at(call_id: CallId, at: i64) -> NewSession {
     NewSession {
@@ -24,8 +26,6 @@ pub(super) fn ringing(storage: &Storage) -> CallId {
     storage.write_blocking(move |sql_tx| insert_session(sql_tx, &session_at(call_id, 1_000))).unwrap();
     call_id
 }
-
-use crate::redact::Redacted;
 
 fn open() -> (tempfile::TempDir, Storage) {
     let dir = tempfile::tempdir().unwrap();
@@ -360,6 +360,31 @@ fn failing_jobs_do_not_take_others_with_them() {
     let turns = storage.read_blocking(|db| turns_of(db, call_id)).unwrap();
     assert_eq!(turns.iter().map(|turn| turn.turn_index).collect::<Vec<_>>(), [0, 3]);
     assert_eq!(storage.stats().jobs_failed_total, 2);
+}
+
+/// A transaction that ends under its jobs fails them all, with the reason; the next one works.
+#[test]
+fn broken_transaction_fails_its_whole_group() {
+    let (_dir, storage) = open();
+    let call_id = ringing(&storage);
+    let (release, held) = hold_writer(&storage);
+    let first = storage.try_write(move |sql_tx| insert_turn(sql_tx, &turn(call_id, 0))).ok().unwrap();
+    let breaking = storage
+        .try_write(|sql_tx| -> Result<(), StorageError> {
+            // What SQLite does by itself when it cannot write.
+            sql_tx.execute_batch("ROLLBACK")?;
+            Err(StorageError::Refused("as on a full disk"))
+        })
+        .ok()
+        .unwrap();
+    let next = storage.try_write(move |sql_tx| insert_turn(sql_tx, &turn(call_id, 1))).ok().unwrap();
+    drop(release);
+    assert!(matches!(held.wait(), Err(StorageError::Refused("as on a full disk"))));
+    assert!(matches!(first.wait(), Err(StorageError::Refused("as on a full disk"))));
+    assert!(matches!(breaking.wait(), Err(StorageError::Refused("as on a full disk"))));
+    next.wait().unwrap();
+    let turns = storage.read_blocking(|db| turns_of(db, call_id)).unwrap();
+    assert_eq!(turns.iter().map(|turn| turn.turn_index).collect::<Vec<_>>(), [1]);
 }
 
 /// A full queue says so to those who cannot wait, and takes jobs again afterwards.

@@ -12,7 +12,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -66,7 +66,11 @@ pub(super) enum Message {
 /// A job with its return type hidden: run inside the transaction, answered after it.
 pub(super) trait Job: Send {
     /// Whether its writes may stay.
-    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &std::path::Path) -> bool;
+    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool;
+    /// Why its writes may not stay.
+    fn error(&self) -> Option<StorageError>;
+    /// It could not be run, or not be undone alone.
+    fn fail(&mut self, error: StorageError);
     /// Answers the caller: the job's own result, or why the commit failed.
     fn answer(self: Box<Self>, committed: Result<(), StorageError>);
 }
@@ -95,12 +99,20 @@ where
     T: Send,
     F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send,
 {
-    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &std::path::Path) -> bool {
+    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool {
         let Some(job) = self.job.take() else { return false };
         self.result = catch_unwind(AssertUnwindSafe(|| job(sql_tx)))
             .unwrap_or(Err(StorageError::JobPanicked))
             .map_err(|error| error.or_disk_full(dir));
         self.result.is_ok()
+    }
+
+    fn error(&self) -> Option<StorageError> {
+        self.result.as_ref().err().cloned()
+    }
+
+    fn fail(&mut self, error: StorageError) {
+        self.result = Err(error);
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StorageError>) {
@@ -148,18 +160,17 @@ impl Writer {
 
     /// Runs `first` and whatever is queued behind it in one transaction, then answers them all.
     fn commit_group(&mut self, first: Box<dyn Job>) {
-        let mut group = Group { jobs: Vec::new(), kept: 0, run: 0 };
+        let mut group = Group::default();
         let committed = match self.db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(sql_tx) => {
                 group.fill(&sql_tx, first, &mut self.queue, &self.dir);
-                group.commit(sql_tx)
+                group.commit(sql_tx, &self.dir)
             }
             Err(error) => {
                 group.jobs.push(first);
-                Err(error)
+                Err(StorageError::from(error).or_disk_full(&self.dir))
             }
         };
-        let committed = committed.map_err(|error| StorageError::from(error).or_disk_full(&self.dir));
         self.count(&group, committed.is_ok());
         if let Err(error) = &committed {
             tracing::error!(%error, jobs = group.jobs.len(), "Commit failed");
@@ -179,26 +190,22 @@ impl Writer {
 }
 
 /// The jobs of one transaction.
+#[derive(Default)]
 struct Group {
     jobs: Vec<Box<dyn Job>>,
     /// How many of them have writes that stay.
     kept: u64,
     run: u64,
+    /// Set when nothing of the transaction can be kept.
+    broken: Option<StorageError>,
 }
 
 impl Group {
-    fn fill(
-        &mut self,
-        sql_tx: &Transaction<'_>,
-        first: Box<dyn Job>,
-        queue: &mut mpsc::Receiver<Message>,
-        dir: &std::path::Path,
-    ) {
+    fn fill(&mut self, sql_tx: &Transaction<'_>, first: Box<dyn Job>, queue: &mut mpsc::Receiver<Message>, dir: &Path) {
         let mut next = Some(first);
         while let Some(job) = next.take() {
             self.run_one(sql_tx, job, dir);
-            // After a full disk or an I/O error SQLite may have ended the transaction by itself.
-            if self.run >= GROUP_JOBS_MAX || sql_tx.is_autocommit() {
+            if self.run >= GROUP_JOBS_MAX || self.broken.is_some() {
                 return;
             }
             match queue.try_recv() {
@@ -209,40 +216,48 @@ impl Group {
         }
     }
 
-    fn run_one(&mut self, sql_tx: &Transaction<'_>, mut job: Box<dyn Job>, dir: &std::path::Path) {
+    fn run_one(&mut self, sql_tx: &Transaction<'_>, mut job: Box<dyn Job>, dir: &Path) {
         self.run += 1;
-        let kept = in_savepoint(sql_tx, || job.run(sql_tx, dir));
-        self.kept += u64::from(kept);
+        match in_savepoint(sql_tx, || job.run(sql_tx, dir)) {
+            Ok(kept) => self.kept += u64::from(kept),
+            Err(error) => {
+                let error = StorageError::from(error).or_disk_full(dir);
+                job.fail(error.clone());
+                self.broken = Some(error);
+            }
+        }
+        // After a full disk or an I/O error SQLite may have ended the transaction by itself.
+        if sql_tx.is_autocommit() && self.broken.is_none() {
+            self.broken = Some(job.error().unwrap_or(StorageError::Refused("it ended the transaction")));
+        }
         self.jobs.push(job);
     }
 
-    fn commit(&self, sql_tx: Transaction<'_>) -> rusqlite::Result<()> {
-        if sql_tx.is_autocommit() {
-            return Err(rolled_back());
-        }
-        if self.kept == 0 { sql_tx.rollback() } else { sql_tx.commit() }
+    fn commit(&self, sql_tx: Transaction<'_>, dir: &Path) -> Result<(), StorageError> {
+        let ended = match &self.broken {
+            // Dropping the transaction rolls it back.
+            Some(error) => return Err(error.clone()),
+            None if self.kept == 0 => sql_tx.rollback(),
+            None => sql_tx.commit(),
+        };
+        ended.map_err(|error| StorageError::from(error).or_disk_full(dir))
     }
 }
 
 /// Keeps what `job` wrote if it returns true, undoes exactly that otherwise.
-fn in_savepoint(sql_tx: &Transaction<'_>, job: impl FnOnce() -> bool) -> bool {
-    let run = |sql: &str| sql_tx.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-    if let Err(error) = run("SAVEPOINT job") {
-        tracing::error!(%error, "No savepoint: the job is not run");
-        return false;
-    }
+///
+/// After an error it is not known what stays: the transaction must be rolled back.
+fn in_savepoint(sql_tx: &Transaction<'_>, job: impl FnOnce() -> bool) -> rusqlite::Result<bool> {
+    let run = |sql: &str| sql_tx.prepare_cached(sql)?.execute([]);
+    run("SAVEPOINT job")?;
     let keep = job();
-    if !keep && let Err(error) = run("ROLLBACK TO job") {
-        tracing::debug!(%error, "SQLite has already undone the job");
+    // On a full disk SQLite may have ended the transaction by itself.
+    if sql_tx.is_autocommit() {
+        return Ok(false);
     }
-    let _ = run("RELEASE job");
-    keep
-}
-
-/// The answer for jobs whose transaction SQLite ended by itself, which it does when it cannot write.
-fn rolled_back() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(
-        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-        Some("the transaction was rolled back because another write in it failed".to_owned()),
-    )
+    if !keep {
+        run("ROLLBACK TO job")?;
+    }
+    run("RELEASE job")?;
+    Ok(keep)
 }
