@@ -1,10 +1,18 @@
-//! What to answer.
+//! What to answer: the calendar for hours, the configuration for the address, cited passages for everything else.
+//!
+//! Nothing is invented. What neither the configuration nor a passage says is answered with "I don't have that" and a way
+//! to a person. Left out on purpose: searching (hits come in) and how numbers are read aloud (`normalise`).
 
-use super::context::Context;
+mod hours;
+
+use super::context::{Context, Offer};
 use super::intent::{Intent, Understanding};
 use super::slots::Slots;
+use super::{phrases, sentences};
 use crate::office::Office;
 use jiff::Zoned;
+
+pub use hours::week;
 
 /// A passage found in the office's knowledge.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +29,10 @@ pub struct Hit {
 
 /// The least [`Hit::score`] an answer is given from.
 pub const MIN_HIT_SCORE: f32 = 0.35;
+/// The most sentences of a passage that are spoken: a caller can not skim.
+const MAX_SENTENCES: usize = 2;
+/// The longest answer from a passage; a second sentence beyond it is left out.
+const MAX_ANSWER_CHARS: usize = 240;
 
 /// What follows when an answer has been said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +41,9 @@ pub enum Action {
     Continue,
     /// The sentences are a goodbye: hang up when they are out.
     HangUp,
-    /// Take a message.
+    /// Take a message. How to leave it is said after the sentences.
     TakeMessage,
-    /// A person is wanted. Nobody can be rung yet, so the sentences say so and a message is taken.
+    /// A person is wanted. Nobody can be rung yet: the sentences say so, and a message is taken.
     Person,
     /// Say again what was said last; there are no sentences.
     Repeat,
@@ -54,15 +66,172 @@ pub struct Reply {
     pub action: Action,
 }
 
-/// Chooses the answer to what was understood.
+impl Reply {
+    /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
+    pub fn is_productive(&self) -> bool {
+        match self.intent {
+            Intent::Unknown => false,
+            Intent::OpeningHours | Intent::Address | Intent::Price | Intent::Question => !self.sources.is_empty(),
+            Intent::Appointment
+            | Intent::Person
+            | Intent::LeaveMessage
+            | Intent::Repeat
+            | Intent::Goodbye
+            | Intent::Confirm
+            | Intent::Deny
+            | Intent::SmallTalk
+            | Intent::Complaint => true,
+        }
+    }
+}
+
+/// Sentences, their sources, and what follows.
+struct Answer {
+    sentences: Vec<String>,
+    sources: Vec<String>,
+    action: Action,
+}
+
+impl Answer {
+    fn new(sentences: Vec<String>, sources: Vec<String>) -> Self {
+        Self { sentences, sources, action: Action::Continue }
+    }
+
+    fn say(sentence: &str) -> Self {
+        Self::new(vec![sentence.into()], Vec::new())
+    }
+
+    fn then(mut self, action: Action) -> Self {
+        self.action = action;
+        self
+    }
+}
+
+/// Chooses the answer to what was understood. `hits` are the passages found for [`Understanding::query`], best first;
+/// `now` is the wall clock in any time zone.
 pub fn reply(understanding: &Understanding, context: &Context, office: &Office, hits: &[Hit], now: &Zoned) -> Reply {
-    let _ = (context, office, hits, now);
-    Reply {
-        sentences: vec![],
+    let answer = choose(understanding, context, office, hits, now);
+    let mut reply = Reply {
+        sentences: answer.sentences,
         intent: understanding.intent,
         score: understanding.score,
         slots: understanding.slots.clone(),
-        sources: vec![],
-        action: Action::Continue,
+        sources: answer.sources,
+        action: answer.action,
+    };
+    if reply.action == Action::Continue {
+        close(&mut reply, context);
+    }
+    reply
+}
+
+fn choose(understanding: &Understanding, context: &Context, office: &Office, hits: &[Hit], now: &Zoned) -> Answer {
+    match understanding.intent {
+        Intent::OpeningHours => hours::answer(understanding.slots.day.as_ref(), office, now),
+        Intent::Address => address(office).unwrap_or_else(|| knowledge(hits)),
+        Intent::Price => price(office, hits),
+        Intent::Appointment => appointment(hits, office),
+        Intent::Person => Answer::say(phrases::NO_PERSON).then(Action::Person),
+        Intent::LeaveMessage => Answer::new(Vec::new(), Vec::new()).then(Action::TakeMessage),
+        Intent::Repeat => Answer::new(Vec::new(), Vec::new()).then(Action::Repeat),
+        Intent::Goodbye => Answer::say(phrases::GOODBYE).then(Action::HangUp),
+        Intent::Confirm => Answer::say("Good. What would you like to know?"),
+        Intent::Deny if context.offer == Some(Offer::Message) => Answer::say("All right."),
+        Intent::Deny => Answer::say("All right. What else can I do for you?"),
+        Intent::SmallTalk => small_talk(&understanding.query),
+        Intent::Complaint => {
+            Answer::say("I am sorry about that. I will take a message, so that somebody calls you back.")
+                .then(Action::Person)
+        }
+        Intent::Question => knowledge(hits),
+        Intent::Unknown => best(hits).map_or_else(|| not_understood(context), from_passage),
     }
 }
+
+/// A short "Anything else?" after a full answer, and an offer after misses. Not after every answer: that grates.
+fn close(reply: &mut Reply, context: &Context) {
+    if !reply.is_productive() {
+        let missed_before = context.misses >= 1;
+        let offers = reply.sentences.iter().any(|sentence| sentence == phrases::OFFER_MESSAGE);
+        if missed_before && !offers {
+            reply.sentences.push(phrases::OFFER_MESSAGE.into());
+        }
+        return;
+    }
+    let informed = !reply.sources.is_empty() && context.turns % 2 == 1;
+    let refused = reply.intent == Intent::Deny && context.offer == Some(Offer::Message);
+    if informed || refused {
+        reply.sentences.push(phrases::ANYTHING_ELSE.into());
+    }
+}
+
+fn best(hits: &[Hit]) -> Option<&Hit> {
+    hits.iter().filter(|hit| hit.score >= MIN_HIT_SCORE).max_by(|a, b| a.score.total_cmp(&b.score))
+}
+
+fn from_passage(hit: &Hit) -> Answer {
+    let body: String =
+        hit.text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
+    let mut spoken: Vec<String> = Vec::new();
+    for sentence in sentences::split(&body).into_iter().take(MAX_SENTENCES) {
+        let length: usize = spoken.iter().map(String::len).sum::<usize>() + sentence.len();
+        if spoken.is_empty() || length <= MAX_ANSWER_CHARS {
+            spoken.push(sentence);
+        }
+    }
+    if spoken.is_empty() { nothing_found() } else { Answer::new(spoken, vec![hit.id.clone()]) }
+}
+
+fn knowledge(hits: &[Hit]) -> Answer {
+    best(hits).map_or_else(nothing_found, from_passage)
+}
+
+fn nothing_found() -> Answer {
+    let sentences = vec![phrases::NOT_KNOWN.into(), phrases::OFFER_MESSAGE.into()];
+    Answer::new(sentences, Vec::new())
+}
+
+fn not_understood(context: &Context) -> Answer {
+    if context.misses == 0 {
+        return Answer::say("I am sorry, I did not understand that. Could you say it in other words?");
+    }
+    Answer::say("I am sorry, I still did not understand.")
+}
+
+fn address(office: &Office) -> Option<Answer> {
+    let address = office.address.as_ref()?;
+    let mut sentences = vec![format!("You find us at {}.", address.trim_end_matches('.'))];
+    sentences.extend(office.directions.iter().flat_map(|text| sentences::split(text)));
+    Some(Answer::new(sentences, vec!["office.address".into()]))
+}
+
+fn price(office: &Office, hits: &[Hit]) -> Answer {
+    match best(hits) {
+        Some(hit) => from_passage(hit),
+        None if office.prices.is_empty() => nothing_found(),
+        None => Answer::new(office.prices.iter().take(3).cloned().collect(), vec!["office.prices".into()]),
+    }
+}
+
+/// Nothing can be booked yet: what the knowledge says about appointments, and a message to the people who can.
+fn appointment(hits: &[Hit], _office: &Office) -> Answer {
+    let mut answer = best(hits).map_or_else(|| Answer::new(Vec::new(), Vec::new()), from_passage);
+    answer.sentences.insert(0, "I can not change the appointment book myself.".into());
+    answer.sentences.push(phrases::OFFER_MESSAGE.into());
+    answer
+}
+
+fn small_talk(text: &str) -> Answer {
+    let words = super::words(text);
+    let has = |word: &str| words.iter().any(|w| w == word);
+    if ["robot", "machine", "computer", "human", "real", "who"].iter().any(|word| has(word)) {
+        return Answer::say("I am an automatic assistant. I can answer questions and take messages.");
+    }
+    if has("thanks") || has("thank") {
+        return Answer::say("You're welcome.");
+    }
+    Answer::say("Hello. What can I do for you?")
+}
+
+#[cfg(test)]
+mod tests;

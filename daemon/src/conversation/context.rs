@@ -54,7 +54,7 @@ pub struct Context {
     pub misses: u32,
     /// Turns answered so far.
     pub turns: u32,
-    lines: VecDeque<Line>,
+    pub(super) lines: VecDeque<Line>,
 }
 
 impl Context {
@@ -81,5 +81,23 @@ impl Context {
             self.lines.pop_front();
         }
         self.lines.push_back(Line { speaker, text: text.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_talk_is_bounded_and_keeps_its_order() {
+        let mut context = Context::default();
+        for n in 0..100 {
+            context.commit_caller(&format!("question {n}"));
+            context.commit_heard(if n % 2 == 0 { "" } else { "answer" });
+        }
+        let lines: Vec<_> = context.lines().collect();
+        assert_eq!(lines.len(), MAX_LINES);
+        let last = Line { speaker: Speaker::Attendant, text: "answer".into() };
+        assert_eq!(lines.last(), Some(&&last), "nothing heard is no line");
     }
 }

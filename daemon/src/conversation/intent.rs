@@ -1,7 +1,16 @@
-//! What a caller wants.
+//! What a caller wants: keyword rules first, then the nearest example, and "not sure" is an outcome.
+//!
+//! The rules (in `rules`) must be right when they fire: they decide to hang up or to take a message. Everything softer is
+//! left to the examples, whose vectors are made once by whoever owns the embedder. Left out on purpose: languages other
+//! than English.
+
+mod rules;
 
 use super::context::Context;
 use super::slots::Slots;
+use rules::Talk;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// What a caller wants, in our words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
@@ -38,6 +47,22 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// Whether later questions may be about it: "and on Sundays?".
+    pub fn is_subject(self) -> bool {
+        match self {
+            Intent::OpeningHours | Intent::Address | Intent::Price | Intent::Appointment | Intent::Question => true,
+            Intent::Person
+            | Intent::LeaveMessage
+            | Intent::Repeat
+            | Intent::Goodbye
+            | Intent::Confirm
+            | Intent::Deny
+            | Intent::SmallTalk
+            | Intent::Complaint
+            | Intent::Unknown => false,
+        }
+    }
+
     /// Its name in turn rows and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -96,12 +121,29 @@ pub enum ExamplesError {
         /// The example.
         example: String,
     },
+    /// The embedded file is damaged: a mistake of ours.
+    #[error("the embedded examples do not parse")]
+    Damaged(#[from] toml::de::Error),
+}
+
+/// The least cosine an example must have. MiniLM gives unrelated short sentences up to about 0.3.
+pub const MIN_COSINE: f32 = 0.35;
+/// How much nearer the best intent must be than the second: below it we are not sure.
+pub const MIN_MARGIN: f32 = 0.05;
+
+/// The examples: what callers say, by intent.
+const EXAMPLES: &str = include_str!("intents.toml");
+
+#[derive(Deserialize)]
+struct Examples {
+    intent: BTreeMap<Intent, Vec<String>>,
 }
 
 /// Keyword rules, and examples with their vectors if there is an embedder.
 #[derive(Debug, Default)]
 pub struct Classifier {
     departments: Vec<String>,
+    /// Unit vectors.
     examples: Vec<(Intent, Vec<f32>)>,
 }
 
@@ -119,19 +161,199 @@ impl Classifier {
         departments: Vec<String>,
         mut embed: impl FnMut(&str) -> Option<Vec<f32>>,
     ) -> Result<Self, ExamplesError> {
-        let _ = &mut embed;
-        Ok(Self { departments, examples: Vec::new() })
+        let file: Examples = toml::from_str(EXAMPLES)?;
+        let mut examples = Vec::new();
+        for (intent, texts) in file.intent {
+            for example in texts {
+                let vector = embed(&example).as_deref().and_then(unit);
+                examples.push((intent, vector.ok_or(ExamplesError::NoVector { example })?));
+            }
+        }
+        Ok(Self { departments, examples })
     }
 
     /// Understands one utterance. `vector` is its embedding, if there is an embedder.
     pub fn understand(&self, text: &str, vector: Option<&[f32]>, context: &Context) -> Understanding {
-        let _ = (vector, context, &self.examples);
-        Understanding {
-            intent: Intent::Unknown,
-            score: 0.0,
-            method: Method::Unsure,
-            slots: Slots::find(text, &self.departments),
-            query: text.into(),
+        let slots = Slots::find(text, &self.departments);
+        let talk = Talk::new(text);
+        let (intent, score, method) = if let Some(intent) = rules::answer_to_offer(&talk, context) {
+            (intent, 1.0, Method::FollowUp)
+        } else if let Some(intent) = rules::keyword(&talk, &slots) {
+            (intent, 1.0, Method::Keyword)
+        } else if let Some(intent) = rules::follow_up(&talk, &slots, context) {
+            (intent, 0.9, Method::FollowUp)
+        } else {
+            self.nearest(vector, &talk)
+        };
+        let query = match (&context.last_question, talk.is_elliptic()) {
+            (Some(question), true) if context.subject.is_some() => format!("{question} {text}"),
+            (Some(_) | None, _) => text.to_string(),
+        };
+        Understanding { intent, score, method, slots, query }
+    }
+
+    fn nearest(&self, vector: Option<&[f32]>, talk: &Talk) -> (Intent, f32, Method) {
+        let unsure = |score| {
+            // A question is worth a search in the knowledge even when its kind is not clear.
+            let intent = if talk.is_question() { Intent::Question } else { Intent::Unknown };
+            (intent, score, Method::Unsure)
+        };
+        let Some(vector) = vector.and_then(unit) else { return unsure(0.0) };
+        let mut best: BTreeMap<Intent, f32> = BTreeMap::new();
+        for (intent, example) in self.examples.iter().filter(|(_, example)| example.len() == vector.len()) {
+            let cosine: f32 = example.iter().zip(&vector).map(|(a, b)| a * b).sum();
+            let known = best.entry(*intent).or_insert(cosine);
+            *known = known.max(cosine);
         }
+        let mut ranked: Vec<(Intent, f32)> = best.into_iter().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let second = ranked.get(1).map_or(0.0, |(_, score)| *score);
+        match ranked.first() {
+            Some((intent, score)) if *score >= MIN_COSINE && score - second >= MIN_MARGIN => {
+                (*intent, *score, Method::Example)
+            }
+            Some((_, score)) => unsure(*score),
+            None => unsure(0.0),
+        }
+    }
+}
+
+/// The vector with length 1; `None` for one without direction.
+fn unit(vector: &[f32]) -> Option<Vec<f32>> {
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    (length.is_finite() && length > 0.0).then(|| vector.iter().map(|x| x / length).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::context::Offer;
+    use crate::office::hours::DayQuery;
+    use jiff::civil::Weekday;
+
+    fn keywords() -> Classifier {
+        Classifier::keywords_only(vec!["billing".into(), "reception".into()])
+    }
+
+    fn intent(text: &str) -> Intent {
+        keywords().understand(text, None, &Context::default()).intent
+    }
+
+    #[test]
+    fn keywords_find_what_needs_no_model() {
+        for (text, expected) in [
+            ("Operator!", Intent::Person),
+            ("Can I talk to a real person?", Intent::Person),
+            ("Put me through to billing, please.", Intent::Person),
+            ("I want to leave a message.", Intent::LeaveMessage),
+            ("Could you take a message for Doctor Chen?", Intent::LeaveMessage),
+            ("What was that?", Intent::Repeat),
+            ("Slower, please.", Intent::Repeat),
+            ("Okay, bye bye.", Intent::Goodbye),
+            ("No thanks, that's all.", Intent::Goodbye),
+            ("Yes please.", Intent::Confirm),
+            ("No, thank you.", Intent::Deny),
+            ("When do you close today?", Intent::OpeningHours),
+            ("Are you open on Saturday?", Intent::OpeningHours),
+            ("Where are you located?", Intent::Address),
+            ("How much is a cleaning?", Intent::Price),
+            ("I would like to make an appointment.", Intent::Appointment),
+            ("I need to reschedule my visit.", Intent::Appointment),
+            ("Thanks a lot.", Intent::SmallTalk),
+            ("Hello?", Intent::SmallTalk),
+            ("Am I speaking to a robot?", Intent::SmallTalk),
+            ("Do you take Aetna?", Intent::Question),
+            ("Is there an emergency number after closing time?", Intent::Question),
+            ("Can a person with a wheelchair get in?", Intent::Question),
+            ("Purple monkeys.", Intent::Unknown),
+            ("", Intent::Unknown),
+        ] {
+            assert_eq!(intent(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_follow_up_keeps_the_subject() {
+        let about = |subject, text: &str| {
+            let context = Context {
+                subject: Some(subject),
+                last_question: Some("How much is a filling?".into()),
+                ..Context::default()
+            };
+            keywords().understand(text, None, &context)
+        };
+        let sunday = about(Intent::OpeningHours, "And on Sundays?");
+        assert_eq!((sunday.intent, sunday.method), (Intent::OpeningHours, Method::FollowUp));
+        assert_eq!(sunday.slots.day, Some(DayQuery::Weekday { day: Weekday::Sunday, next: false }));
+        assert_eq!(about(Intent::OpeningHours, "What about the price?").intent, Intent::Price);
+        assert_eq!(about(Intent::Appointment, "And where is that?").intent, Intent::Address);
+        let crown = about(Intent::Price, "And for a crown?");
+        assert_eq!((crown.intent, crown.query.as_str()), (Intent::Price, "How much is a filling? And for a crown?"));
+    }
+
+    #[test]
+    fn yes_and_no_answer_what_was_offered() {
+        let answer = |offer, text| {
+            keywords().understand(text, None, &Context { offer: Some(offer), ..Context::default() }).intent
+        };
+        assert_eq!(answer(Offer::Message, "Yes."), Intent::LeaveMessage);
+        assert_eq!(answer(Offer::Message, "Okay."), Intent::LeaveMessage);
+        assert_eq!(answer(Offer::Message, "No."), Intent::Deny);
+        assert_eq!(answer(Offer::AnythingElse, "No, thank you."), Intent::Goodbye);
+        assert_eq!(answer(Offer::AnythingElse, "Yes."), Intent::Confirm);
+    }
+
+    /// A stand-in for a model: a vector of which of a few words occur.
+    fn embed(text: &str) -> Option<Vec<f32>> {
+        let words = ["hours", "address", "cost", "appointment", "person", "message", "insurance"];
+        let small = text.to_lowercase();
+        Some(words.iter().map(|w| if small.contains(w) { 1.0 } else { 0.01 }).collect())
+    }
+
+    #[test]
+    fn the_nearest_example_decides_unless_two_are_as_near() {
+        let classifier = Classifier::with_examples(vec![], embed).unwrap();
+        let ask = |vector: &[f32]| classifier.understand("Tell me something", Some(vector), &Context::default());
+        let sure = ask(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!((sure.intent, sure.method), (Intent::OpeningHours, Method::Example));
+        assert_eq!(ask(&[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).method, Method::Unsure, "no margin");
+        assert_eq!(ask(&[-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]).method, Method::Unsure, "nothing near");
+        assert_eq!(ask(&[f32::NAN; 7]).method, Method::Unsure);
+        assert_eq!(ask(&[1.0]).method, Method::Unsure, "another model's vector");
+    }
+
+    #[test]
+    fn every_intent_has_ten_examples() {
+        let file: Examples = toml::from_str(EXAMPLES).unwrap();
+        assert!(file.intent.len() >= 11);
+        for (intent, examples) in file.intent {
+            assert!(examples.len() >= 10, "{intent:?} has {}", examples.len());
+        }
+    }
+
+    /// The recorded corpus, by keywords alone. German is not understood yet.
+    #[test]
+    fn the_corpus_is_understood_by_keywords() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/utterances/utterances.tsv");
+        let Ok(corpus) = std::fs::read_to_string(path) else {
+            eprintln!("SKIPPED the_corpus_is_understood_by_keywords: no shared/data/utterances beside the checkout");
+            return;
+        };
+        let rows = corpus.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+        let english: Vec<_> = rows.filter(|row| row[2] == "en" && !row[1].is_empty()).collect();
+        let ours = |name: &str| match name {
+            "transfer_human" | "transfer_department" => "person",
+            "book_appointment" | "cancel_appointment" => "appointment",
+            "parking" => "question",
+            other => Box::leak(other.to_string().into_boxed_str()),
+        };
+        let wrong: Vec<String> = english
+            .iter()
+            .filter(|row| !row[5].starts_with("give_"))
+            .filter(|row| intent(row[1]).name() != ours(row[5]))
+            .map(|row| format!("{} -> {}", row[1], intent(row[1]).name()))
+            .collect();
+        assert!(english.len() >= 17);
+        assert_eq!(wrong, Vec::<String>::new(), "measured: all of them");
     }
 }

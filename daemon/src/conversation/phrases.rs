@@ -6,6 +6,8 @@ pub const ONE_MOMENT: &str = "One moment.";
 pub const NOT_CAUGHT: &str = "Sorry, I did not catch that.";
 /// Said when a transcript or an answer did not come in time or failed.
 pub const FALLBACK: &str = "I am sorry, I am having trouble answering that right now.";
+/// Said when neither the configuration nor the knowledge has the answer.
+pub const NOT_KNOWN: &str = "I am sorry, I don't have that information.";
 /// Asks for a message.
 pub const OFFER_MESSAGE: &str = "Would you like to leave a message?";
 /// Asks a silent caller.

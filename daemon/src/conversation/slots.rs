@@ -346,3 +346,96 @@ fn department(text: &str, departments: &[String]) -> Option<String> {
             .map(Into::into)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn digits_are_spelled_doubled_and_written() {
+        for (text, expected) in [
+            ("My number is five five five, zero one two three.", "5550123"),
+            ("double five, one oh two", "55102"),
+            ("triple zero one", "0001"),
+            ("(212) 555-0142", "2125550142"),
+            ("it's seven four one, nine nine, two", "741992"),
+            ("at three", ""),
+            ("one or two", ""),
+            ("", ""),
+        ] {
+            assert_eq!(spoken_digits(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn days_are_found_in_what_people_say() {
+        let weekday = |day, next| Some(DayQuery::Weekday { day, next });
+        let date = |month, day| Some(DayQuery::Date { month, day });
+        for (text, expected) in [
+            ("and on Sundays?", weekday(Weekday::Sunday, false)),
+            ("next Tuesday at three", weekday(Weekday::Tuesday, true)),
+            ("Friday's hours", weekday(Weekday::Friday, false)),
+            ("tomorrow", Some(DayQuery::Tomorrow)),
+            ("the day after tomorrow", Some(DayQuery::DayAfterTomorrow)),
+            ("Are you open now?", Some(DayQuery::Now)),
+            ("this weekend", Some(DayQuery::Weekend)),
+            ("on the twenty-fourth of December", date(12, 24)),
+            ("December 24th", date(12, 24)),
+            ("July fourth", date(7, 4)),
+            ("the first of May", date(5, 1)),
+            ("over Christmas", Some(DayQuery::Named("christmas".into()))),
+            ("on Christmas Eve", Some(DayQuery::Named("christmas eve".into()))),
+            ("May I ask something?", None),
+            ("What are your hours?", None),
+        ] {
+            assert_eq!(day(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_addresses_are_found() {
+        for (text, expected) in [
+            ("My name is anna smith, and I have a question.", Some("Anna Smith")),
+            ("This is Peter from Boston.", Some("Peter")),
+            ("my name's O'Neill", Some("O'Neill")),
+            ("This is really urgent.", None),
+            ("My name is", None),
+        ] {
+            assert_eq!(name(text).as_deref(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("My e-mail address is anna dot smith at example dot com.", Some("anna.smith@example.com")),
+            ("Write to anna@example.com, please.", Some("anna@example.com")),
+            ("it is j dash doe at mail dot example dot org", Some("j-doe@mail.example.org")),
+            ("Look at the dot.", None),
+            ("I am at home.", None),
+        ] {
+            assert_eq!(email(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn departments_are_known_or_named() {
+        let known = vec!["billing".to_string()];
+        assert_eq!(department("Billing, please", &known).as_deref(), Some("billing"));
+        assert_eq!(department("Connect me to the sales department", &known).as_deref(), Some("sales"));
+        assert_eq!(department("the department", &known), None);
+    }
+
+    #[test]
+    fn newer_values_replace_older_ones() {
+        let mut slots = Slots { name: Some("A".into()), day: Some(DayQuery::Today), ..Slots::default() };
+        slots.merge(&Slots { day: Some(DayQuery::Tomorrow), ..Slots::default() });
+        assert_eq!((slots.name.as_deref(), slots.day), (Some("A"), Some(DayQuery::Tomorrow)));
+    }
+
+    proptest! {
+        /// Transcripts come from a model: any text may come.
+        #[test]
+        fn any_text_is_survived(text in "\\PC{0,80}|([a-z]{1,6} (at|dot|dash|my name is|double|of|may) ){0,8}") {
+            let slots = Slots::find(&text, &["billing".into()]);
+            prop_assert!(slots.phone.is_none_or(|p| p.bytes().all(|b| b.is_ascii_digit()) && p.len() <= 15));
+        }
+    }
+}

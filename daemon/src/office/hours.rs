@@ -195,18 +195,19 @@ impl Calendar {
         years.filter_map(|year| Date::new(year, month, day).ok()).find(|date| *date >= today).into_iter().collect()
     }
 
-    /// The next date of the holiday whose label shares the name, or of one everybody knows the date of.
+    /// The next date of the holiday of that name, of one whose label shares it, or of one everybody knows the date of.
     fn named(&self, name: &str, today: Date) -> Option<Date> {
-        let named = |holiday: &&Holiday| {
-            let label = holiday.label.to_lowercase();
-            label.contains(name) || name.contains(&label)
+        let next = |fits: &dyn Fn(&str) -> bool| {
+            let holidays = self.holidays.iter().filter(|holiday| fits(&holiday.label.to_lowercase()));
+            holidays.filter_map(|holiday| holiday.next_start(today)).min()
         };
-        let own = self.holidays.iter().filter(named).filter_map(|holiday| holiday.next_start(today)).min();
         let known = || {
             let (month, day) = KNOWN_HOLIDAYS.iter().find(|(known, ..)| name.contains(known)).map(|k| (k.1, k.2))?;
             self.next_date(today, month, day).first().copied()
         };
-        own.or_else(known)
+        next(&|label| label == name)
+            .or_else(|| next(&|label| label.contains(name) || name.contains(label)))
+            .or_else(known)
     }
 
     /// The moments the spans of a date begin and end. A civil time a shift skips becomes the moment after the gap.
@@ -247,3 +248,148 @@ const KNOWN_HOLIDAYS: &[(&str, i8, i8)] = &[
     ("veterans day", 11, 11),
     ("valentine", 2, 14),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::office::{HolidayConfig, Office, sample};
+
+    fn calendar(change: impl FnOnce(&mut crate::office::OfficeConfig)) -> Calendar {
+        let mut config = sample::config();
+        change(&mut config);
+        Office::try_from(&config).unwrap().calendar
+    }
+
+    fn at(text: &str) -> Zoned {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn open_and_closed_through_the_day() {
+        let calendar = calendar(|_| {});
+        for (now, expected) in [
+            ("2026-11-24T08:59:59[America/New_York]", "closed until 2026-11-24T09:00:00-05:00"),
+            ("2026-11-24T09:00:00[America/New_York]", "open until 2026-11-24T12:30:00-05:00"),
+            ("2026-11-24T12:30:00[America/New_York]", "closed until 2026-11-24T13:30:00-05:00"),
+            ("2026-11-24T17:30:00[America/New_York]", "closed until 2026-11-25T09:00:00-05:00"),
+            // Thanksgiving is a Thursday: the next opening is on Friday.
+            ("2026-11-25T18:00:00[America/New_York]", "closed until 2026-11-27T09:00:00-05:00"),
+            ("2026-11-28T13:00:00[America/New_York]", "closed until 2026-11-30T09:00:00-05:00"),
+            // The same moment told in another zone.
+            ("2026-11-24T15:00:00[Europe/London]", "open until 2026-11-24T12:30:00-05:00"),
+        ] {
+            let status = match calendar.status(&at(now)) {
+                Status::Open { until } => format!("open until {}{}", until.datetime(), until.strftime("%:z")),
+                Status::Closed { opens: Some(opens) } => {
+                    format!("closed until {}{}", opens.datetime(), opens.strftime("%:z"))
+                }
+                Status::Closed { opens: None } => "closed".into(),
+            };
+            assert_eq!(status, expected, "{now}");
+        }
+    }
+
+    /// New York springs forward on 8 March 2026 at 2:00 and falls back on 1 November at 2:00.
+    #[test]
+    fn daylight_saving_shifts_do_not_move_the_hours() {
+        let calendar = calendar(|config| {
+            config.hours.saturday = vec!["22:00-03:00".into()];
+            config.hours.sunday = vec!["02:30-12:00".into()];
+            config.hours.saturday = vec![];
+        });
+        let Status::Closed { opens: Some(opens) } = calendar.status(&at("2026-03-08T00:00:00[America/New_York]"))
+        else {
+            panic!("closed at midnight")
+        };
+        assert_eq!(
+            opens.timestamp(),
+            at("2026-03-08T03:30:00[America/New_York]").timestamp(),
+            "2:30 does not exist that day"
+        );
+        let Status::Closed { opens: Some(opens) } = calendar.status(&at("2026-10-31T23:00:00[America/New_York]"))
+        else {
+            panic!("closed at night")
+        };
+        assert_eq!(opens.timestamp(), at("2026-11-01T02:30:00[America/New_York]").timestamp());
+    }
+
+    #[test]
+    fn spans_run_past_midnight_and_join() {
+        let calendar = calendar(|config| {
+            config.hours.monday = vec!["20:00-02:00".into()];
+            config.hours.tuesday = vec!["02:00-04:00".into()];
+            config.hours.wednesday = vec!["00:00-24:00".into()];
+            config.hours.thursday = vec!["00:00-06:00".into()];
+        });
+        let open_until = |now: &str| match calendar.status(&at(now)) {
+            Status::Open { until } => until.datetime().to_string(),
+            Status::Closed { .. } => "closed".into(),
+        };
+        assert_eq!(open_until("2026-11-16T23:00:00[America/New_York]"), "2026-11-17T04:00:00");
+        assert_eq!(open_until("2026-11-17T01:00:00[America/New_York]"), "2026-11-17T04:00:00");
+        assert_eq!(open_until("2026-11-18T12:00:00[America/New_York]"), "2026-11-19T06:00:00");
+    }
+
+    #[test]
+    fn an_office_that_never_opens_says_so() {
+        let calendar = calendar(|config| config.hours = Default::default());
+        let closed = calendar.status(&at("2026-01-05T12:00:00[America/New_York]"));
+        // Christmas Eve has hours of its own even then.
+        assert!(matches!(closed, Status::Closed { opens: Some(_) }));
+        let never = Calendar { holidays: vec![], ..calendar };
+        assert_eq!(never.status(&at("2026-01-05T12:00:00[America/New_York]")), Status::Closed { opens: None });
+    }
+
+    #[test]
+    fn questions_become_dates() {
+        let calendar = calendar(|_| {});
+        let now = at("2026-11-24T10:00:00[America/New_York]"); // A Tuesday.
+        let weekday = |day, next| DayQuery::Weekday { day, next };
+        for (query, expected) in [
+            (DayQuery::Today, "2026-11-24"),
+            (DayQuery::Tomorrow, "2026-11-25"),
+            (DayQuery::DayAfterTomorrow, "2026-11-26"),
+            (weekday(Weekday::Tuesday, false), "2026-11-24"),
+            (weekday(Weekday::Tuesday, true), "2026-12-01"),
+            (weekday(Weekday::Monday, false), "2026-11-30"),
+            (DayQuery::Weekend, "2026-11-28 2026-11-29"),
+            (DayQuery::Date { month: 11, day: 1 }, "2027-11-01"),
+            (DayQuery::Date { month: 2, day: 29 }, "2028-02-29"),
+            (DayQuery::Date { month: 2, day: 31 }, ""),
+            (DayQuery::Named("christmas".into()), "2026-12-25"),
+            (DayQuery::Named("christmas eve".into()), "2026-12-24"),
+            (DayQuery::Named("thanksgiving".into()), "2026-11-26"),
+            (DayQuery::Named("new year".into()), "2026-12-31"),
+            (DayQuery::Named("halloween".into()), "2027-10-31"),
+            (DayQuery::Named("easter".into()), ""),
+        ] {
+            let dates = calendar.dates(&query, &now).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            assert_eq!(dates, expected, "{query:?}");
+        }
+    }
+
+    /// The question is asked late in New York, when it is already tomorrow in London.
+    #[test]
+    fn today_is_the_office_s_today() {
+        let calendar = calendar(|_| {});
+        let now = at("2026-11-25T02:00:00[Europe/London]");
+        assert_eq!(calendar.dates(&DayQuery::Today, &now)[0].to_string(), "2026-11-24");
+    }
+
+    #[test]
+    fn a_closure_may_run_over_new_year() {
+        let calendar = calendar(|config| {
+            config.holidays = vec![HolidayConfig {
+                date: "12-28".into(),
+                until: Some("01-03".into()),
+                label: "winter break".into(),
+                hours: vec![],
+            }];
+        });
+        let closed = |text: &str| calendar.day(text.parse().unwrap()).label.is_some();
+        assert_eq!(
+            ["2026-12-27", "2026-12-28", "2026-12-31", "2027-01-01", "2027-01-03", "2027-01-04"].map(closed),
+            [false, true, true, true, true, false]
+        );
+    }
+}

@@ -1,0 +1,126 @@
+use super::*;
+use crate::conversation::intent::Classifier;
+use crate::office::sample;
+
+fn hit(score: f32) -> Hit {
+    Hit {
+        id: "passage-7".into(),
+        title: "Parking".into(),
+        text: "## Parking\nYes, there is parking. We have six spaces. A third sentence nobody needs.".into(),
+        score,
+    }
+}
+
+/// Answers `text` on Tuesday, 24 November 2026, at ten in New York.
+fn ask_in(context: &Context, text: &str, hits: &[Hit]) -> Reply {
+    let office = sample::office().unwrap();
+    let understood = Classifier::keywords_only(office.departments.clone()).understand(text, None, context);
+    let now = "2026-11-24T10:00:00[America/New_York]".parse().unwrap();
+    reply(&understood, context, &office, hits, &now)
+}
+
+fn ask(text: &str) -> Reply {
+    ask_in(&Context::default(), text, &[])
+}
+
+#[test]
+fn hours_come_from_the_calendar() {
+    for (text, expected) in [
+        ("Are you open on Friday?", "On Friday we are open from 9:00 AM to 3:00 PM."),
+        ("Are you open on Sunday?", "On Sunday we are closed."),
+        ("What are your hours on Thanksgiving?", "On Thursday, Thanksgiving, we are closed."),
+        ("Are you open at Christmas?", "On Friday, December 25, Christmas, we are closed."),
+        (
+            "Are you open on December 24th?",
+            "On Thursday, December 24, Christmas Eve, we are open from 9:00 AM to noon.",
+        ),
+        ("Are you open now?", "We are open now, until 12:30 PM."),
+        (
+            "What are your hours on the weekend?",
+            "On Saturday we are open from 10:00 AM to 1:00 PM. On Sunday we are closed.",
+        ),
+        (
+            "What time do you open tomorrow?",
+            "Tomorrow we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM.",
+        ),
+        (
+            "What are your opening hours?",
+            "We are open now, until 12:30 PM. From Monday to Wednesday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to \
+             5:30 PM. On Thursday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 7:00 PM. On Friday we are open from \
+             9:00 AM to 3:00 PM. On Saturday we are open from 10:00 AM to 1:00 PM. On Sunday we are closed.",
+        ),
+    ] {
+        let reply = ask(text);
+        assert_eq!(reply.sentences.join(" "), expected, "{text}");
+        assert_eq!(reply.sources, ["office.hours"]);
+    }
+}
+
+#[test]
+fn a_day_the_calendar_does_not_know_is_admitted() {
+    let reply = ask("Are you open at Easter?");
+    assert!(reply.sources.is_empty() && !reply.is_productive());
+    assert_eq!(reply.sentences.last().unwrap(), phrases::OFFER_MESSAGE);
+}
+
+#[test]
+fn a_passage_is_cited_and_kept_short() {
+    let reply = ask_in(&Context::default(), "Do you have parking?", &[hit(0.2), hit(0.8)]);
+    assert_eq!(reply.sentences, ["Yes, there is parking.", "We have six spaces."]);
+    assert_eq!(reply.sources, ["passage-7"]);
+}
+
+#[test]
+fn nothing_found_is_admitted_and_never_invented() {
+    for hits in [&[][..], &[hit(0.1)]] {
+        let reply = ask_in(&Context::default(), "Do you sell bicycles?", hits);
+        assert_eq!(reply.sentences, [phrases::NOT_KNOWN, phrases::OFFER_MESSAGE]);
+        assert!(reply.sources.is_empty());
+    }
+}
+
+#[test]
+fn actions_follow_from_what_is_wanted() {
+    for (text, action) in [
+        ("Can I talk to a person?", Action::Person),
+        ("I want to leave a message.", Action::TakeMessage),
+        ("Say that again please.", Action::Repeat),
+        ("Goodbye.", Action::HangUp),
+        ("Where are you?", Action::Continue),
+        ("I am really angry!", Action::Person),
+    ] {
+        assert_eq!(ask(text).action, action, "{text}");
+    }
+}
+
+#[test]
+fn the_second_miss_offers_a_message() {
+    let first = ask("Purple monkeys.");
+    assert!(!first.sentences.contains(&phrases::OFFER_MESSAGE.to_string()));
+    let context = Context { misses: 1, ..Context::default() };
+    let second = ask_in(&context, "Purple monkeys.", &[]);
+    assert_eq!(second.sentences.last().unwrap(), phrases::OFFER_MESSAGE);
+}
+
+#[test]
+fn anything_else_is_asked_after_every_second_answer() {
+    let asked = |turns| {
+        let context = Context { turns, ..Context::default() };
+        ask_in(&context, "Where are you?", &[]).sentences.contains(&phrases::ANYTHING_ELSE.to_string())
+    };
+    assert_eq!([asked(0), asked(1), asked(2), asked(3)], [false, true, false, true]);
+}
+
+#[test]
+fn an_overnight_office_says_when_it_really_closes() {
+    let mut config = sample::config();
+    config.hours.tuesday = vec!["18:00-02:00".into()];
+    config.holidays.clear();
+    let office = Office::try_from(&config).unwrap();
+    let classifier = Classifier::keywords_only(vec![]);
+    let understood = classifier.understand("Are you open now?", None, &Context::default());
+    let at = |time: &str| reply(&understood, &Context::default(), &office, &[], &time.parse().unwrap()).sentences;
+    assert_eq!(at("2026-11-24T23:00:00[America/New_York]"), ["We are open now, until 2:00 AM tomorrow."]);
+    assert_eq!(at("2026-11-25T01:00:00[America/New_York]"), ["We are open now, until 2:00 AM."]);
+    assert_eq!(at("2026-11-25T03:00:00[America/New_York]"), ["We are closed now and open again today at 9:00 AM."]);
+}

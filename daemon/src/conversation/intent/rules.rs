@@ -1,0 +1,464 @@
+//! Keyword rules: phrases that leave no doubt.
+
+use super::Intent;
+use crate::conversation::context::{Context, Offer};
+use crate::conversation::slots::{Slots, contains_words};
+use crate::conversation::words;
+
+/// An utterance ready for matching.
+pub(super) struct Talk {
+    words: Vec<String>,
+    joined: String,
+    question_mark: bool,
+}
+
+impl Talk {
+    pub(super) fn new(text: &str) -> Self {
+        let words: Vec<String> = words(text).into_iter().filter(|w| !FILLERS.contains(&w.as_str())).collect();
+        Self { joined: words.join(" "), words, question_mark: text.trim_end().ends_with('?') }
+    }
+
+    fn has(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| contains_words(&self.joined, phrase))
+    }
+
+    fn starts(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| format!("{} ", self.joined).starts_with(&format!("{phrase} ")))
+    }
+
+    /// Only these words, in any order.
+    fn only(&self, allowed: &[&str]) -> bool {
+        !self.words.is_empty() && self.words.iter().all(|w| allowed.contains(&w.as_str()))
+    }
+
+    pub(super) fn is_question(&self) -> bool {
+        self.question_mark || self.starts(QUESTION_WORDS)
+    }
+
+    /// Short and leaning on what was said before: "and on Sundays?", "what about a crown?"
+    pub(super) fn is_elliptic(&self) -> bool {
+        self.words.len() <= 7 && self.starts(LEANING)
+    }
+}
+
+const FILLERS: &[&str] = &["um", "uh", "er", "erm", "ah", "well", "hey"];
+const QUESTION_WORDS: &[&str] = &[
+    "what", "what's", "when", "where", "who", "why", "how", "which", "do", "does", "did", "is", "are", "can", "could",
+    "will", "would", "should", "may", "have", "has", "tell me",
+];
+const LEANING: &[&str] =
+    &["and", "what about", "how about", "or", "but", "also", "on", "for", "is that", "does that", "is it"];
+const YES: &[&str] = &[
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "sure",
+    "okay",
+    "ok",
+    "correct",
+    "right",
+    "exactly",
+    "absolutely",
+    "definitely",
+    "please",
+    "do",
+    "that",
+    "that's",
+    "is",
+    "it",
+    "i",
+    "would",
+    "fine",
+    "of",
+    "course",
+    "good",
+    "mhm",
+    "go",
+    "ahead",
+    "thank",
+    "thanks",
+    "you",
+    "great",
+    "alright",
+];
+const YES_HEADS: &[&str] = &[
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "sure",
+    "okay",
+    "ok",
+    "correct",
+    "right",
+    "exactly",
+    "absolutely",
+    "definitely",
+    "please do",
+    "of course",
+    "that's right",
+    "that's correct",
+    "that is right",
+    "that is correct",
+    "mhm",
+    "go ahead",
+    "alright",
+    "fine",
+];
+const NO: &[&str] = &[
+    "no",
+    "nope",
+    "nah",
+    "not",
+    "that's",
+    "that",
+    "is",
+    "it",
+    "wrong",
+    "incorrect",
+    "thanks",
+    "thank",
+    "you",
+    "really",
+    "right",
+    "correct",
+    "i",
+    "don't",
+    "do",
+    "want",
+    "to",
+    "need",
+    "need",
+    "now",
+    "today",
+];
+const NO_HEADS: &[&str] = &[
+    "no",
+    "nope",
+    "nah",
+    "that's wrong",
+    "that is wrong",
+    "wrong",
+    "incorrect",
+    "not really",
+    "that's not right",
+    "not now",
+];
+const DONE: &[&str] = &[
+    "that's all",
+    "that is all",
+    "that's it",
+    "that was all",
+    "that will be all",
+    "that'll be all",
+    "nothing else",
+    "no more questions",
+    "i'm done",
+    "i am done",
+    "hang up",
+    "that's everything",
+    "all good thanks",
+];
+const BYE: &[&str] = &[
+    "goodbye",
+    "good bye",
+    "bye",
+    "bye-bye",
+    "see you",
+    "have a nice day",
+    "have a good day",
+    "good night",
+    "talk to you later",
+];
+const REPEAT: &[&str] = &[
+    "repeat",
+    "say that again",
+    "say it again",
+    "come again",
+    "what was that",
+    "what did you say",
+    "pardon",
+    "once more",
+    "one more time",
+    "slower",
+    "slow down",
+    "more slowly",
+    "louder",
+    "speak up",
+    "didn't hear",
+    "did not hear",
+    "couldn't hear",
+    "can't hear you",
+    "didn't catch",
+    "didn't get that",
+    "didn't understand",
+    "did not understand",
+    "too fast",
+    "excuse me what",
+];
+const MESSAGE: &[&str] = &[
+    "leave a message",
+    "take a message",
+    "leave message",
+    "leave you a message",
+    "leave him a message",
+    "leave her a message",
+    "leave them a message",
+    "record a message",
+    "voicemail",
+    "voice mail",
+    "pass on a message",
+    "call me back",
+    "call back",
+    "callback",
+    "ring me back",
+    "leave my number",
+];
+const PERSON_WORDS: &[&str] = &[
+    "operator",
+    "human",
+    "human being",
+    "real person",
+    "live person",
+    "actual person",
+    "real human",
+    "representative",
+    "agent",
+    "someone real",
+    "somebody real",
+    "receptionist",
+    "a member of staff",
+    "your manager",
+    "the manager",
+    "supervisor",
+    "speak to a person",
+    "talk to a person",
+    "speak with a person",
+    "talk with a person",
+    "want a person",
+    "need a person",
+    "a person please",
+];
+const CONNECT: &[&str] = &[
+    "speak to",
+    "speak with",
+    "talk to",
+    "talk with",
+    "connect me",
+    "put me through",
+    "transfer me",
+    "transfer my call",
+    "reach someone",
+    "speak to someone",
+    "talk to someone",
+    "talk to somebody",
+];
+const HOURS: &[&str] = &[
+    "opening hours",
+    "opening times",
+    "office hours",
+    "business hours",
+    "working hours",
+    "hours",
+    "what time do you open",
+    "what time do you close",
+    "when do you open",
+    "when do you close",
+    "when are you open",
+    "are you open",
+    "you open",
+    "you close",
+    "you closed",
+    "open today",
+    "open tomorrow",
+    "open on",
+    "open now",
+    "closed on",
+    "opening time",
+    "closing time",
+    "open until",
+    "are you closed",
+    "still open",
+    "how late",
+    "how long are you open",
+    "what time do you",
+];
+const ADDRESS: &[&str] = &[
+    "address",
+    "where are you",
+    "where is your office",
+    "where your office is",
+    "where is the office",
+    "located",
+    "location",
+    "directions",
+    "how do i get there",
+    "how do i get to you",
+    "find you",
+    "where is that",
+    "where is it",
+    "where's that",
+    "where is the practice",
+    "where you are",
+    "what street",
+    "which street",
+    "where do i go",
+    "where do i have to go",
+];
+const PRICE: &[&str] = &[
+    "price",
+    "prices",
+    "cost",
+    "costs",
+    "how much",
+    "fee",
+    "fees",
+    "charge",
+    "charges",
+    "rates",
+    "expensive",
+    "price list",
+];
+const APPOINTMENT: &[&str] = &[
+    "make an appointment",
+    "book an appointment",
+    "an appointment",
+    "my appointment",
+    "appointment",
+    "appointments",
+    "book a",
+    "reschedule",
+    "schedule",
+    "cancel my",
+    "see the dentist",
+    "come in",
+    "next available",
+];
+const COMPLAINT: &[&str] = &[
+    "complain",
+    "complaint",
+    "angry",
+    "unacceptable",
+    "ridiculous",
+    "terrible service",
+    "nobody has called",
+    "nobody called",
+    "no one has called",
+    "no one called",
+    "furious",
+    "very unhappy",
+    "third time",
+    "disappointed",
+];
+const SMALL_TALK: &[&str] = &[
+    "thank you",
+    "thanks",
+    "how are you",
+    "are you a robot",
+    "are you a machine",
+    "are you human",
+    "am i speaking to a robot",
+    "am i talking to a robot",
+    "am i talking to a machine",
+    "are you a computer",
+    "are you real",
+    "is this a robot",
+    "is this a machine",
+    "who are you",
+    "what can you do",
+    "how can you help",
+];
+const HELLO: &[&str] = &[
+    "hello",
+    "hi",
+    "good",
+    "morning",
+    "afternoon",
+    "evening",
+    "there",
+    "hey",
+    "anybody",
+    "anyone",
+    "can",
+    "you",
+    "hear",
+    "me",
+];
+
+/// Subjects that are knowledge, even though a word of another intent occurs with them.
+const KNOWLEDGE: &[&str] =
+    &["emergency", "emergencies", "parking", "park", "insurance", "wheelchair", "cancellation policy", "toothache"];
+
+/// A bare "yes" or "no" answers what was offered.
+pub(super) fn answer_to_offer(talk: &Talk, context: &Context) -> Option<Intent> {
+    let (yes, no) = (is_yes(talk), is_no(talk));
+    match context.offer? {
+        Offer::Message if yes => Some(Intent::LeaveMessage),
+        Offer::AnythingElse if no => Some(Intent::Goodbye),
+        Offer::Message | Offer::AnythingElse => None,
+    }
+}
+
+fn is_yes(talk: &Talk) -> bool {
+    talk.starts(YES_HEADS) && talk.only(YES)
+}
+
+fn is_no(talk: &Talk) -> bool {
+    talk.starts(NO_HEADS) && talk.only(NO)
+}
+
+/// The intent a phrase leaves no doubt about.
+pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
+    let short = talk.words.len() <= 8;
+    let whole = [
+        (is_yes(talk), Intent::Confirm),
+        (short && talk.has(BYE), Intent::Goodbye),
+        (short && talk.has(DONE), Intent::Goodbye),
+        (is_no(talk), Intent::Deny),
+    ];
+    if let Some((_, intent)) = whole.into_iter().find(|(fits, _)| *fits) {
+        return Some(intent);
+    }
+    let department = slots.department.is_some() && talk.has(CONNECT);
+    let greeting_only = talk.only(HELLO);
+    let parts = [
+        (talk.has(SMALL_TALK) && talk.is_question() && !talk.has(CONNECT), Intent::SmallTalk),
+        (talk.has(&["robot", "machine"]) && talk.is_question(), Intent::SmallTalk),
+        (talk.has(MESSAGE) && !talk.has(&["nobody", "no one"]), Intent::LeaveMessage),
+        (department || talk.has(PERSON_WORDS) || talk.has(CONNECT), Intent::Person),
+        (talk.has(COMPLAINT), Intent::Complaint),
+        (short && talk.has(REPEAT), Intent::Repeat),
+        (talk.has(KNOWLEDGE), Intent::Question),
+        (talk.has(PRICE), Intent::Price),
+        (talk.has(APPOINTMENT), Intent::Appointment),
+        (talk.has(HOURS), Intent::OpeningHours),
+        (talk.has(ADDRESS) && !talk.has(&["my address", "e-mail address", "email address"]), Intent::Address),
+        (greeting_only || (short && talk.has(SMALL_TALK)), Intent::SmallTalk),
+    ];
+    parts.into_iter().find(|(fits, _)| *fits).map(|(_, intent)| intent)
+}
+
+/// What a short utterance means after the subject before it.
+pub(super) fn follow_up(talk: &Talk, slots: &Slots, context: &Context) -> Option<Intent> {
+    let subject = context.subject?;
+    let only_a_day = slots.day.is_some() && talk.words.len() <= 4;
+    match subject {
+        Intent::OpeningHours if slots.day.is_some() && (talk.is_elliptic() || only_a_day) => Some(subject),
+        Intent::Price | Intent::Question | Intent::Appointment if talk.is_elliptic() => Some(subject),
+        Intent::OpeningHours
+        | Intent::Address
+        | Intent::Price
+        | Intent::Appointment
+        | Intent::Person
+        | Intent::LeaveMessage
+        | Intent::Repeat
+        | Intent::Goodbye
+        | Intent::Confirm
+        | Intent::Deny
+        | Intent::SmallTalk
+        | Intent::Complaint
+        | Intent::Question
+        | Intent::Unknown => None,
+    }
+}

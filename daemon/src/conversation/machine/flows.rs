@@ -1,0 +1,840 @@
+//! Whole conversations on a virtual clock, written down as ladders.
+
+use super::*;
+use crate::conversation::answer::{Hit, reply};
+use crate::conversation::context::Context;
+use crate::conversation::intent::Classifier;
+use crate::office::sample;
+use expect_test::{Expect, expect};
+use std::ops::Range;
+
+/// What the caller does, one after the other.
+enum Act {
+    /// Speaks for so many ms; the recogniser hears these words.
+    Say(&'static str, u64),
+    /// Silence for so many ms.
+    Wait(u64),
+    /// Waits until we have nothing more to say.
+    Listen,
+    /// Waits until we begin to speak.
+    UntilWeSpeak,
+    Press(char),
+    HangUp,
+}
+
+use Act::{HangUp, Listen, Press, Say, UntilWeSpeak, Wait};
+
+/// How the models behave.
+#[derive(Clone)]
+struct Models {
+    decode_ms: u64,
+    think_ms: u64,
+    /// Transcriptions and answers that fail.
+    transcribe_fails: bool,
+    /// From `Speak` to its first sound.
+    sound_ms: u64,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self { decode_ms: 160, think_ms: 20, transcribe_fails: false, sound_ms: 60 }
+    }
+}
+
+struct Playing {
+    speech: SpeechId,
+    sentences: usize,
+    started: Option<u64>,
+    begins_ms: u64,
+    sentence_ms: Vec<u64>,
+}
+
+/// A shell with scripted models and a virtual clock that ticks every 20 ms.
+struct Driver {
+    conversation: Conversation,
+    models: Models,
+    start: Instant,
+    now_ms: u64,
+    frame: u64,
+    /// What was said, by frames.
+    spoken: Vec<(Range<u64>, &'static str)>,
+    due: Vec<(u64, Input)>,
+    playing: Option<Playing>,
+    recording_since: Option<u64>,
+    silent_ms: u64,
+    gone: bool,
+    ladder: String,
+}
+
+/// A word takes about 300 ms.
+fn speaking_ms(sentence: &str) -> u64 {
+    300 * sentence.split_whitespace().count() as u64
+}
+
+impl Driver {
+    fn new(settings: Settings, models: Models) -> Self {
+        let start = Instant::now();
+        let office = Arc::new(sample::office().expect("time zone data"));
+        Self {
+            conversation: Conversation::new(settings, office, start),
+            models,
+            start,
+            now_ms: 0,
+            frame: 0,
+            spoken: Vec::new(),
+            due: Vec::new(),
+            playing: None,
+            recording_since: None,
+            silent_ms: 0,
+            gone: false,
+            ladder: String::new(),
+        }
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    fn note(&mut self, who: &str, what: &str) {
+        self.ladder.push_str(&format!("{:>7.2}  {who:<6} {what}\n", self.now_ms as f64 / 1000.0));
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.at(self.now_ms);
+        self.conversation.handle(input, now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(command) = self.conversation.poll_command() {
+            assert!(!self.gone, "{command:?} after the end");
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.now_ms;
+        match command {
+            Command::Speak { speech, sentences, display, interruptible } => {
+                assert!(self.playing.is_none(), "two speeches at once");
+                assert_eq!(sentences.len(), display.len());
+                let firm = if interruptible { "" } else { " (firm)" };
+                self.note("us", &format!("{}{firm}", display.join(" | ")));
+                let sentence_ms = sentences.iter().map(|s| speaking_ms(s)).collect();
+                let begins_ms = now + self.models.sound_ms;
+                self.playing =
+                    Some(Playing { speech, sentences: display.len(), started: None, begins_ms, sentence_ms });
+            }
+            Command::Prepare { .. } => {}
+            Command::Duck => self.note("us", "~ ducked"),
+            Command::Unduck => self.note("us", "~ full voice"),
+            Command::StopSpeaking { speech } => self.stop(speech),
+            Command::Transcribe { utterance, frames, speculative } => {
+                let words = self.spoken.iter().filter(|(at, _)| at.start < frames.end && frames.start < at.end);
+                let text = words.map(|(_, text)| *text).collect::<Vec<_>>().join(" ");
+                let failed = self.models.transcribe_fails;
+                let result = if failed { Err(Failure::Failed) } else { Ok(Heard { text, confidence: 0.9 }) };
+                self.due.push((now + self.models.decode_ms, Input::Transcribed { utterance, result }));
+                let guess = if speculative { "?" } else { "" };
+                self.note("", &format!("transcribe{guess} {}", utterance.0));
+            }
+            Command::AbandonTranscription { utterance } => {
+                self.note("", &format!("abandon {}", utterance.0));
+                self.due.retain(|(_, input)| !matches!(input, Input::Transcribed { utterance: u, .. } | Input::Replied { utterance: u, .. } if *u == utterance));
+            }
+            Command::Think { utterance, text, context } => {
+                let reply = Ok(think(&text, &context));
+                self.due.push((now + self.models.think_ms, Input::Replied { utterance, reply }));
+            }
+            Command::Beep => self.note("us", "(beep)"),
+            Command::StartRecording { .. } => {
+                self.recording_since = Some(now);
+                self.silent_ms = 0;
+            }
+            Command::StopRecording => self.end_recording(RecordingEnd::Stopped),
+            Command::LogTurn(turn) => self.log(&turn),
+            Command::HangUp(ending) => {
+                assert!(self.playing.is_none(), "hung up over our own voice");
+                self.note("us", &format!("hangs up: {} {:?}", ending.cause, ending.class));
+                self.gone = true;
+            }
+        }
+    }
+
+    fn log(&mut self, turn: &TurnRecord) {
+        let gap = turn.heard_gap().map_or("-".into(), |gap| format!("{} ms", gap.as_millis()));
+        let cut = if turn.interrupted { " interrupted" } else { "" };
+        let filler = if turn.filler { " filler" } else { "" };
+        let failure = turn.failure.map(|f| format!(" {f}")).unwrap_or_default();
+        let sources = turn.sources.join(",");
+        self.note(
+            "turn",
+            &format!("{} {} [{sources}] gap {gap}{filler}{cut}{failure}", turn.number, turn.intent.name()),
+        );
+        if turn.interrupted {
+            self.note("", &format!("heard: {:?}", turn.heard));
+        }
+    }
+
+    fn stop(&mut self, speech: SpeechId) {
+        let Some(playing) = self.playing.take().filter(|p| p.speech == speech) else { return };
+        let mut left = playing.started.map_or(0, |at| self.now_ms - at);
+        let mut heard = 0;
+        for length in &playing.sentence_ms {
+            if left < *length {
+                break;
+            }
+            left -= length;
+            heard += 1;
+        }
+        let fraction = playing.sentence_ms.get(heard).map_or(0.0, |length| left as f32 / *length as f32);
+        self.note("us", "~ stopped");
+        self.due.push((self.now_ms + 20, Input::SpeechStopped { speech, sentences_heard: heard, fraction }));
+    }
+
+    fn end_recording(&mut self, why: RecordingEnd) {
+        let Some(since) = self.recording_since.take() else { return };
+        self.note("", &format!("recording ended: {why:?}"));
+        let empty = !self.spoken.iter().any(|(frames, _)| frames.end * 20 > since);
+        let kept = if empty { Err(Failure::Empty) } else { Ok("4721".into()) };
+        self.due.push((self.now_ms + 40, Input::RecordingEnded { why, kept }));
+    }
+
+    /// 20 ms pass.
+    fn tick(&mut self, speaking: bool) {
+        self.now_ms += 20;
+        while let Some(place) = self.due.iter().position(|(at, _)| *at <= self.now_ms) {
+            let (_, input) = self.due.remove(place);
+            self.input(input);
+        }
+        self.play();
+        self.silent_ms = if speaking { 0 } else { self.silent_ms + 20 };
+        if self.recording_since.is_some() && self.silent_ms >= 4_000 {
+            self.end_recording(RecordingEnd::Silence);
+        }
+        let (speech, level_dbov) = if speaking { (0.95, -20.0) } else { (0.02, -70.0) };
+        let index = self.frame;
+        self.frame += 1;
+        self.input(Input::Frame { index, speech, level_dbov });
+        let now = self.at(self.now_ms);
+        if self.conversation.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.conversation.handle_timeout(now);
+            assert!(self.conversation.poll_timeout().is_none_or(|(at, _)| at > now), "a timer stays due");
+            self.drain();
+        }
+    }
+
+    fn play(&mut self) {
+        let Some(playing) = &mut self.playing else { return };
+        let (speech, now) = (playing.speech, self.now_ms);
+        if playing.started.is_none() && now >= playing.begins_ms {
+            playing.started = Some(now);
+            let at = self.at(now);
+            return self.input(Input::SpeechStarted { speech, at });
+        }
+        let Some(started) = playing.started else { return };
+        let total: u64 = playing.sentence_ms.iter().sum();
+        if now >= started + total {
+            let sentences = playing.sentences;
+            self.playing = None;
+            self.input(Input::SentenceFinished { speech, sentence: sentences.saturating_sub(1) });
+            self.input(Input::SpeechFinished { speech });
+        }
+    }
+
+    fn perform(&mut self, act: &Act) {
+        match act {
+            Say(text, ms) => {
+                self.note("caller", &format!("{text:?}"));
+                self.spoken.push((self.frame..self.frame + ms / 20, text));
+                (0..ms / 20).for_each(|_| self.tick_unless_gone(true));
+            }
+            Wait(ms) => (0..ms / 20).for_each(|_| self.tick_unless_gone(false)),
+            Listen => {
+                // Long enough for an answer to come, then until it is over.
+                self.perform(&Wait(1_500));
+                while !self.gone && self.playing.is_some() {
+                    self.tick(false);
+                }
+            }
+            UntilWeSpeak => {
+                while !self.gone && self.playing.as_ref().is_none_or(|p| p.started.is_none()) {
+                    self.tick(false);
+                    assert!(self.now_ms < 600_000, "nobody spoke");
+                }
+            }
+            Press(digit) => {
+                self.note("caller", &format!("presses {digit}"));
+                self.input(Input::Digit(*digit));
+            }
+            HangUp => {
+                self.note("caller", "hangs up");
+                self.input(Input::PeerHungUp);
+                self.gone = true;
+            }
+        }
+    }
+
+    fn tick_unless_gone(&mut self, speaking: bool) {
+        if !self.gone {
+            self.tick(speaking);
+        }
+    }
+}
+
+/// The real understanding and answers, with two passages for a knowledge.
+fn think(text: &str, context: &Context) -> answer::Reply {
+    let office = sample::office().expect("time zone data");
+    let understood = Classifier::keywords_only(office.departments.clone()).understand(text, None, context);
+    let passages = [
+        ("passage-1", "park", "Yes, there is parking. We have six free spaces behind the building."),
+        ("passage-2", "filling", "A filling costs between $160 and $280."),
+    ];
+    let found = passages.iter().filter(|(_, word, _)| understood.query.to_lowercase().contains(word));
+    let hits: Vec<Hit> = found
+        .map(|(id, title, text)| Hit { id: (*id).into(), title: (*title).into(), text: (*text).into(), score: 0.8 })
+        .collect();
+    // A Tuesday.
+    let now = "2026-11-24T10:00:00[America/New_York]".parse().unwrap();
+    reply(&understood, context, &office, &hits, &now)
+}
+
+fn check_flow(settings: Settings, models: Models, acts: &[Act], expected: Expect) {
+    let mut driver = Driver::new(settings, models);
+    driver.input(Input::Answered);
+    for act in acts {
+        if !driver.gone {
+            driver.perform(act);
+        }
+    }
+    assert!(driver.conversation.ending().is_some(), "the call did not end:\n{}", driver.ladder);
+    expected.assert_eq(&driver.ladder);
+}
+
+fn check(acts: &[Act], expected: Expect) {
+    check_flow(Settings::default(), Models::default(), acts, expected);
+}
+
+/// Two questions, a follow-up that keeps its context, goodbye: the reply sounds half a second after the last word.
+#[test]
+fn two_questions_a_follow_up_and_goodbye() {
+    check(
+        &[
+            Listen,
+            Say("What are your opening hours on Friday?", 1800),
+            Listen,
+            Say("And on Sundays?", 900),
+            Listen,
+            Say("Do you have parking?", 1100),
+            Listen,
+            Say("Thank you, goodbye.", 900),
+            Listen,
+        ],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "What are your opening hours on Friday?"
+               7.82         transcribe? 0
+               8.12  us     On Friday we are open from 9:00 AM to 3:00 PM.
+              12.08  turn   1 opening_hours [office.hours] gap 560 ms
+              12.08  caller "And on Sundays?"
+              13.18         transcribe? 1
+              13.48  us     On Sunday we are closed. | Is there anything else I can help you with?
+              17.74  turn   2 opening_hours [office.hours] gap 560 ms
+              17.74  caller "Do you have parking?"
+              19.04         transcribe? 2
+              19.34  us     Yes, there is parking. | We have six free spaces behind the building.
+              23.00  turn   3 question [passage-1] gap 560 ms
+              23.00  caller "Thank you, goodbye."
+              24.10         transcribe? 3
+              24.28  us     Thank you for calling. Goodbye. (firm)
+              25.84  turn   4 goodbye [] gap 440 ms
+              25.84  us     hangs up: caller_goodbye Success
+        "#]],
+    );
+}
+
+/// The caller talks over an answer: silence within 150 ms of confirmed speech, and only what was heard is kept.
+#[test]
+fn barge_in_stops_the_answer() {
+    check(
+        &[
+            Listen,
+            Say("Where are you?", 900),
+            UntilWeSpeak,
+            Wait(1500),
+            Say("How much is a filling?", 1200),
+            Listen,
+            HangUp,
+        ],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.78  caller "How much is a filling?"
+               8.84  us     ~ ducked
+               8.94  us     ~ stopped
+              10.18         transcribe? 1
+              10.48  turn   1 address [office.address] gap 560 ms interrupted
+              10.48         heard: "You find us at…"
+              10.48  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
+              17.14  turn   2 price [passage-2] gap 560 ms
+              17.14  caller hangs up
+        "#]],
+    );
+}
+
+/// "Mhm" only means that the caller listens: the answer goes on with the sentence that was cut.
+#[test]
+fn a_backchannel_resumes_the_answer() {
+    check(
+        &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(1500), Say("Mhm.", 300), Wait(600), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.78  caller "Mhm."
+               8.84  us     ~ ducked
+               8.94  us     ~ stopped
+               9.28         transcribe? 1
+               9.58  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              19.24  turn   1 address [office.address] gap 560 ms
+              19.24  caller hangs up
+        "#]],
+    );
+}
+
+/// A short burst ducks our voice and gives it back.
+#[test]
+fn a_cough_only_ducks() {
+    check(
+        &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(500), Say("", 100), Wait(300), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.78  caller ""
+               7.84  us     ~ ducked
+               8.08  us     ~ full voice
+              16.88  turn   1 address [office.address] gap 560 ms
+              16.88  caller hangs up
+        "#]],
+    );
+}
+
+/// A pause in the middle of a sentence: the speculative transcript is thrown away and the whole is understood.
+#[test]
+fn going_on_after_a_pause_throws_speculation_away() {
+    check(
+        &[Listen, Say("Are you open", 700), Wait(300), Say("on Saturday?", 700), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Are you open"
+               6.72         transcribe? 0
+               6.82  caller "on Saturday?"
+               6.86         abandon 0
+               7.72         transcribe? 1
+               8.02  us     On Saturday we are open from 10:00 AM to 1:00 PM.
+              11.98  turn   1 opening_hours [office.hours] gap 560 ms
+              11.98  caller hangs up
+        "#]],
+    );
+}
+
+/// The caller goes on after the end of the utterance, before the answer sounds: both parts are one question.
+#[test]
+fn going_on_before_the_answer_makes_one_question() {
+    let models = Models { decode_ms: 600, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models,
+        &[Listen, Say("I wanted to ask", 900), Wait(560), Say("what time do you close today?", 1200), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "I wanted to ask"
+               6.92         transcribe? 0
+               7.28  caller "what time do you close today?"
+               7.44         abandon 0
+               8.68         transcribe? 1
+               9.30  us     Today we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM. | We are open now, until 12:30 PM.
+              19.26  turn   1 opening_hours [office.hours] gap 880 ms
+              19.26  caller hangs up
+        "#]],
+    );
+}
+
+/// Nobody speaks: asked once, then the tone, then the end.
+#[test]
+fn two_silences_lead_to_a_message_and_the_end() {
+    check(
+        &[Listen, Wait(60_000)],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+              12.82  us     Are you still there? | How can I help you?
+              22.58  us     I can not hear you. You can leave a message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              30.14  us     (beep)
+              34.12         recording ended: Silence
+              34.16  us     I did not hear a message. | Thank you for calling. Goodbye. (firm)
+              37.52  us     hangs up: no_speech CallerError
+        "#]],
+    );
+}
+
+/// A message, its reference, goodbye.
+#[test]
+fn a_message_is_taken_and_confirmed() {
+    check(
+        &[
+            Listen,
+            Say("I want to leave a message.", 1200),
+            Listen,
+            Say("This is Anna Smith, please call me back.", 3000),
+            Press('#'),
+            Listen,
+            Say("No, thank you.", 700),
+            Listen,
+        ],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "I want to leave a message."
+               7.22         transcribe? 0
+               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.78  turn   1 leave_message [] gap 560 ms
+              14.78  us     (beep)
+              14.78  caller "This is Anna Smith, please call me back."
+              17.78  caller presses #
+              17.78         recording ended: Stopped
+              17.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              24.48  caller "No, thank you."
+              25.38         transcribe? 1
+              25.68  us     Thank you for calling. Goodbye. (firm)
+              27.24  turn   2 goodbye [] gap 560 ms
+              27.24  us     hangs up: caller_goodbye Success
+        "#]],
+    );
+}
+
+/// Nobody can be rung yet: said honestly, then a message is taken; the caller hangs up after it.
+#[test]
+fn a_person_is_wanted_and_a_message_taken() {
+    check(
+        &[
+            Listen,
+            Say("Can I speak to a human?", 1200),
+            Listen,
+            Say("Please call Anna.", 2000),
+            Wait(4200),
+            Listen,
+            HangUp,
+        ],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Can I speak to a human?"
+               7.22         transcribe? 0
+               7.52  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.78  turn   1 person [] gap 560 ms
+              20.78  us     (beep)
+              20.78  caller "Please call Anna."
+              26.78         recording ended: Silence
+              26.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.48  caller hangs up
+        "#]],
+    );
+}
+
+/// A slow recogniser: "One moment." after a second, then the answer.
+#[test]
+fn a_slow_answer_is_announced() {
+    let models = Models { decode_ms: 1900, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models,
+        &[Listen, Say("Where are you?", 900), Wait(4000), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.72  us     One moment.
+               8.84  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              18.50  turn   1 address [office.address] gap 1060 ms filler
+              18.50  caller hangs up
+        "#]],
+    );
+}
+
+/// A recogniser that never answers: a filler, an apology at four seconds; the second time a message.
+#[test]
+fn a_dead_recogniser_ends_in_a_message() {
+    let models = Models { decode_ms: 100_000, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models,
+        &[Listen, Say("Where are you?", 900), Wait(6000), Listen, Say("Hello?", 600), Wait(6000), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.72  us     One moment.
+              10.72         abandon 0
+              10.72  us     I am sorry, I am having trouble answering that right now. | Would you like to leave a message?
+              16.18  turn   1 unknown [] gap 1060 ms filler timed_out
+              16.18  caller "Hello?"
+              16.98         transcribe? 1
+              17.78  us     One moment.
+              20.78         abandon 1
+              20.78  us     I am sorry, I am having trouble answering that right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              31.34  turn   2 unknown [] gap 1060 ms filler timed_out
+              31.34  us     (beep)
+              31.34  caller hangs up
+              31.34         recording ended: Stopped
+        "#]],
+    );
+}
+
+/// A recogniser that fails at once.
+#[test]
+fn a_failing_recogniser_ends_in_a_message() {
+    let models = Models { transcribe_fails: true, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models,
+        &[Listen, Say("Where are you?", 900), Listen, Say("Yes.", 400), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22         transcribe 1
+               7.38  us     I am sorry, I am having trouble answering that right now. | Would you like to leave a message?
+              12.84  turn   1 unknown [] gap 720 ms failed
+              12.84  caller "Yes."
+              13.44         transcribe? 2
+              13.74         transcribe 3
+              13.90  us     I am sorry, I am having trouble answering that right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              24.46  turn   2 unknown [] gap 720 ms failed
+              24.46  us     (beep)
+              24.46  caller hangs up
+              24.46         recording ended: Stopped
+        "#]],
+    );
+}
+
+/// Without speech recognition there is a menu.
+#[test]
+fn without_recognition_the_keypad_works() {
+    let settings = Settings { speech_to_text: false, ..Settings::default() };
+    check_flow(
+        settings,
+        Models::default(),
+        &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(4500), Listen],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.
+              18.82  us     Are you still there? | I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.
+              18.82  caller presses 2
+              18.82  us     ~ stopped
+              18.84  us     From Monday to Wednesday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM. | On Thursday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 7:00 PM. | On Friday we are open from 9:00 AM to 3:00 PM. | On Saturday we are open from 10:00 AM to 1:00 PM. | On Sunday we are closed.
+              43.50  caller presses 1
+              43.50  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              50.76  us     (beep)
+              50.76  caller "Call Anna."
+              56.76         recording ended: Silence
+              56.80  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
+              62.26  us     hangs up: message_taken Success
+        "#]],
+    );
+}
+
+/// Without a voice there are tones: a beep, a message, a beep.
+#[test]
+fn without_a_voice_a_message_is_taken() {
+    let settings = Settings { text_to_speech: false, ..Settings::default() };
+    check_flow(
+        settings,
+        Models::default(),
+        &[Wait(500), Say("Call Anna.", 2000), Wait(6000)],
+        expect![[r#"
+               0.00  us     (beep)
+               0.50  caller "Call Anna."
+               6.50         recording ended: Silence
+               6.54  us     (beep)
+               6.54  us     hangs up: message_taken Success
+        "#]],
+    );
+}
+
+/// The answer again, word for word.
+#[test]
+fn an_answer_is_repeated() {
+    check(
+        &[Listen, Say("Where are you?", 900), Listen, Say("Can you repeat that?", 900), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              16.88  turn   1 address [office.address] gap 560 ms
+              16.88  caller "Can you repeat that?"
+              17.98         transcribe? 1
+              18.28  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              27.94  turn   2 repeat [] gap 560 ms
+              27.94  caller hangs up
+        "#]],
+    );
+}
+
+/// Speech without words is asked about, noise is not.
+#[test]
+fn speech_without_words_is_asked_about_and_noise_is_not() {
+    check(
+        &[Listen, Say("", 220), Wait(1000), Say("", 900), Listen, Say("", 900), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller ""
+               6.24         transcribe? 0
+               7.04  caller ""
+               8.14         transcribe? 1
+               8.44  us     Sorry, I did not catch that.
+              10.30  caller ""
+              11.40         transcribe? 2
+              11.70  us     Sorry, I did not catch that. | Would you like to leave a message?
+              15.66  caller hangs up
+        "#]],
+    );
+}
+
+/// A greeting that cannot be made is tried again, then a message is taken.
+#[test]
+fn a_dead_voice_ends_in_a_message() {
+    let models = Models { sound_ms: 1_000_000, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models,
+        &[Wait(8_000), Say("Call Anna.", 2000), Wait(6_000)],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               2.50  us     ~ stopped
+               2.50  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               5.00  us     ~ stopped
+               5.00  us     (beep)
+               8.00  caller "Call Anna."
+              14.00         recording ended: Silence
+              14.04  us     (beep)
+              14.04  us     hangs up: message_taken Success
+        "#]],
+    );
+}
+
+/// Nobody talks forever.
+#[test]
+fn a_call_has_a_longest_length() {
+    let settings = Settings { max_call: Duration::from_secs(12), ..Settings::default() };
+    check_flow(
+        settings,
+        Models::default(),
+        &[Listen, Say("Where are you?", 900), Wait(30_000)],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              12.00  us     ~ stopped
+              12.02  us     I am sorry, I have to end our call now. Thank you for calling. Goodbye. (firm)
+              16.58  turn   1 address [office.address] gap 560 ms interrupted
+              16.58         heard: "You find us at 48 River Street, Brooklyn, New York 11201."
+              16.58  us     hangs up: call_limit CallerError
+        "#]],
+    );
+}
+
+/// The caller gives up in the middle of an answer: the turn is still recorded.
+#[test]
+fn hanging_up_in_an_answer_keeps_the_turn() {
+    check(
+        &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(500), HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Where are you?"
+               6.92         transcribe? 0
+               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.78  caller hangs up
+               7.78  turn   1 address [office.address] gap 560 ms interrupted
+               7.78         heard: ""
+        "#]],
+    );
+}
+
+/// Who knows what they want says it during the disclosure: the disclosure ends, the greeting is left out.
+#[test]
+fn a_question_during_the_disclosure_skips_the_greeting() {
+    check(&[Wait(1_000), Say("Where are you?", 900), Wait(2_500), Listen, HangUp], expect![[r#"
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           1.00  caller "Where are you?"
+           2.10         transcribe? 0
+           4.26  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+          13.92  turn   1 address [office.address] gap 2420 ms
+          13.92  caller hangs up
+    "#]]);
+}
+
+/// Noise that sounds like speech stops our voice, and the answer goes on.
+#[test]
+fn noise_over_an_answer_resumes_it() {
+    check(
+        &[Listen, Say("Do you have parking?", 900), UntilWeSpeak, Wait(1500), Say("", 500), Wait(1000), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Do you have parking?"
+               6.92         transcribe? 0
+               7.22  us     Yes, there is parking. | We have six free spaces behind the building.
+               8.78  caller ""
+               8.84  us     ~ ducked
+               8.94  us     ~ stopped
+               9.48         transcribe? 1
+               9.78  us     We have six free spaces behind the building.
+              12.24  turn   1 question [passage-1] gap 560 ms
+              12.24  caller hangs up
+        "#]],
+    );
+}
+
+/// "Would you like to leave a message?" "Yes."
+#[test]
+fn yes_to_an_offer_takes_the_message() {
+    check(
+        &[Listen, Say("Do you sell bicycles?", 1200), Listen, Say("Yes, please.", 500), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Do you sell bicycles?"
+               7.22         transcribe? 0
+               7.52  us     I am sorry, I don't have that information. | Would you like to leave a message?
+              12.08  turn   1 question [] gap 560 ms
+              12.08  caller "Yes, please."
+              12.78         transcribe? 1
+              12.96  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.22  turn   2 leave_message [] gap 440 ms
+              20.22  us     (beep)
+              20.22  caller hangs up
+              20.22         recording ended: Stopped
+        "#]],
+    );
+}
