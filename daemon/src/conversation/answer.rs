@@ -119,6 +119,10 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         sources: answer.sources,
         action: answer.action,
     };
+    if reply.intent == Intent::Unknown && !reply.sources.is_empty() {
+        // Its kind was not clear, but the knowledge knew it.
+        reply.intent = Intent::Question;
+    }
     if reply.action == Action::Continue {
         close(&mut reply, context);
     }
@@ -158,7 +162,8 @@ fn close(reply: &mut Reply, context: &Context) {
         }
         return;
     }
-    let informed = !reply.sources.is_empty() && context.turns % 2 == 1;
+    let asks = reply.sentences.last().is_some_and(|sentence| sentence.ends_with('?'));
+    let informed = !reply.sources.is_empty() && context.turns % 2 == 1 && !asks;
     let refused = reply.intent == Intent::Deny && context.offer == Some(Offer::Message);
     if informed || refused {
         reply.sentences.push(phrases::ANYTHING_ELSE.into());

@@ -333,6 +333,7 @@ pub fn completeness(text: &str) -> Completeness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Feeds `pattern` (`#` speech, `.` silence, one character a frame) and writes down what happened when.
     fn run(endpointer: &mut Endpointer, pattern: &str) -> Vec<(usize, EndpointEvent)> {
@@ -434,6 +435,43 @@ mod tests {
             ("", Unknown),
         ] {
             assert_eq!(completeness(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        /// Any frames: events come in their order, utterances never overlap, none is longer than allowed.
+        #[test]
+        fn utterances_are_in_order_and_never_overlap(runs in prop::collection::vec((any::<bool>(), 1u32..200), 1..60)) {
+            let mut endpointer = fresh();
+            let (mut index, mut free, mut open, mut confirmed) = (0u64, 0u64, false, false);
+            for (voiced, count) in runs {
+                for _ in 0..count {
+                    let event = endpointer.handle_frame(index, if voiced { 0.9 } else { 0.0 }, -20.0);
+                    index += 1;
+                    match event {
+                        None => {}
+                        Some(EndpointEvent::SpeechStarted { frame }) => {
+                            prop_assert!(!open && frame >= free && frame < index);
+                            (open, confirmed) = (true, false);
+                        }
+                        Some(EndpointEvent::FalseStart) => {
+                            prop_assert!(open && !confirmed);
+                            open = false;
+                        }
+                        Some(EndpointEvent::SpeechConfirmed) => {
+                            prop_assert!(open && !confirmed);
+                            confirmed = true;
+                        }
+                        Some(EndpointEvent::Paused { frames }) => prop_assert!(confirmed && frames.end == index),
+                        Some(EndpointEvent::Resumed) => prop_assert!(confirmed),
+                        Some(EndpointEvent::Ended(utterance)) => {
+                            prop_assert!(open && confirmed && utterance.frames.start >= free && utterance.frames.end == index);
+                            prop_assert!(utterance.frames.end - utterance.frames.start <= 1500);
+                            (free, open) = (index, false);
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -192,6 +192,7 @@ mod tests {
         ("it’s", "it's"),
         ("  two   spaces ", "two spaces"),
         ("Is it open (today)?", "Is it open, today?"),
+        ("€", ""),
         ("", ""),
         ("Plain words stay, don't they?", "Plain words stay, don't they?"),
     ];

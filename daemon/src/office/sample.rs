@@ -22,7 +22,7 @@ struct File {
 
 /// The sample as configuration.
 pub fn config() -> OfficeConfig {
-    #[expect(clippy::expect_used, clippy::allow_attributes, reason = "embedded at build time; a test parses it")]
+    #[expect(clippy::expect_used, reason = "embedded at build time; a test parses it")]
     toml::from_str::<File>(OFFICE_TOML).expect("the embedded sample office is valid").office
 }
 

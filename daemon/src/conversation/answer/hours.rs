@@ -77,33 +77,75 @@ fn relative(date: Date, today: Date) -> String {
     }
 }
 
-/// The usual week in a few sentences: days with the same hours are named together.
+/// The usual week in up to three sentences: days with the same hours are named together, and midday breaks are left to
+/// a sentence of their own. Somebody listening can not keep more in mind.
 pub fn week(office: &Office) -> Vec<String> {
     let calendar = &office.calendar;
-    let mut groups: Vec<(Vec<Weekday>, &[Span])> = Vec::new();
+    let mut open: Vec<(Vec<Weekday>, (Time, Time))> = Vec::new();
+    let mut closed: Vec<Weekday> = Vec::new();
     for offset in 0..7 {
         let Ok(day) = Weekday::from_monday_zero_offset(offset) else { continue };
-        let spans = calendar.weekday(day);
-        match groups.last_mut() {
-            Some((days, same)) if *same == spans => days.push(day),
-            Some(_) | None => groups.push((vec![day], spans)),
+        let Some(hours) = first_and_last(calendar.weekday(day)) else {
+            closed.push(day);
+            continue;
+        };
+        match open.last_mut() {
+            Some((days, same)) if *same == hours && follows(days, day) => days.push(day),
+            Some(_) | None => open.push((vec![day], hours)),
         }
     }
-    let closed: Vec<String> = groups.iter().filter(|(_, s)| s.is_empty()).map(|(days, _)| named(days)).collect();
-    let open =
-        groups.iter().filter_map(|(days, s)| Some(format!("{} we are open {}.", capitalised(&named(days)), spans(s)?)));
-    let mut sentences: Vec<String> = open.collect();
+    let mut sentences = Vec::new();
+    if !open.is_empty() {
+        sentences.push(format!("We are open {}.", listed(&open.iter().map(group).collect::<Vec<_>>())));
+    }
+    sentences.extend(breaks(calendar));
     if !closed.is_empty() {
-        sentences.push(format!("{} we are closed.", capitalised(&closed.join(" and "))));
+        let days: Vec<String> = closed.iter().map(|day| format!("on {}", weekday(*day))).collect();
+        sentences.push(format!("We are closed {}.", listed(&days)));
     }
     sentences
+}
+
+fn first_and_last(spans: &[Span]) -> Option<(Time, Time)> {
+    Some((spans.first()?.open, spans.last()?.close))
+}
+
+fn follows(days: &[Weekday], day: Weekday) -> bool {
+    days.last().is_some_and(|last| last.next() == day)
+}
+
+/// "from Monday to Wednesday from 9:00 AM to 5:30 PM".
+fn group((days, (open, close)): &(Vec<Weekday>, (Time, Time))) -> String {
+    let hours = spans(&[Span { open: *open, close: *close }]).unwrap_or_default();
+    format!("{} {hours}", named(days))
+}
+
+/// The breaks within days, if every day that has one has the same.
+fn breaks(calendar: &Calendar) -> Option<String> {
+    let gaps = calendar.week.iter().flat_map(|spans| spans.windows(2)).map(|pair| (pair[0].close, pair[1].open));
+    let mut gaps: Vec<(Time, Time)> = gaps.filter(|(close, open)| close != open).collect();
+    gaps.dedup();
+    match gaps[..] {
+        [] => None,
+        [(close, open)] => Some(format!("We take a break from {} to {}.", time(close), time(open))),
+        [..] => Some("There are breaks within some days, so please ask me about the day.".into()),
+    }
+}
+
+fn listed(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, second] => format!("{first} and {second}"),
+        [head @ .., last] => format!("{}, and {last}", head.join(", ")),
+    }
 }
 
 fn named(days: &[Weekday]) -> String {
     match days {
         [only] => format!("on {}", weekday(*only)),
         [first, second] => format!("on {} and {}", weekday(*first), weekday(*second)),
-        [first, .., last] => format!("from {} to {}", weekday(*first), weekday(*last)),
+        [first, .., last] => format!("{} to {}", weekday(*first), weekday(*last)),
         [] => String::new(),
     }
 }

@@ -45,9 +45,9 @@ fn hours_come_from_the_calendar() {
         ),
         (
             "What are your opening hours?",
-            "We are open now, until 12:30 PM. From Monday to Wednesday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to \
-             5:30 PM. On Thursday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 7:00 PM. On Friday we are open from \
-             9:00 AM to 3:00 PM. On Saturday we are open from 10:00 AM to 1:00 PM. On Sunday we are closed.",
+            "We are open now, until 12:30 PM. We are open Monday to Wednesday from 9:00 AM to 5:30 PM, on Thursday from \
+             9:00 AM to 7:00 PM, on Friday from 9:00 AM to 3:00 PM, and on Saturday from 10:00 AM to 1:00 PM. We take a \
+             break from 12:30 PM to 1:30 PM. We are closed on Sunday.",
         ),
     ] {
         let reply = ask(text);
@@ -123,4 +123,41 @@ fn an_overnight_office_says_when_it_really_closes() {
     assert_eq!(at("2026-11-24T23:00:00[America/New_York]"), ["We are open now, until 2:00 AM tomorrow."]);
     assert_eq!(at("2026-11-25T01:00:00[America/New_York]"), ["We are open now, until 2:00 AM."]);
     assert_eq!(at("2026-11-25T03:00:00[America/New_York]"), ["We are closed now and open again today at 9:00 AM."]);
+}
+
+#[test]
+fn a_passage_answers_even_what_was_not_understood() {
+    let reply = ask_in(&Context::default(), "Parking garage something", &[hit(0.9)]);
+    assert!(reply.is_productive() && reply.sources == ["passage-7"]);
+    let booking = Context { turns: 1, ..Context::default() };
+    let reply = ask_in(&booking, "I need to cancel my appointment on Friday.", &[hit(0.9)]);
+    assert_eq!(reply.sentences.last().unwrap(), phrases::OFFER_MESSAGE, "one question at a time");
+}
+
+#[test]
+fn the_week_is_told_briefly_whatever_it_is() {
+    let told = |hours: [&[&str]; 7]| {
+        let mut config = sample::config();
+        let day = |n: usize| hours[n].iter().map(ToString::to_string).collect();
+        config.hours = crate::office::HoursConfig {
+            monday: day(0),
+            tuesday: day(1),
+            wednesday: day(2),
+            thursday: day(3),
+            friday: day(4),
+            saturday: day(5),
+            sunday: day(6),
+        };
+        week(&Office::try_from(&config).unwrap()).join(" ")
+    };
+    let (full, none, split): (&[&str], &[&str], &[&str]) = (&["00:00-24:00"], &[], &["08:00-12:00", "14:00-18:00"]);
+    assert_eq!(told([full; 7]), "We are open Monday to Sunday all day.");
+    assert!(told([none; 7]).starts_with("We are closed on Monday, on Tuesday,"));
+    assert_eq!(
+        told([split, none, split, none, none, none, none]),
+        "We are open on Monday from 8:00 AM to 6:00 PM and on Wednesday from 8:00 AM to 6:00 PM. We take a break from noon \
+         to 2:00 PM. We are closed on Tuesday, on Thursday, on Friday, on Saturday, and on Sunday."
+    );
+    let other: &[&str] = &["08:00-11:00", "12:00-18:00"];
+    assert!(told([split, other, none, none, none, none, none]).contains("There are breaks within some days"));
 }

@@ -646,14 +646,14 @@ fn without_recognition_the_keypad_works() {
               18.82  us     Are you still there? | I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.
               18.82  caller presses 2
               18.82  us     ~ stopped
-              18.84  us     From Monday to Wednesday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM. | On Thursday we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 7:00 PM. | On Friday we are open from 9:00 AM to 3:00 PM. | On Saturday we are open from 10:00 AM to 1:00 PM. | On Sunday we are closed.
-              43.50  caller presses 1
-              43.50  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              50.76  us     (beep)
-              50.76  caller "Call Anna."
-              56.76         recording ended: Silence
-              56.80  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
-              62.26  us     hangs up: message_taken Success
+              18.84  us     We are open Monday to Wednesday from 9:00 AM to 5:30 PM, on Thursday from 9:00 AM to 7:00 PM, on Friday from 9:00 AM to 3:00 PM, and on Saturday from 10:00 AM to 1:00 PM. | We take a break from 12:30 PM to 1:30 PM. | We are closed on Sunday.
+              38.40  caller presses 1
+              38.40  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              45.66  us     (beep)
+              45.66  caller "Call Anna."
+              51.66         recording ended: Silence
+              51.70  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
+              57.16  us     hangs up: message_taken Success
         "#]],
     );
 }
@@ -784,14 +784,17 @@ fn hanging_up_in_an_answer_keeps_the_turn() {
 /// Who knows what they want says it during the disclosure: the disclosure ends, the greeting is left out.
 #[test]
 fn a_question_during_the_disclosure_skips_the_greeting() {
-    check(&[Wait(1_000), Say("Where are you?", 900), Wait(2_500), Listen, HangUp], expect![[r#"
-           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
-           1.00  caller "Where are you?"
-           2.10         transcribe? 0
-           4.26  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-          13.92  turn   1 address [office.address] gap 2420 ms
-          13.92  caller hangs up
-    "#]]);
+    check(
+        &[Wait(1_000), Say("Where are you?", 900), Wait(2_500), Listen, HangUp],
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               1.00  caller "Where are you?"
+               2.10         transcribe? 0
+               4.26  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              13.92  turn   1 address [office.address] gap 2420 ms
+              13.92  caller hangs up
+        "#]],
+    );
 }
 
 /// Noise that sounds like speech stops our voice, and the answer goes on.
@@ -835,6 +838,32 @@ fn yes_to_an_offer_takes_the_message() {
               20.22  us     (beep)
               20.22  caller hangs up
               20.22         recording ended: Stopped
+        "#]],
+    );
+}
+
+/// The longest call ends while a message is recorded: the message is kept and confirmed, then the call ends.
+#[test]
+fn the_longest_call_keeps_the_message() {
+    let settings = Settings { max_call: Duration::from_secs(16), ..Settings::default() };
+    let acts =
+        [Listen, Say("I want to leave a message.", 1200), Listen, Say("This is Anna, please call me.", 4000), Listen];
+    check_flow(
+        settings,
+        Models::default(),
+        &acts,
+        expect![[r#"
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "I want to leave a message."
+               7.22         transcribe? 0
+               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.78  turn   1 leave_message [] gap 560 ms
+              14.78  us     (beep)
+              14.78  caller "This is Anna, please call me."
+              16.00         recording ended: Stopped
+              16.04  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
+              21.50  us     hangs up: call_limit CallerError
         "#]],
     );
 }

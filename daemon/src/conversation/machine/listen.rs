@@ -110,7 +110,6 @@ impl Conversation {
         self.drop_turn();
         self.stop_for_caller(now);
         self.unduck();
-        self.silences = 0;
     }
 
     fn transcribe(&mut self, frames: Range<u64>, speculative: bool) {
@@ -241,6 +240,7 @@ impl Conversation {
         let Some(turn) = self.turn.take() else { return };
         self.close_interrupted();
         let mut record = self.record(&turn, now);
+        self.silences = 0;
         self.context.turns += 1;
         self.context.misses += 1;
         record.failure = Some(failure.name());

@@ -243,11 +243,13 @@ impl Conversation {
                 self.silences = 0;
                 self.context.misses = 0;
                 let saved = format!("Thank you. Your message is saved. Its reference is {}.", spelled(&reference));
-                if self.settings.speech_to_text && self.settings.text_to_speech {
+                let goes_on = self.settings.speech_to_text && self.settings.text_to_speech && self.leaving.is_none();
+                if goes_on {
                     let line = Line::fixed(vec![saved, phrases::ANYTHING_ELSE.into()]);
                     self.say(line.offering(Offer::AnythingElse).then(After::Listen), now);
                 } else {
-                    self.leave(vec![saved, phrases::GOODBYE.into()], MESSAGE_TAKEN, now);
+                    let ending = self.leaving.unwrap_or(MESSAGE_TAKEN);
+                    self.leave(vec![saved, phrases::GOODBYE.into()], ending, now);
                 }
             }
             Err(Failure::Empty) => {

@@ -136,6 +136,8 @@ impl Conversation {
                 self.push(Command::Prepare { sentences: spoken(&line.display) });
             }
             self.queue.push_back(line);
+        } else {
+            self.log_record(line.record, String::new(), now);
         }
         self.pump(now);
     }

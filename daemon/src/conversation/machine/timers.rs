@@ -13,46 +13,80 @@ const FRAMES_WITHIN: Duration = Duration::from_secs(1);
 /// More timers than can be due at one instant; a loop that needs more is a bug and waits for the next call.
 const MAX_DUE: usize = 32;
 
+/// What is waited for. At the same moment the first of these goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    Call,
+    Recording,
+    Stop,
+    Sound,
+    Speech,
+    Frames,
+    Fallback,
+    Filler,
+    Silence,
+}
+
+impl Timer {
+    fn name(self) -> &'static str {
+        match self {
+            Timer::Call => "call",
+            Timer::Recording => "recording",
+            Timer::Stop => "stop",
+            Timer::Sound => "sound",
+            Timer::Speech => "speech",
+            Timer::Frames => "frames",
+            Timer::Fallback => "fallback",
+            Timer::Filler => "filler",
+            Timer::Silence => "silence",
+        }
+    }
+}
+
 impl Conversation {
     /// The next deadline and the name of its timer. `None` before the call is answered and after its end.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.next_timer().map(|(at, timer)| (at, timer.name()))
+    }
+
+    fn next_timer(&self) -> Option<(Instant, Timer)> {
         if matches!(self.phase, Phase::Ringing | Phase::Over) {
             return None;
         }
         let timers = [
-            (self.call_timer(), "call"),
-            (self.recording_timer(), "recording"),
-            (self.stop_timer(), "stop"),
-            (self.sound_timer(), "sound"),
-            (self.speech_timer(), "speech"),
-            (self.frames_timer(), "frames"),
-            (self.fallback_timer(), "fallback"),
-            (self.filler_timer(), "filler"),
-            (self.silence_timer(), "silence"),
+            (self.call_timer(), Timer::Call),
+            (self.recording_timer(), Timer::Recording),
+            (self.stop_timer(), Timer::Stop),
+            (self.sound_timer(), Timer::Sound),
+            (self.speech_timer(), Timer::Speech),
+            (self.frames_timer(), Timer::Frames),
+            (self.fallback_timer(), Timer::Fallback),
+            (self.filler_timer(), Timer::Filler),
+            (self.silence_timer(), Timer::Silence),
         ];
-        timers.into_iter().filter_map(|(at, name)| Some((at?, name))).min_by_key(|(at, _)| *at)
+        timers.into_iter().filter_map(|(at, timer)| Some((at?, timer))).min_by_key(|(at, _)| *at)
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..MAX_DUE {
-            let Some((_, timer)) = self.poll_timeout().filter(|(at, _)| *at <= now) else { return };
+            let Some((_, timer)) = self.next_timer().filter(|(at, _)| *at <= now) else { return };
             self.fire(timer, now);
             self.pump(now);
         }
     }
 
-    fn fire(&mut self, timer: &str, now: Instant) {
+    fn fire(&mut self, timer: Timer, now: Instant) {
         match timer {
-            "call" => self.call_over(now),
-            "recording" => self.recording_overdue(now),
-            "stop" => self.stop_overdue(now),
-            "sound" => self.voice_failed(now),
-            "speech" => self.speech_overdue(now),
-            "frames" => self.frames_missing(now),
-            "fallback" => self.fail(Failure::TimedOut, now),
-            "filler" => self.fill(now),
-            _ => self.caller_silent(now),
+            Timer::Call => self.call_over(now),
+            Timer::Recording => self.recording_overdue(now),
+            Timer::Stop => self.stop_overdue(now),
+            Timer::Sound => self.voice_failed(now),
+            Timer::Speech => self.speech_overdue(now),
+            Timer::Frames => self.frames_missing(now),
+            Timer::Fallback => self.fail(Failure::TimedOut, now),
+            Timer::Filler => self.fill(now),
+            Timer::Silence => self.caller_silent(now),
         }
     }
 
