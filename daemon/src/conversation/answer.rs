@@ -80,7 +80,8 @@ impl Reply {
             | Intent::Confirm
             | Intent::Deny
             | Intent::SmallTalk
-            | Intent::Complaint => true,
+            | Intent::Complaint
+            | Intent::Details => true,
         }
     }
 }
@@ -148,6 +149,7 @@ fn choose(understanding: &Understanding, context: &Context, office: &Office, hit
                 .then(Action::Person)
         }
         Intent::Question => knowledge(hits),
+        Intent::Details => details(&understanding.slots),
         Intent::Unknown => best(hits).map_or_else(|| not_understood(context), from_passage),
     }
 }
@@ -224,6 +226,26 @@ fn appointment(hits: &[Hit], _office: &Office) -> Answer {
     answer.sentences.insert(0, "I can not change the appointment book myself.".into());
     answer.sentences.push(phrases::OFFER_MESSAGE.into());
     answer
+}
+
+/// Reads back what was understood, so that a wrong digit is noticed, and offers to pass it on.
+fn details(slots: &Slots) -> Answer {
+    let understood = match (&slots.phone, &slots.email, &slots.name) {
+        (Some(digits), _, _) => format!("I understood {}.", grouped(digits)),
+        (None, Some(email), _) => format!("I understood {email}."),
+        (None, None, Some(name)) => return Answer::say(&format!("Thank you, {name}. What can I do for you?")),
+        (None, None, None) => "Thank you.".into(),
+    };
+    Answer::new(vec![understood, phrases::OFFER_MESSAGE.into()], Vec::new())
+}
+
+/// Digits the way a telephone number is written; any other count one by one.
+fn grouped(digits: &str) -> String {
+    match digits.len() {
+        7 if digits.is_ascii() => format!("{}-{}", &digits[..3], &digits[3..]),
+        10 if digits.is_ascii() => format!("{}-{}-{}", &digits[..3], &digits[3..6], &digits[6..]),
+        _ => digits.chars().map(String::from).collect::<Vec<_>>().join(" "),
+    }
 }
 
 fn small_talk(text: &str) -> Answer {

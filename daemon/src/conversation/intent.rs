@@ -40,6 +40,8 @@ pub enum Intent {
     SmallTalk,
     /// A dissatisfied caller.
     Complaint,
+    /// The caller tells their name, number or e-mail address.
+    Details,
     /// Anything that the office's knowledge may answer.
     Question,
     /// Not understood.
@@ -59,6 +61,7 @@ impl Intent {
             | Intent::Deny
             | Intent::SmallTalk
             | Intent::Complaint
+            | Intent::Details
             | Intent::Unknown => false,
         }
     }
@@ -78,6 +81,7 @@ impl Intent {
             Intent::Deny => "deny",
             Intent::SmallTalk => "small_talk",
             Intent::Complaint => "complaint",
+            Intent::Details => "details",
             Intent::Question => "question",
             Intent::Unknown => "unknown",
         }
@@ -265,6 +269,9 @@ mod tests {
             ("Do you take Aetna?", Intent::Question),
             ("Is there an emergency number after closing time?", Intent::Question),
             ("Can a person with a wheelchair get in?", Intent::Question),
+            ("My number is five five five, zero one two three.", Intent::Details),
+            ("This is Anna Smith.", Intent::Details),
+            ("This is great.", Intent::Unknown),
             ("Purple monkeys.", Intent::Unknown),
             ("", Intent::Unknown),
         ] {
@@ -345,11 +352,11 @@ mod tests {
             "transfer_human" | "transfer_department" => "person",
             "book_appointment" | "cancel_appointment" => "appointment",
             "parking" => "question",
+            "give_phone" | "give_email" | "give_account" => "details",
             other => Box::leak(other.to_string().into_boxed_str()),
         };
         let wrong: Vec<String> = english
             .iter()
-            .filter(|row| !row[5].starts_with("give_"))
             .filter(|row| intent(row[1]).name() != ours(row[5]))
             .map(|row| format!("{} -> {}", row[1], intent(row[1]).name()))
             .collect();

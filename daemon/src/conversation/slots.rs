@@ -318,6 +318,11 @@ pub fn name(text: &str) -> Option<String> {
     let small = plain.to_ascii_lowercase();
     let start = LEADS.iter().find_map(|lead| small.find(lead).map(|at| at + lead.len()))?;
     let rest = plain.get(start..)?;
+    // "This is Anna" against "this is great": a transcript writes names in capitals.
+    let introduced = small[..start].ends_with("this is ");
+    if introduced && !rest.starts_with(char::is_uppercase) {
+        return None;
+    }
     let end = rest.find([',', '.', '?', '!', ';']).unwrap_or(rest.len());
     let is_name = |w: &&str| {
         let small = w.to_lowercase();
@@ -400,6 +405,7 @@ mod tests {
             ("This is Peter from Boston.", Some("Peter")),
             ("my name's O'Neill", Some("O'Neill")),
             ("This is really urgent.", None),
+            ("this is great", None),
             ("My name is", None),
         ] {
             assert_eq!(name(text).as_deref(), expected, "{text}");

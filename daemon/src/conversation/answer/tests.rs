@@ -161,3 +161,20 @@ fn the_week_is_told_briefly_whatever_it_is() {
     let other: &[&str] = &["08:00-11:00", "12:00-18:00"];
     assert!(told([split, other, none, none, none, none, none]).contains("There are breaks within some days"));
 }
+
+#[test]
+fn a_number_is_read_back() {
+    let said = |text| ask(text).sentences;
+    let number = said("My number is five five five, zero one two three.");
+    assert_eq!(number, ["I understood 555-0123.", phrases::OFFER_MESSAGE]);
+    assert_eq!(
+        crate::conversation::normalise::normalise(&number[0]),
+        "I understood five five five, zero one two three."
+    );
+    assert_eq!(
+        said("My e-mail address is anna dot smith at example dot com.")[0],
+        "I understood anna.smith@example.com."
+    );
+    assert_eq!(said("My account number is seven four one, nine nine, two.")[0], "I understood 7 4 1 9 9 2.");
+    assert_eq!(said("This is Anna Smith."), ["Thank you, Anna Smith. What can I do for you?"]);
+}

@@ -434,6 +434,7 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
         (talk.has(APPOINTMENT), Intent::Appointment),
         (talk.has(HOURS), Intent::OpeningHours),
         (talk.has(ADDRESS) && !talk.has(&["my address", "e-mail address", "email address"]), Intent::Address),
+        (slots.phone.is_some() || slots.email.is_some() || slots.name.is_some(), Intent::Details),
         (greeting_only || (short && talk.has(SMALL_TALK)), Intent::SmallTalk),
     ];
     parts.into_iter().find(|(fits, _)| *fits).map(|(_, intent)| intent)
@@ -458,6 +459,7 @@ pub(super) fn follow_up(talk: &Talk, slots: &Slots, context: &Context) -> Option
         | Intent::Deny
         | Intent::SmallTalk
         | Intent::Complaint
+        | Intent::Details
         | Intent::Question
         | Intent::Unknown => None,
     }

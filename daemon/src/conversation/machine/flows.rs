@@ -87,7 +87,7 @@ impl Driver {
             recording_since: None,
             silent_ms: 0,
             gone: false,
-            ladder: String::new(),
+            ladder: "seconds  who    what\n".into(),
         }
     }
 
@@ -331,6 +331,7 @@ fn two_questions_a_follow_up_and_goodbye() {
             Listen,
         ],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "What are your opening hours on Friday?"
@@ -368,6 +369,7 @@ fn barge_in_stops_the_answer() {
             HangUp,
         ],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -392,6 +394,7 @@ fn a_backchannel_resumes_the_answer() {
     check(
         &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(1500), Say("Mhm.", 300), Wait(600), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -414,6 +417,7 @@ fn a_cough_only_ducks() {
     check(
         &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(500), Say("", 100), Wait(300), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -434,6 +438,7 @@ fn going_on_after_a_pause_throws_speculation_away() {
     check(
         &[Listen, Say("Are you open", 700), Wait(300), Say("on Saturday?", 700), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Are you open"
@@ -457,6 +462,7 @@ fn going_on_before_the_answer_makes_one_question() {
         models,
         &[Listen, Say("I wanted to ask", 900), Wait(560), Say("what time do you close today?", 1200), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I wanted to ask"
@@ -477,6 +483,7 @@ fn two_silences_lead_to_a_message_and_the_end() {
     check(
         &[Listen, Wait(60_000)],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
               12.82  us     Are you still there? | How can I help you?
@@ -504,6 +511,7 @@ fn a_message_is_taken_and_confirmed() {
             Listen,
         ],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
@@ -538,6 +546,7 @@ fn a_person_is_wanted_and_a_message_taken() {
             HangUp,
         ],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
@@ -562,6 +571,7 @@ fn a_slow_answer_is_announced() {
         models,
         &[Listen, Say("Where are you?", 900), Wait(4000), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -583,6 +593,7 @@ fn a_dead_recogniser_ends_in_a_message() {
         models,
         &[Listen, Say("Where are you?", 900), Wait(6000), Listen, Say("Hello?", 600), Wait(6000), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -613,6 +624,7 @@ fn a_failing_recogniser_ends_in_a_message() {
         models,
         &[Listen, Say("Where are you?", 900), Listen, Say("Yes.", 400), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -641,6 +653,7 @@ fn without_recognition_the_keypad_works() {
         Models::default(),
         &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(4500), Listen],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.
               18.82  us     Are you still there? | I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.
@@ -667,6 +680,7 @@ fn without_a_voice_a_message_is_taken() {
         Models::default(),
         &[Wait(500), Say("Call Anna.", 2000), Wait(6000)],
         expect![[r#"
+            seconds  who    what
                0.00  us     (beep)
                0.50  caller "Call Anna."
                6.50         recording ended: Silence
@@ -682,6 +696,7 @@ fn an_answer_is_repeated() {
     check(
         &[Listen, Say("Where are you?", 900), Listen, Say("Can you repeat that?", 900), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -703,6 +718,7 @@ fn speech_without_words_is_asked_about_and_noise_is_not() {
     check(
         &[Listen, Say("", 220), Wait(1000), Say("", 900), Listen, Say("", 900), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller ""
@@ -727,6 +743,7 @@ fn a_dead_voice_ends_in_a_message() {
         models,
         &[Wait(8_000), Say("Call Anna.", 2000), Wait(6_000)],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                2.50  us     ~ stopped
                2.50  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
@@ -749,6 +766,7 @@ fn a_call_has_a_longest_length() {
         Models::default(),
         &[Listen, Say("Where are you?", 900), Wait(30_000)],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -769,6 +787,7 @@ fn hanging_up_in_an_answer_keeps_the_turn() {
     check(
         &[Listen, Say("Where are you?", 900), UntilWeSpeak, Wait(500), HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
@@ -787,6 +806,7 @@ fn a_question_during_the_disclosure_skips_the_greeting() {
     check(
         &[Wait(1_000), Say("Where are you?", 900), Wait(2_500), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                1.00  caller "Where are you?"
                2.10         transcribe? 0
@@ -803,6 +823,7 @@ fn noise_over_an_answer_resumes_it() {
     check(
         &[Listen, Say("Do you have parking?", 900), UntilWeSpeak, Wait(1500), Say("", 500), Wait(1000), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Do you have parking?"
@@ -825,6 +846,7 @@ fn yes_to_an_offer_takes_the_message() {
     check(
         &[Listen, Say("Do you sell bicycles?", 1200), Listen, Say("Yes, please.", 500), Listen, HangUp],
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Do you sell bicycles?"
@@ -853,6 +875,7 @@ fn the_longest_call_keeps_the_message() {
         Models::default(),
         &acts,
         expect![[r#"
+            seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
