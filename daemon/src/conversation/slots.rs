@@ -34,7 +34,7 @@ impl Slots {
 
     /// Name and value of each filled slot, for a turn row. The order is fixed.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let day = self.day.as_ref().map(|day| format!("{day:?}"));
+        let day = self.day.as_ref().map(ToString::to_string);
         let slots = [
             ("day", day),
             ("phone", self.phone.clone()),
@@ -434,6 +434,12 @@ mod tests {
         let mut slots = Slots { name: Some("A".into()), day: Some(DayQuery::Today), ..Slots::default() };
         slots.merge(&Slots { day: Some(DayQuery::Tomorrow), ..Slots::default() });
         assert_eq!((slots.name.as_deref(), slots.day), (Some("A"), Some(DayQuery::Tomorrow)));
+    }
+
+    #[test]
+    fn entries_name_only_what_is_known() {
+        let found = Slots::find("My name is Anna, are you open next Tuesday?", &[]);
+        assert_eq!(found.entries(), [("day", "next tuesday".to_string()), ("name", "Anna".to_string())]);
     }
 
     proptest! {

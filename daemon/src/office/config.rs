@@ -139,6 +139,11 @@ const MAX_ENTRIES: usize = 200;
 const SPAN: &str = "a span such as \"09:00-12:30\"";
 
 impl OfficeConfig {
+    /// Everything that is wrong; empty when [`Office`] can be made of it.
+    pub fn mistakes(&self) -> Vec<ConfigMistake> {
+        Office::try_from(self).err().unwrap_or_default()
+    }
+
     /// Parses everything and adds what is wrong to `mistakes`. `None` only when nothing usable can be built.
     pub(super) fn parse(&self, mistakes: &mut Vec<ConfigMistake>) -> Option<Office> {
         self.check_texts(mistakes);
@@ -363,6 +368,13 @@ mod tests {
             mistakes[6].to_string(),
             r#"office.hours.monday[0] = "9 to 5": expected a span such as "09:00-12:30""#
         );
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_mistakes() {
+        assert_eq!(sample().mistakes(), []);
+        let office = Office::try_from(&sample()).unwrap();
+        assert!(office.asked_for().contains(&"doctor maria lopez".to_string()));
     }
 
     #[test]

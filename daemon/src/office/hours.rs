@@ -138,6 +138,26 @@ pub enum DayQuery {
     Named(String),
 }
 
+/// The form turn rows keep: `sunday`, `next tuesday`, `12-24`, `christmas`.
+impl std::fmt::Display for DayQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DayQuery::Now => f.write_str("now"),
+            DayQuery::Today => f.write_str("today"),
+            DayQuery::Tomorrow => f.write_str("tomorrow"),
+            DayQuery::DayAfterTomorrow => f.write_str("day after tomorrow"),
+            DayQuery::Weekday { day, next } => {
+                let next = if *next { "next " } else { "" };
+                write!(f, "{next}{}", format!("{day:?}").to_lowercase())
+            }
+            DayQuery::Weekend => f.write_str("weekend"),
+            DayQuery::Week => f.write_str("week"),
+            DayQuery::Date { month, day } => write!(f, "{month:02}-{day:02}"),
+            DayQuery::Named(name) => f.write_str(name),
+        }
+    }
+}
+
 /// How far ahead an opening is looked for.
 const HORIZON_DAYS: i32 = 366;
 

@@ -58,6 +58,11 @@ impl Office {
     pub fn time_zone(&self) -> &TimeZone {
         &self.calendar.time_zone
     }
+
+    /// Departments and people in small letters: what [`crate::conversation::slots::Slots::find`] looks for.
+    pub fn asked_for(&self) -> Vec<String> {
+        self.departments.iter().cloned().chain(self.people.iter().map(|person| person.name.to_lowercase())).collect()
+    }
 }
 
 impl TryFrom<&OfficeConfig> for Office {

@@ -285,7 +285,7 @@ impl Driver {
 /// The real understanding and answers, with two passages for a knowledge.
 fn think(text: &str, context: &Context) -> answer::Reply {
     let office = sample::office().expect("time zone data");
-    let understood = Classifier::keywords_only(office.departments.clone()).understand(text, None, context);
+    let understood = Classifier::keywords_only(office.asked_for()).understand(text, None, context);
     let passages = [
         ("passage-1", "park", "Yes, there is parking. We have six free spaces behind the building."),
         ("passage-2", "filling", "A filling costs between $160 and $280."),

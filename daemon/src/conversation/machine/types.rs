@@ -236,7 +236,7 @@ pub enum Command {
         /// Normalised sentences.
         sentences: Vec<String>,
     },
-    /// Lower our voice: somebody may be speaking.
+    /// Lower our voice: somebody may be speaking. Holds until `Unduck` or the end of the speech.
     Duck,
     /// Back to full voice.
     Unduck,
@@ -259,7 +259,11 @@ pub enum Command {
         /// Which attempt.
         utterance: UtteranceId,
     },
-    /// Understand the text and choose an answer. The caller may still go on.
+    /// Understand the text and choose an answer: [`Classifier::understand`], a search for its query, then [`reply`]. The
+    /// caller may still go on, so nothing of it may have an effect outside.
+    ///
+    /// [`Classifier::understand`]: crate::conversation::intent::Classifier::understand
+    /// [`reply`]: crate::conversation::answer::reply
     Think {
         /// Which attempt.
         utterance: UtteranceId,
