@@ -11,6 +11,9 @@
 //! frame is blended into the next; that also follows a peer whose clock is fast. The target itself grows with the
 //! jitter of the last seconds. A packet is late only if one after it was already played.
 //!
+//! The marker bit is not asked: some peers set it on every packet, some never. A talkspurt shows in timestamps that jump
+//! while the sequence runs on.
+//!
 //! Left out: time stretching, concealment that follows the pitch, packets decoded ahead of their turn.
 
 mod buffer;
