@@ -1,0 +1,91 @@
+//! What an endpoint is told once, when it is made.
+
+use std::net::SocketAddr;
+
+use super::path::Transport;
+use crate::message::{HostPort, Limits};
+use crate::transaction::Timers;
+
+/// Settings of an [`Endpoint`](super::Endpoint).
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// Source of tags, branches and Call-IDs. 32 bytes from the system's random generator; in tests, from their seed.
+    pub seed: [u8; 32],
+    /// How peers reach us over UDP.
+    pub udp: LocalAddress,
+    /// How peers reach us over TCP.
+    pub tcp: LocalAddress,
+    /// User part of our Contact.
+    pub contact_user: String,
+    /// For the Server and User-Agent headers; empty leaves them out.
+    pub product: String,
+    /// T1, T2, T4.
+    pub timers: Timers,
+    /// Bounds on every table.
+    pub limits: EndpointLimits,
+    /// Bounds on one message.
+    pub message_limits: Limits,
+    /// For the Retry-After of a 503 that says that a table is full. Seconds.
+    pub overload_retry_after_seconds: u32,
+}
+
+/// One transport's socket, and the name it has for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The socket requests of ours leave from.
+    pub socket: SocketAddr,
+    /// Host and port in our Via and Contact: the public ones behind NAT.
+    pub advertised: HostPort,
+}
+
+impl LocalAddress {
+    /// A socket that is reached under its own address.
+    pub fn new(socket: SocketAddr) -> Self {
+        Self { socket, advertised: socket.into() }
+    }
+}
+
+/// How much an endpoint holds. What comes beyond it is refused with 503 and Retry-After, without keeping state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointLimits {
+    /// Server and client transactions together.
+    pub transactions: usize,
+    /// Calls, both ways.
+    pub calls: usize,
+    /// TCP connections that are framed; bytes of others are ignored and their flow is asked to be closed.
+    pub streams: usize,
+    /// Messages and events waiting for the shell, each; a shell that drains after every input never gets near.
+    pub queued: usize,
+}
+
+impl Default for EndpointLimits {
+    fn default() -> Self {
+        // A hundred calls at the setup rate of a busy trunk, with every transaction lingering for 32 s.
+        Self { transactions: 4_096, calls: 512, streams: 256, queued: 8_192 }
+    }
+}
+
+impl EndpointConfig {
+    /// Both transports on one address and port, reached under that address.
+    pub fn new(socket: SocketAddr, seed: [u8; 32]) -> Self {
+        Self {
+            seed,
+            udp: LocalAddress::new(socket),
+            tcp: LocalAddress::new(socket),
+            contact_user: "offhook".to_owned(),
+            product: "Offhook".to_owned(),
+            timers: Timers::default(),
+            limits: EndpointLimits::default(),
+            message_limits: Limits::default(),
+            overload_retry_after_seconds: 5,
+        }
+    }
+
+    /// The settings of one transport.
+    pub fn local(&self, transport: Transport) -> &LocalAddress {
+        match transport {
+            Transport::Udp => &self.udp,
+            Transport::Tcp => &self.tcp,
+        }
+    }
+}

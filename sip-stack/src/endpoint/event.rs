@@ -1,0 +1,224 @@
+//! What an endpoint tells its user, and what can be wrong with what the user asks for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::path::Source;
+use crate::message::header::ReasonHeader;
+use crate::message::{Request, Response, StatusCode};
+
+/// One call of an [`Endpoint`](super::Endpoint). Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallHandle(pub(crate) u64);
+
+impl CallHandle {
+    /// A number for logs and tables.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// Something happened. SDP is handed over as bytes; [`crate::sdp`] reads it.
+///
+/// A call's life ends with [`CallEnded`](Self::CallEnded), and with nothing after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody calls; 100 Trying is out. [`ring`](super::Endpoint::ring), then
+    /// [`answer`](super::Endpoint::answer) or [`reject`](super::Endpoint::reject).
+    InviteReceived {
+        /// The new call.
+        call: CallHandle,
+        /// From, To, Request-URI and all other headers.
+        request: Arc<Request>,
+        /// Where it came from.
+        source: Source,
+        /// Session description; `None` asks for our offer in the answer (late offer).
+        offer: Option<Vec<u8>>,
+    },
+    /// The caller gave up before we answered; 487 is out.
+    Cancelled {
+        /// The call.
+        call: CallHandle,
+        /// Why, if the CANCEL says so (RFC 3326), such as `SIP;cause=200;text="Call completed elsewhere"`.
+        reason: Option<ReasonHeader>,
+    },
+    /// The caller confirmed our answer.
+    AckReceived {
+        /// The call.
+        call: CallHandle,
+        /// Their answer, if the offer was ours (late offer).
+        answer: Option<Vec<u8>>,
+    },
+    /// Our 200 was never confirmed, for 64·T1; a BYE is out.
+    AckTimedOut {
+        /// The call.
+        call: CallHandle,
+    },
+    /// The peer wants another session: [`answer_reinvite`](super::Endpoint::answer_reinvite) or
+    /// [`reject_reinvite`](super::Endpoint::reject_reinvite).
+    ReinviteReceived {
+        /// The call.
+        call: CallHandle,
+        /// All its headers.
+        request: Arc<Request>,
+        /// Session description; `None` asks for our offer.
+        offer: Option<Vec<u8>>,
+    },
+    /// The peer took its re-INVITE back before we answered; 487 is out and the session stays as it was.
+    ReinviteCancelled {
+        /// The call.
+        call: CallHandle,
+    },
+    /// The peer confirmed our answer to its re-INVITE.
+    ReinviteConfirmed {
+        /// The call.
+        call: CallHandle,
+        /// Their answer, if the offer was ours.
+        answer: Option<Vec<u8>>,
+    },
+    /// Our re-INVITE was accepted. With a late offer `sdp` is the offer:
+    /// [`ack_with_answer`](super::Endpoint::ack_with_answer).
+    ReinviteAnswered {
+        /// The call.
+        call: CallHandle,
+        /// Session description of the 2xx.
+        sdp: Option<Vec<u8>>,
+    },
+    /// Our re-INVITE was refused and the session stays as it was. 491 means glare: try again after a random wait
+    /// (RFC 3261 §14.1). After 408 and 481 the endpoint ends the call by itself.
+    ReinviteRejected {
+        /// The call.
+        call: CallHandle,
+        /// Why; 408 also if no response came at all.
+        status: StatusCode,
+    },
+    /// The peer hung up; its BYE is answered.
+    ByeReceived {
+        /// The call.
+        call: CallHandle,
+        /// Why, if the BYE says so (RFC 3326), such as `Q.850;cause=16`.
+        reason: Option<ReasonHeader>,
+    },
+    /// The callee says how far it has come. Not told for 100.
+    ProvisionalReceived {
+        /// The call.
+        call: CallHandle,
+        /// Such as 180 or 183.
+        status: StatusCode,
+        /// Session description for early media.
+        sdp: Option<Vec<u8>>,
+    },
+    /// The callee answered. If our INVITE had an offer the ACK is out; else `sdp` is the offer and
+    /// [`ack_with_answer`](super::Endpoint::ack_with_answer) is due.
+    Answered {
+        /// The call.
+        call: CallHandle,
+        /// All its headers.
+        response: Arc<Response>,
+        /// Session description.
+        sdp: Option<Vec<u8>>,
+    },
+    /// The callee refused, or confirmed with 487 that our CANCEL was heard.
+    Rejected {
+        /// The call.
+        call: CallHandle,
+        /// 300 to 699.
+        status: StatusCode,
+        /// For people; what is not UTF-8 is replaced.
+        reason: String,
+        /// When to try again. Seconds.
+        retry_after: Option<u32>,
+        /// All its headers.
+        response: Arc<Response>,
+    },
+    /// No final response came to our INVITE within its time (64·T1; also 64·T1 after a CANCEL).
+    TimedOut {
+        /// The call.
+        call: CallHandle,
+    },
+    /// Our INVITE could not be sent, or its connection broke before a final response.
+    TransportFailed {
+        /// The call.
+        call: CallHandle,
+    },
+    /// Information within a call; it is answered with 200 (RFC 6086, and DTMF as many peers send it).
+    InfoReceived {
+        /// The call.
+        call: CallHandle,
+        /// Headers and body.
+        request: Arc<Request>,
+    },
+    /// The handle will not be used again, and every command with it is misuse.
+    CallEnded {
+        /// The call.
+        call: CallHandle,
+    },
+    /// A peer's request was wrong and has been refused, or dropped if it was an ACK. For counting.
+    PeerErrorSeen {
+        /// Who sent it.
+        peer: SocketAddr,
+        /// What it was, or would have been, answered with.
+        status: StatusCode,
+        /// The header that cannot be read, or empty if the message is well-formed.
+        header: &'static str,
+    },
+}
+
+/// A command that makes no sense now: a mistake of ours, not of a peer. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointMisuse {
+    /// No such call, or it has ended.
+    #[error("no such call")]
+    UnknownCall,
+    /// The call is not in a state for this command: answering twice, a re-INVITE before the first is through.
+    #[error("the call is not in a state for this")]
+    WrongState,
+    /// A status the command cannot carry: `reject` with 200, for example.
+    #[error("the command cannot carry this status")]
+    WrongStatus,
+    /// A table is full; try again later.
+    #[error("the endpoint is full")]
+    Full,
+}
+
+/// Are new calls welcome?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepting {
+    /// They are.
+    Yes,
+    /// They get 503 with Retry-After, and so does an OPTIONS that asks. Calls that are up stay up.
+    No {
+        /// Seconds.
+        retry_after_seconds: u32,
+    },
+}
+
+/// What has been dropped or done without telling. All of them only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams that are not SIP.
+    pub unreadable: u64,
+    /// Streams that lost their framing.
+    pub broken_streams: u64,
+    /// Responses that match no transaction of ours, or that fail their checks.
+    pub stray_responses: u64,
+    /// ACKs that match no transaction and no dialog.
+    pub stray_acks: u64,
+    /// Requests refused because of [`EndpointLimits`](super::EndpointLimits) or [`Accepting::No`].
+    pub overload_refusals: u64,
+    /// Messages not sent because the shell does not drain.
+    pub dropped_transmits: u64,
+}
+
+/// How full the tables are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Calls that have not ended.
+    pub calls: usize,
+    /// Dialogs by which requests are found.
+    pub dialogs: usize,
+    /// Server and client transactions.
+    pub transactions: usize,
+    /// Framed connections.
+    pub streams: usize,
+}

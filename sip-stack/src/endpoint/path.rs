@@ -1,0 +1,79 @@
+//! Where messages come from and go to.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::message;
+
+/// The transports an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// One message a datagram.
+    Udp,
+    /// One connection is one [`FlowId`].
+    Tcp,
+}
+
+impl Transport {
+    /// Nothing is lost on the way, so transactions do not repeat (RFC 3261 §17).
+    pub fn is_reliable(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp => true,
+        }
+    }
+}
+
+impl From<Transport> for message::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Udp,
+            Transport::Tcp => Self::Tcp,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        message::Transport::from(*self).fmt(f)
+    }
+}
+
+/// One connection of the shell, which chooses the numbers and never uses one twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub u64);
+
+/// Between which two sockets a message passed, and thereby how to reach its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// How it was carried.
+    pub transport: Transport,
+    /// Our side.
+    pub local: SocketAddr,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// The connection, for TCP.
+    pub flow: Option<FlowId>,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// How to carry it.
+    pub transport: Transport,
+    /// The socket to send from.
+    pub local: SocketAddr,
+    /// Whom to send to.
+    pub peer: SocketAddr,
+    /// The connection to use. `None` on TCP, or a connection that is gone: use any open one to `peer`, else connect.
+    pub flow: Option<FlowId>,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+impl Transmit {
+    /// `bytes` on the path that `to` came by.
+    pub(crate) fn back(to: Source, bytes: Vec<u8>) -> Self {
+        Self { transport: to.transport, local: to.local, peer: to.peer, flow: to.flow, bytes }
+    }
+}
