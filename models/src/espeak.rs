@@ -68,29 +68,46 @@ fn set_voice(voice: &str) -> Result<(), String> {
     if result == espeak::espeak_ERROR_EE_OK { Ok(()) } else { Err(format!("espeak-ng has no voice `{voice}`")) }
 }
 
-#[expect(unsafe_code, reason = "espeak-ng is a C library")]
 fn append_line(line: &str, phonemes: &mut String) -> Result<(), String> {
-    let line = CString::new(line).map_err(|_| "the text has a NUL byte".to_owned())?;
-    let mut rest: *const c_char = line.as_ptr();
+    let text = CString::new(line).map_err(|_| "the text has a NUL byte".to_owned())?;
+    let mut start = 0;
     for _ in 0..CLAUSES_LIMIT {
-        if rest.is_null() {
+        if start >= line.len() {
             return Ok(());
         }
-        // SAFETY: espeak-ng is initialised and we hold its lock; `rest` points into `line`, which outlives the loop, and
-        // espeak moves it forward or sets it to null. What it returns is its own buffer, valid until the next call.
-        let clause = unsafe {
-            let text = ptr::from_mut(&mut rest).cast::<*const c_void>();
-            let mode = espeak::espeakINITIALIZE_PHONEME_IPA as i32;
-            let clause = espeak::espeak_TextToPhonemes(text, espeak::espeakCHARS_UTF8 as i32, mode);
-            if clause.is_null() { String::new() } else { CStr::from_ptr(clause).to_string_lossy().into_owned() }
-        };
-        append_clause(&clause, phonemes);
+        let (clause, taken) = next_clause(&text, start);
+        let end = taken.unwrap_or(line.len()).clamp(start, line.len());
+        append_clause(&clause, closing_mark(&line.as_bytes()[start..end]), phonemes);
+        start = end;
     }
     Err("espeak-ng does not come to an end with the text".to_owned())
 }
 
-/// Adds a clause without the markers of a change of language such as `(en)`.
-fn append_clause(clause: &str, phonemes: &mut String) {
+/// The phonemes of the clause at byte `start` of `text`, and where the next one starts; `None` at the end.
+#[expect(unsafe_code, reason = "espeak-ng is a C library")]
+fn next_clause(text: &CStr, start: usize) -> (String, Option<usize>) {
+    let mut rest: *const c_char = text.to_bytes_with_nul()[start..].as_ptr().cast();
+    // SAFETY: espeak-ng is initialised and we hold its lock; `rest` points into `text`, which is NUL-terminated and
+    // outlives the call, and espeak moves it forward or sets it to null. What it returns is its own buffer, valid until
+    // the next call.
+    let clause = unsafe {
+        let pointer = ptr::from_mut(&mut rest).cast::<*const c_void>();
+        let mode = espeak::espeakINITIALIZE_PHONEME_IPA as i32;
+        let clause = espeak::espeak_TextToPhonemes(pointer, espeak::espeakCHARS_UTF8 as i32, mode);
+        if clause.is_null() { String::new() } else { CStr::from_ptr(clause).to_string_lossy().into_owned() }
+    };
+    let next = (!rest.is_null()).then(|| (rest as usize).saturating_sub(text.as_ptr() as usize));
+    (clause, next)
+}
+
+/// The punctuation that ended a clause. espeak drops it, and reads one character beyond it.
+fn closing_mark(clause: &[u8]) -> Option<char> {
+    let last = clause.trim_ascii_end().iter().rev().take(2);
+    last.copied().map(char::from).find(|c| ".,;:!?".contains(*c))
+}
+
+/// Adds a clause and its mark, without the markers of a change of language such as `(en)`.
+fn append_clause(clause: &str, mark: Option<char>, phonemes: &mut String) {
     let mut inside = false;
     for c in clause.chars() {
         match c {
@@ -100,7 +117,8 @@ fn append_clause(clause: &str, phonemes: &mut String) {
             _ => {}
         }
     }
-    if !phonemes.is_empty() && !phonemes.ends_with(' ') {
+    if !clause.is_empty() {
+        phonemes.extend(mark.filter(|mark| !phonemes.ends_with(*mark)));
         phonemes.push(' ');
     }
 }
@@ -112,7 +130,9 @@ mod tests {
     #[test]
     fn words_become_ipa_and_clauses_keep_their_punctuation() {
         let spoken = phonemes("We are open, are you?", "en-us", None).unwrap();
-        assert!(spoken.contains("oʊpən") && spoken.ends_with('?') && spoken.contains(','), "{spoken}");
+        assert_eq!(spoken, "wiː ɑːɹ ˈoʊpən, ɑːɹ juː?");
+        let spoken = phonemes("At 9.30 a.m. we open. Please come in!", "en-us", None).unwrap();
+        assert_eq!(spoken.matches(". ").count(), 1, "{spoken}");
         assert_eq!(phonemes("", "en-us", None).unwrap(), "");
     }
 
@@ -125,7 +145,7 @@ mod tests {
     #[test]
     fn language_markers_are_dropped() {
         let mut phonemes = String::new();
-        append_clause("(en)tˈɛst(de).", &mut phonemes);
+        append_clause("(en)tˈɛst(de)", Some('.'), &mut phonemes);
         assert_eq!(phonemes, "tˈɛst. ");
     }
 }

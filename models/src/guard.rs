@@ -163,7 +163,8 @@ fn is_monotonous(tokens: &[Token]) -> bool {
 
 fn mean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
     let count = values.len().max(1) as f32;
-    values.sum::<f32>() / count
+    // From +0, as the sum of nothing would be -0.
+    values.fold(0.0, |sum, value| sum + value) / count
 }
 
 #[cfg(test)]

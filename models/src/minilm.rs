@@ -14,7 +14,7 @@ use crate::{EmbedError, Embedder};
 const MAX_TOKENS: usize = 256;
 
 /// The loaded model.
-pub struct MiniLm {
+pub(crate) struct MiniLm {
     model: String,
     bert: BertModel,
     tokenizer: Tokenizer,
@@ -23,7 +23,7 @@ pub struct MiniLm {
 
 impl MiniLm {
     /// Loads the three files; `model` is the catalogue id.
-    pub fn load(model: &str, weights: &Path, tokenizer: &Path, config: &Path) -> Result<Self, EmbedError> {
+    pub(crate) fn load(model: &str, weights: &Path, tokenizer: &Path, config: &Path) -> Result<Self, EmbedError> {
         let read = |path: &Path| fs::read(path).map_err(engine);
         let config: Config = serde_json::from_slice(&read(config)?).map_err(engine)?;
         let mut tokenizer = Tokenizer::from_bytes(read(tokenizer)?).map_err(EmbedError::Tokens)?;

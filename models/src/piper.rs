@@ -24,7 +24,7 @@ const PEAK: f32 = 0.7;
 const MAX_GAIN: f32 = 4.0;
 
 /// A loaded voice.
-pub struct Piper {
+pub(crate) struct Piper {
     voice: VoiceInfo,
     session: Session,
     ids: HashMap<char, Vec<i64>>,

@@ -22,13 +22,13 @@ const PROBABILITY_ON_ERROR: f32 = 0.5;
 
 /// The loaded model; each call leg gets a detector of its own from it.
 #[derive(Clone)]
-pub struct Silero {
+pub(crate) struct Silero {
     /// A window takes about 60 µs, so legs can share one session.
     session: Arc<Mutex<Session>>,
 }
 
 /// One leg's detector.
-pub struct SileroVad {
+pub(crate) struct SileroVad {
     session: Arc<Mutex<Session>>,
     /// The context, then the samples of the window so far.
     samples: Vec<f32>,
@@ -43,7 +43,7 @@ impl Silero {
     }
 
     /// A detector that has heard nothing yet.
-    pub fn detector(&self) -> SileroVad {
+    pub(crate) fn detector(&self) -> SileroVad {
         SileroVad {
             session: Arc::clone(&self.session),
             samples: vec![0.0; CONTEXT],

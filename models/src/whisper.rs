@@ -36,7 +36,7 @@ const MIN_SAMPLES: usize = STT_SAMPLE_RATE as usize * 5 / 4;
 const LIMIT_SECONDS: u32 = 30;
 
 /// A loaded Whisper model with its working memory.
-pub struct Whisper {
+pub(crate) struct Whisper {
     model: String,
     state: WhisperState,
     multilingual: bool,
@@ -46,7 +46,7 @@ pub struct Whisper {
 
 impl Whisper {
     /// Loads the ggml file at `path`. `model` is its catalogue id; `threads` is 1..=8, and 1 is right almost always.
-    pub fn load(model: &str, path: &Path, threads: usize) -> Result<Self, SttError> {
+    pub(crate) fn load(model: &str, path: &Path, threads: usize) -> Result<Self, SttError> {
         silence();
         let mut parameters = WhisperContextParameters::default();
         parameters.use_gpu(false).flash_attn(false);
@@ -119,7 +119,7 @@ impl SpeechToText for Whisper {
         let start = Instant::now();
         self.decode(samples, language, options)?;
         let mut text = String::new();
-        let mut no_speech: f32 = 0.0;
+        let mut no_speech = if self.state.full_n_segments() == 0 { 1.0_f32 } else { 0.0 };
         for segment in self.state.as_iter() {
             text.push_str(&segment.to_str_lossy().map_err(|error| engine(error.into()))?);
             no_speech = no_speech.max(segment.no_speech_probability());
