@@ -17,21 +17,21 @@ use models::{
 
 fn whisper() -> Box<dyn SpeechToText> {
     let id = catalogue::WHISPER_TINY_EN;
-    load_speech_to_text(&store_with(id), id, 1).unwrap()
+    load_speech_to_text(&store_with(id), id, 1).expect("whisper loads")
 }
 
 fn piper() -> Box<dyn TextToSpeech> {
     let id = catalogue::PIPER_JOE;
     let steady = VoiceSettings { noise_scale: Some(0.0), noise_w: Some(0.0), ..VoiceSettings::default() };
-    load_text_to_speech(&store_with(id), id, &steady).unwrap()
+    load_text_to_speech(&store_with(id), id, &steady).expect("piper loads")
 }
 
 fn silero() -> Box<dyn VadFactory> {
-    load_voice_activity(&store_with(catalogue::SILERO)).unwrap()
+    load_voice_activity(&store_with(catalogue::SILERO)).expect("silero loads")
 }
 
 fn embedder() -> Box<dyn Embedder> {
-    load_embedder(&store_with(catalogue::MINILM)).unwrap()
+    load_embedder(&store_with(catalogue::MINILM)).expect("minilm loads")
 }
 
 /// What a caller may say to an office, and the office may answer.

@@ -199,7 +199,7 @@ fn rows(model: &Model, tensor: &Tensor) -> Result<(Variable, usize, Vec<usize>),
     let (number, parts) = tensor.part;
     let mut shape = variable.shape.clone();
     match shape.first_mut() {
-        Some(rows) if *rows % parts == 0 => *rows /= parts,
+        Some(rows) if rows.is_multiple_of(parts) => *rows /= parts,
         Some(_) | None => return Err(problem(&tensor.source, format!("cannot be split into {parts}"))),
     }
     let first = number * shape.iter().product::<usize>();
@@ -224,11 +224,14 @@ fn write_tensor(
     out.write_all(tensor.name.as_bytes())?;
     let count = shape.iter().product::<usize>();
     let mut bytes = vec![0; CHUNK * variable.kind.bytes()];
+    let mut encoded = Vec::with_capacity(CHUNK * 4);
     for start in (0..count).step_by(CHUNK) {
         let chunk = &mut bytes[..CHUNK.min(count - start) * variable.kind.bytes()];
         model.read_at(&variable, first + start, chunk)?;
         let values = floats(variable.kind, chunk).ok_or_else(|| not_float(tensor))?;
-        out.write_all(&store.encode(&values))?;
+        encoded.clear();
+        store.encode(&values, &mut encoded);
+        out.write_all(&encoded)?;
     }
     Ok(())
 }
@@ -237,7 +240,7 @@ fn write_tensor(
 fn storage(tensor: &Tensor, shape: &[usize], quantisation: Quantisation) -> Result<Store, ConvertError> {
     let small = shape.len() < 2 || shape.last() == Some(&1) || tensor.name.ends_with("positional_embedding");
     let quantised = !small && shape.len() == 2 && quantisation == Quantisation::Q8_0;
-    if quantised && shape[1] % BLOCK != 0 {
+    if quantised && !shape[1].is_multiple_of(BLOCK) {
         return Err(problem(&tensor.name, format!("has rows of {}, not a multiple of {BLOCK}", shape[1])));
     }
     Ok(if small {
@@ -250,23 +253,22 @@ fn storage(tensor: &Tensor, shape: &[usize], quantisation: Quantisation) -> Resu
 }
 
 impl Store {
-    fn encode(self, values: &[f32]) -> Vec<u8> {
+    fn encode(self, values: &[f32], out: &mut Vec<u8>) {
         match self {
-            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            Self::Q8_0 => values.chunks(BLOCK).flat_map(quantise_block).collect(),
+            Self::F32 => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Self::F16 => out.extend(values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes())),
+            Self::Q8_0 => values.chunks(BLOCK).for_each(|block| quantise_block(block, out)),
         }
     }
 }
 
 /// ggml's Q8_0: a 16-bit scale, then 32 signed bytes. `round` is away from zero at halves, as in the reference.
-fn quantise_block(values: &[f32]) -> Vec<u8> {
+fn quantise_block(values: &[f32], out: &mut Vec<u8>) {
     let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let scale = largest / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let mut bytes = f16::from_f32(scale).to_le_bytes().to_vec();
-    bytes.extend(values.iter().map(|value| (value * inverse).round() as i8 as u8));
-    bytes
+    out.extend(f16::from_f32(scale).to_le_bytes());
+    out.extend(values.iter().map(|value| (value * inverse).round() as i8 as u8));
 }
 
 fn floats(kind: Type, bytes: &[u8]) -> Option<Vec<f32>> {

@@ -119,8 +119,11 @@ fn convert(bytes: &[u8], quantisation: Quantisation) -> Result<Vec<u8>, ConvertE
     Ok(fs::read(&to).unwrap())
 }
 
+/// Name, shape as ggml has it, type and values.
+type Parsed = (String, Vec<i32>, i32, Vec<u8>);
+
 /// Reads a ggml file back: sizes, words, and each tensor's name, shape (as ggml has it), type and bytes.
-fn parse(ggml: &[u8]) -> (Vec<i32>, Vec<Vec<u8>>, Vec<(String, Vec<i32>, i32, Vec<u8>)>) {
+fn parse(ggml: &[u8]) -> (Vec<i32>, Vec<Vec<u8>>, Vec<Parsed>) {
     let mut at = 0;
     let mut take = |count: usize| {
         at += count;

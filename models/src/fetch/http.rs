@@ -131,12 +131,18 @@ fn agent() -> ureq::Agent {
     config.into()
 }
 
+/// The causes that an operator can do something about; anything else in the library's words.
 fn in_words(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::HostNotFound => "the name cannot be resolved: there is no internet connection".to_owned(),
-        ureq::Error::Timeout(_) => "no answer in time: there is no internet connection, or a slow one".to_owned(),
-        ureq::Error::StatusCode(status) => format!("the server answers with status {status}"),
-        other => other.to_string(),
+    if let ureq::Error::StatusCode(status) = error {
+        return format!("the server answers with status {status}");
+    }
+    let text = error.to_string();
+    if matches!(error, ureq::Error::HostNotFound) || text.contains("lookup address") {
+        "its name cannot be resolved: there is no internet connection".to_owned()
+    } else if matches!(error, ureq::Error::Timeout(_)) {
+        "no answer in time: there is no internet connection, or a slow one".to_owned()
+    } else {
+        text
     }
 }
 

@@ -128,14 +128,15 @@ fn list(failures: &[SourceFailure]) -> String {
 impl StoreError {
     /// The error for `action` on `path`, recognising the two causes that people can do something about.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::Permission { path: path.to_owned() }
-            }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path: path.to_owned(), needed_bytes: 0, free_bytes: super::disk::free_bytes(path) }
-            }
-            _ => Self::Io { action, path: path.to_owned(), source },
+        let kind = source.kind();
+        let path = path.to_owned();
+        if matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+            Self::Permission { path }
+        } else if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            let free_bytes = super::disk::free_bytes(&path);
+            Self::DiskFull { path, needed_bytes: 0, free_bytes }
+        } else {
+            Self::Io { action, path, source }
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use models::{Store, catalogue};
 
 /// The store that everyone uses, with `id` (and ONNX Runtime) in it.
-pub fn store_with(id: &str) -> Store {
+pub(crate) fn store_with(id: &str) -> Store {
     let store = Store::open(Store::default_folder().expect("a home folder")).expect("a models folder");
     for id in [Some(id), catalogue::onnx_runtime()].into_iter().flatten() {
         store.fetch(id, &mut ()).unwrap_or_else(|error| panic!("{error}"));
@@ -17,16 +17,16 @@ pub fn store_with(id: &str) -> Store {
 }
 
 /// A clip of human speech.
-pub struct Clip {
-    pub file: String,
-    pub text: String,
-    pub language: String,
+pub(crate) struct Clip {
+    pub(crate) file: String,
+    pub(crate) text: String,
+    pub(crate) language: String,
     /// 16 kHz.
-    pub samples: Vec<f32>,
+    pub(crate) samples: Vec<f32>,
 }
 
 /// The shared clips; `None`, said loudly, when this checkout has no shared data beside it.
-pub fn clips() -> Option<&'static [Clip]> {
+pub(crate) fn clips() -> Option<&'static [Clip]> {
     static CLIPS: OnceLock<Option<Vec<Clip>>> = OnceLock::new();
     CLIPS.get_or_init(load_clips).as_deref()
 }
@@ -53,7 +53,7 @@ fn flac(path: &PathBuf) -> Vec<f32> {
 }
 
 /// `samples` at another rate, by a windowed sinc that also cuts what the lower rate cannot hold.
-pub fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
+pub(crate) fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
     let ratio = f64::from(from) / f64::from(to);
     let cutoff = 0.95 / ratio.max(1.0);
     let half = 24.0 * ratio.max(1.0);
@@ -72,16 +72,16 @@ pub fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
     (0..count).map(at).collect()
 }
 
-pub fn to_f32(samples: &[i16]) -> Vec<f32> {
+pub(crate) fn to_f32(samples: &[i16]) -> Vec<f32> {
     samples.iter().map(|&sample| f32::from(sample) / 32_768.0).collect()
 }
 
-pub fn to_i16(samples: &[f32]) -> Vec<i16> {
+pub(crate) fn to_i16(samples: &[f32]) -> Vec<i16> {
     samples.iter().map(|sample| (sample * 32_767.0) as i16).collect()
 }
 
 /// White noise of this amplitude, the same every time.
-pub fn noise(count: usize, amplitude: f32) -> Vec<f32> {
+pub(crate) fn noise(count: usize, amplitude: f32) -> Vec<f32> {
     let mut state = 1_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -91,7 +91,7 @@ pub fn noise(count: usize, amplitude: f32) -> Vec<f32> {
 }
 
 /// Word errors and words of the reference. Digits and their words count as the same.
-pub fn word_errors(reference: &str, heard: &str) -> (usize, usize) {
+pub(crate) fn word_errors(reference: &str, heard: &str) -> (usize, usize) {
     let (reference, heard) = (words(reference), words(heard));
     let mut row: Vec<usize> = (0..=heard.len()).collect();
     for (i, wanted) in reference.iter().enumerate() {
