@@ -83,6 +83,7 @@ impl StreamFramer {
             return None;
         }
         self.buffer.drain(..2);
+        self.state = State::AwaitingHead { searched: 0 };
         self.line_end_seen = !self.line_end_seen;
         Some(if self.line_end_seen { Frame::Pong } else { Frame::Ping })
     }
@@ -141,5 +142,102 @@ impl StreamFramer {
         self.buffer = Vec::new();
         self.state = State::Lost(error.clone());
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nl: 5\r\nSubject: x\r\n\r\nhello";
+
+    fn framer() -> StreamFramer {
+        StreamFramer::new(Limits::default())
+    }
+
+    fn drain(framer: &mut StreamFramer) -> Vec<Frame> {
+        std::iter::from_fn(|| framer.poll().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_byte_at_a_time_gives_the_same_as_all_at_once() {
+        let stream = [REQUEST, b"\r\n\r\n", REQUEST, REQUEST].concat();
+        let mut whole = framer();
+        whole.push(&stream).unwrap();
+        let at_once = drain(&mut whole);
+
+        let mut dripping = framer();
+        let mut dripped = Vec::new();
+        for byte in &stream {
+            dripping.push(&[*byte]).unwrap();
+            dripped.extend(drain(&mut dripping));
+        }
+        assert_eq!(at_once, dripped);
+        let kinds: Vec<_> = at_once.iter().map(|frame| matches!(frame, Frame::Message(_))).collect();
+        assert_eq!(kinds, [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn the_body_is_as_long_as_announced() {
+        let mut framer = framer();
+        framer.push(REQUEST).unwrap();
+        let Some(Frame::Message(Message::Request(request))) = framer.poll().unwrap() else { panic!("no request") };
+        assert_eq!(request.body, b"hello");
+        assert_eq!(framer.poll(), Ok(None));
+    }
+
+    #[test]
+    fn two_line_ends_are_a_ping_and_one_is_a_pong() {
+        let mut framer = framer();
+        framer.push(b"\r\n").unwrap();
+        assert_eq!(drain(&mut framer), [Frame::Pong]);
+        framer.push(b"\r\n\r").unwrap();
+        assert_eq!(drain(&mut framer), [Frame::Ping]);
+        framer.push(b"\n").unwrap();
+        assert_eq!(drain(&mut framer), [Frame::Pong]);
+    }
+
+    #[test]
+    fn a_message_without_length_can_be_answered_but_nothing_after_it_read() {
+        for head in ["OPTIONS sip:a@b SIP/2.0\r\n\r\n", "OPTIONS sip:a@b SIP/2.0\r\nl: -1\r\n\r\n"] {
+            let mut framer = framer();
+            framer.push(head.as_bytes()).unwrap();
+            framer.push(REQUEST).unwrap();
+            let Some(Frame::Message(Message::Request(request))) = framer.poll().unwrap() else { panic!("no request") };
+            assert_eq!(request.check().unwrap_err().status(), crate::message::StatusCode::BAD_REQUEST);
+            assert!(framer.poll().is_err());
+            assert!(framer.poll().is_err(), "and it stays an error");
+        }
+    }
+
+    #[test]
+    fn what_is_not_sip_ends_the_stream() {
+        let mut framer = framer();
+        framer.push(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(framer.poll().is_err());
+    }
+
+    #[test]
+    fn headers_without_end_and_announced_giants_are_refused_early() {
+        let limits = Limits { message_bytes: 1_000, body_bytes: 100, ..Limits::default() };
+        let mut endless = StreamFramer::new(limits);
+        let mut pushed_bytes = 0;
+        let refused = loop {
+            endless.push(b"aaaaaaaaaa").unwrap();
+            pushed_bytes += 10;
+            if let Err(error) = endless.poll() {
+                break error;
+            }
+        };
+        assert_eq!(refused.reason, Reason::TooLarge(1_000));
+        assert!(pushed_bytes <= 1_010);
+
+        let mut giant = StreamFramer::new(limits);
+        giant.push(b"OPTIONS sip:a@b SIP/2.0\r\nl: 101\r\n\r\n").unwrap();
+        assert!(matches!(giant.poll(), Ok(Some(Frame::Message(_)))), "handed out at once, to be answered");
+        assert!(giant.poll().is_err());
+
+        let mut flood = StreamFramer::new(limits);
+        assert_eq!(flood.push(&[0; 2_001]).unwrap_err().reason, Reason::TooLarge(2_000));
     }
 }

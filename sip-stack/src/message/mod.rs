@@ -64,3 +64,6 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,11 +211,12 @@ impl StartLine {
         let method = Method::from_token(scan.token("a method")?);
         scan.expect(b' ', "a space")?;
         let tail = trim(scan.rest());
-        let version_at = tail.iter().rposition(|byte| is_lws(*byte)).ok_or_else(|| scan.expected("a SIP version"))?;
-        let mut version_scan = Scan::new(START_LINE, &tail[version_at + 1..], base);
+        let version_at = tail.iter().rposition(|byte| is_lws(*byte)).map_or(0, |space| space + 1);
+        let mut version_scan = Scan::new(START_LINE, &tail[version_at..], base);
         let version = Version::scan(&mut version_scan)?;
         version_scan.finish()?;
-        let (uri, flaw) = parse_request_uri(&tail[..version_at], base + scan.position());
+        let uri = tail[..version_at].split_last().map_or(&[][..], |(_space, uri)| uri);
+        let (uri, flaw) = parse_request_uri(uri, base + scan.position());
         // One space each, and none at the end: what was trimmed should not have been there.
         let flaw = flaw.or_else(|| (tail.len() != scan.rest().len()).then(|| scan.expected("single spaces")));
         Ok((Self::Request { method, uri, version }, flaw))

@@ -38,3 +38,16 @@ impl fmt::Display for Contact {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused};
+    use super::*;
+
+    #[test]
+    fn a_star_or_an_address() {
+        check_parses(" * ", Contact::scan, "*");
+        check_parses("<sip:a@b>;q=0.7;expires=60", Contact::scan, "<sip:a@b>;q=0.7;expires=60");
+        check_refused("*;expires=0", Contact::scan, 1);
+    }
+}

@@ -31,3 +31,24 @@ impl fmt::Display for CSeq {
         write!(f, "{} {}", self.number, self.method)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused};
+    use super::*;
+
+    #[test]
+    fn number_and_method() {
+        check_parses("0009   INVITE", CSeq::scan, "9 INVITE");
+        check_parses("4294967295 RE%47IST%45R", CSeq::scan, "4294967295 RE%47IST%45R");
+    }
+
+    #[test]
+    fn refusals_point_at_the_byte() {
+        check_refused("4294967296 INVITE", CSeq::scan, 0);
+        check_refused("36893488147419103232 INVITE", CSeq::scan, 0);
+        check_refused("-1 INVITE", CSeq::scan, 0);
+        check_refused("1", CSeq::scan, 1);
+        check_refused("1 INVITE INVITE", CSeq::scan, 9);
+    }
+}

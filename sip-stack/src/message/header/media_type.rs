@@ -45,3 +45,17 @@ impl fmt::Display for MediaType {
         write!(f, "{}/{}{}", self.kind, self.subtype, self.params)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused, parse};
+    use super::*;
+
+    #[test]
+    fn types_compare_without_case_and_ranges_hold_them() {
+        check_parses("Application / SDP ; charset=\"utf 8\"", MediaType::scan, "application/sdp;charset=\"utf 8\"");
+        assert!(parse("application/*;q=0.5", MediaType::scan).matches("application", "sdp"));
+        assert!(!parse("text/*", MediaType::scan).matches("application", "sdp"));
+        check_refused("application", MediaType::scan, 11);
+    }
+}

@@ -99,3 +99,53 @@ impl fmt::Display for NameAddr {
         write!(f, "<{}>{}", self.uri, self.params)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused, parse};
+    use super::*;
+
+    #[test]
+    fn all_the_ways_to_write_an_address() {
+        check_parses("sip:a@b;tag=1", NameAddr::scan, "<sip:a@b>;tag=1");
+        check_parses("<sip:a@b;tag=1>", NameAddr::scan, "<sip:a@b;tag=1>");
+        check_parses("caller<sip:a@b>;tag=1", NameAddr::scan, "\"caller\" <sip:a@b>;tag=1");
+        check_parses("T. Watson <sip:a@b>", NameAddr::scan, "\"T. Watson\" <sip:a@b>");
+        check_parses(
+            "\"J Rosenberg \\\\\\\"\"  <sip:a@b> ;  tag = 9",
+            NameAddr::scan,
+            "\"J Rosenberg \\\\\\\"\" <sip:a@b>;tag=9",
+        );
+        check_parses("\"a, b; <c>\" <tel:+1-201-555-0123>", NameAddr::scan, "\"a, b; <c>\" <tel:+1-201-555-0123>");
+        check_parses("<http://www.example.com>;tag=3", NameAddr::scan, "<http://www.example.com>;tag=3");
+        check_parses("\"\" <sip:a@[::1]:5070>", NameAddr::scan, "\"\" <sip:a@[::1]:5070>");
+    }
+
+    /// RFC 3261 §20.10: without brackets they are header parameters.
+    #[test]
+    fn parameters_without_brackets_belong_to_the_header() {
+        let address = parse("sip:+19725552222@gw1.example.net;unknownparam", NameAddr::scan);
+        assert!(address.params.contains("unknownparam"));
+        let address = parse("<sip:+19725552222@gw1.example.net;unknownparam>", NameAddr::scan);
+        assert!(!address.params.contains("unknownparam"));
+        assert!(address.uri.as_sip().unwrap().params.contains("unknownparam"));
+    }
+
+    #[test]
+    fn a_name_need_not_be_ascii_nor_even_utf8() {
+        assert_eq!(parse("Jürgen <sip:a@b>", NameAddr::scan).display_name.as_deref(), Some("Jürgen"));
+        let latin1 = NameAddr::scan(&mut Scan::new("From", b"\"M\xfcller\" <sip:a@b>", 0)).unwrap();
+        assert_eq!(latin1.display_name.as_deref(), Some("M\u{fffd}ller"));
+    }
+
+    #[test]
+    fn refusals() {
+        check_refused("\"Mr. J. User <sip:a@b>", NameAddr::scan, 22);
+        check_refused("Bell, Alexander <sip:a@b>", NameAddr::scan, 4);
+        check_refused("\"Watson\" < sip:a@b >", NameAddr::scan, 10);
+        check_refused("sip:a@b?Route=%3Csip:c%3E", NameAddr::scan, 7);
+        check_refused("<sip:a@b", NameAddr::scan, 8);
+        check_refused("\"Joe\" <sip:a@b>;;;;", NameAddr::scan, 16);
+        check_refused("", NameAddr::scan, 0);
+    }
+}

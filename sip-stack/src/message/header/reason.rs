@@ -37,3 +37,21 @@ impl fmt::Display for ReasonHeader {
         write!(f, "{}{}", self.protocol, self.params)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, parse};
+    use super::*;
+
+    #[test]
+    fn cause_and_text() {
+        let reason = parse("Q.850 ;cause=16 ;text=\"Terminated\"", ReasonHeader::scan);
+        assert_eq!((reason.cause(), reason.text()), (Some(16), Some("Terminated")));
+        check_parses(
+            "SIP;cause=200;text=\"Call, completed\"",
+            ReasonHeader::scan,
+            "SIP;cause=200;text=\"Call, completed\"",
+        );
+        assert_eq!(parse("SIP;cause=70000", ReasonHeader::scan).cause(), None);
+    }
+}

@@ -41,3 +41,18 @@ impl fmt::Display for RetryAfter {
         self.params.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused};
+    use super::*;
+
+    #[test]
+    fn seconds_with_comment_and_duration() {
+        check_parses("18000;duration=3600", RetryAfter::scan, "18000;duration=3600");
+        check_parses("120 (I'm (really) in a meeting)", RetryAfter::scan, "120 (I'm (really) in a meeting)");
+        check_refused("949302838503028349304023988", RetryAfter::scan, 0);
+        check_refused("120 (no end", RetryAfter::scan, 11);
+        check_refused("120 (no end\\", RetryAfter::scan, 12);
+    }
+}

@@ -5,7 +5,7 @@ use super::super::error::{ParseError, Reason};
 use super::super::headers::{Field, Headers};
 use super::super::method::Method;
 use super::super::scan::{Scan, text};
-use super::{CSeq, Contact, HeaderName, MediaType, NameAddr, ReasonHeader, RetryAfter, Via, Warning};
+use super::{CSeq, Contact, Date, HeaderName, MediaType, NameAddr, ReasonHeader, RetryAfter, Via, Warning};
 
 type Read<T> = fn(&mut Scan<'_>) -> Result<T, ParseError>;
 
@@ -165,6 +165,11 @@ impl Headers {
     /// Why the request was sent.
     pub fn reasons(&self) -> Result<Vec<ReasonHeader>, ParseError> {
         self.list(&HeaderName::REASON, ReasonHeader::scan)
+    }
+
+    /// When the peer sent the message, by its own clock.
+    pub fn date(&self) -> Result<Option<Date>, ParseError> {
+        self.optional(&HeaderName::DATE, Date::scan)
     }
 
     /// More about a response.

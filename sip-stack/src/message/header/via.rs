@@ -156,3 +156,58 @@ impl fmt::Display for Transport {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused, parse};
+    use super::*;
+
+    #[test]
+    fn white_space_may_stand_nearly_everywhere() {
+        check_parses(
+            "SIP  /    2.0   / UDP  192.168.255.111   ; branch= z9hG4bK30239",
+            Via::scan,
+            "SIP/2.0/UDP 192.168.255.111;branch=z9hG4bK30239",
+        );
+        check_parses("sip/2.0/tcp host : 5070;rport", Via::scan, "SIP/2.0/TCP host:5070;rport");
+    }
+
+    #[test]
+    fn ipv6_with_and_without_brackets() {
+        let via = parse("SIP/2.0/UDP [2001:db8::9:1]:6050;received=2001:db8::9:255;branch=z9hG4bKas3", Via::scan);
+        assert_eq!(via.sent_by.to_string(), "[2001:db8::9:1]:6050");
+        assert_eq!(via.received(), Some("2001:db8::9:255".parse().unwrap()));
+        let via = parse("SIP/2.0/UDP h;received=[2001:db8::9:255]", Via::scan);
+        assert_eq!(via.received(), Some("2001:db8::9:255".parse().unwrap()));
+    }
+
+    #[test]
+    fn refusals() {
+        check_refused("SIP/2.0/UDP 192.0.2.15;;,;,,", Via::scan, 23);
+        check_refused("SIP/2.0/UDP", Via::scan, 11);
+        check_refused("SIP/2.0/UDP host:99999", Via::scan, 17);
+        check_refused("HTTP/1.1/TCP host", Via::scan, 4);
+        check_refused("SIP/2.0/UDP [::1", Via::scan, 16);
+    }
+
+    #[test]
+    fn only_a_branch_with_something_after_the_cookie_is_unique() {
+        let branch = |text: &str| parse(&format!("SIP/2.0/UDP h;branch={text}"), Via::scan);
+        assert_eq!(branch("z9hG4bK").rfc3261_branch(), None);
+        assert_eq!(branch("390skdjuw").rfc3261_branch(), None);
+        assert_eq!(branch("z9hG4bKa").rfc3261_branch(), Some("z9hG4bKa"));
+    }
+
+    #[test]
+    fn the_source_is_noted_where_it_differs_or_is_asked_for() {
+        let source = "192.0.2.7:4000".parse().unwrap();
+        let noted = |value: &str| {
+            let mut via = parse(value, Via::scan);
+            via.note_source(source);
+            via.to_string()
+        };
+        assert_eq!(noted("SIP/2.0/UDP 192.0.2.7"), "SIP/2.0/UDP 192.0.2.7");
+        assert_eq!(noted("SIP/2.0/UDP host"), "SIP/2.0/UDP host;received=192.0.2.7");
+        assert_eq!(noted("SIP/2.0/UDP 192.0.2.7;rport"), "SIP/2.0/UDP 192.0.2.7;rport=4000;received=192.0.2.7");
+    }
+}

@@ -36,3 +36,16 @@ impl fmt::Display for Warning {
         write!(f, "{:03} {} {}", self.code, self.agent, quote(&self.text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{check_parses, check_refused};
+    use super::*;
+
+    #[test]
+    fn code_agent_and_text() {
+        check_parses("370 devnull \"Choose a bigger pipe\"", Warning::scan, "370 devnull \"Choose a bigger pipe\"");
+        check_parses("307 isi.edu:5060  \"a \\\"b\\\"\"", Warning::scan, "307 isi.edu:5060 \"a \\\"b\\\"\"");
+        check_refused("1812 overture \"In Progress\"", Warning::scan, 0);
+    }
+}
