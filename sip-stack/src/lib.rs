@@ -1,4 +1,43 @@
 //! SIP and SDP as pure state machines.
+//!
+//! Bytes, commands and `now` go in; datagrams, events and the next deadline come out. There is no socket here, no clock,
+//! no thread, no sound: a shell such as the daemon's `io` owns those, and a test can run a call from a seed on a virtual
+//! clock. The loop of every shell is: give one input, take everything that comes out, wait until the deadline or the
+//! next input.
+//!
+//! # Map
+//! - [`message`]: requests, responses, headers, URIs; datagrams and streams to messages and back; what a UAS answers to
+//!   a message that is wrong.
+//! - [`sdp`]: session descriptions, offer and answer for one audio stream.
+//! - [`transaction`]: the four machines of RFC 3261 §17, each in a file with its diagram's states and timers.
+//! - [`endpoint`]: datagram to transaction to dialog to event; owns every `handle_` and `poll_` a shell calls.
+//!
+//! # Invariants
+//! - No byte from the network makes it panic, and no message makes it allocate beyond [`message::Limits`].
+//! - What a peer sent is kept raw beside what we understood of it: unknown headers, odd spellings and bytes that are not
+//!   UTF-8 come back as they were.
+//! - Whose fault an error is decides what happens: [`message::PeerError`] is data and maps to one status code.
+//!
+//! # Standards
+//! | RFC | What | Where |
+//! |---|---|---|
+//! | 3261 | SIP: grammar, transactions, dialogs | everywhere |
+//! | 3264 | Offer and answer | `sdp` |
+//! | 3326 | Reason | `message::header` |
+//! | 3581 | `rport` | `message::header` |
+//! | 3605 | RTCP port | `sdp` |
+//! | 3966 | `tel:` URIs | `message::uri` |
+//! | 4475 | Torture messages | `tests/tests/conformance_rfc4475.rs` |
+//! | 4733 | telephone-event: its negotiation only | `sdp` |
+//! | 5626 §3.5.1 | Keep-alive on streams | `message::framing` |
+//! | 6026 | Accepted state of INVITE transactions | `transaction` |
+//! | 8866 | SDP grammar (crate `sdp-types`) | `sdp` |
+//!
+//! # Why our own parser (2026-11)
+//! rsip 0.4 (last release 2022) gets 19 of the 30 valid messages of RFC 4475 right: it does not see compact header names,
+//! refuses folded lines, IPv6 and `tel:`, and ignores Content-Length. It serves as the second opinion in
+//! `tests/tests/differential_rsip.rs`. A maintained parser that keeps raw values, bounds its memory and passes the same
+//! tests would change our mind.
 
 pub mod endpoint;
 pub mod message;

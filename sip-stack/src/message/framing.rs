@@ -33,6 +33,7 @@ enum State {
 }
 
 /// What a stream holds.
+#[expect(clippy::large_enum_variant, reason = "handed out one at a time and never stored")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A message; `check` it.

@@ -240,8 +240,11 @@ fn ask_everything(message: &Message) {
     }
 }
 
+/// Start line, headers, body.
+type Essence = (String, Vec<(HeaderName, Vec<u8>)>, Vec<u8>);
+
 /// What matters about a message, without Content-Length, which printing makes true.
-fn essence(message: &Message) -> (String, Vec<(HeaderName, Vec<u8>)>, Vec<u8>) {
+fn essence(message: &Message) -> Essence {
     let fields = message.headers().iter().filter(|field| *field.name() != HeaderName::CONTENT_LENGTH);
     let fields = fields.map(|field| (field.name().clone(), field.value().to_vec())).collect();
     match message {

@@ -290,7 +290,7 @@ fn answered_events(format: &Format) -> &'static str {
 
 /// The peer's wish if we can follow it, else ours; never beyond what the peer can take.
 fn choose_ptime_ms(audio: &Audio, capabilities: &Capabilities) -> u32 {
-    let can = |ptime_ms: &u32| (10..=60).contains(ptime_ms) && ptime_ms % 10 == 0;
+    let can = |ptime_ms: &u32| (10..=60).contains(ptime_ms) && ptime_ms.is_multiple_of(10);
     let wish_ms = audio.ptime_ms.filter(can).unwrap_or(capabilities.ptime_ms);
     let most_ms = audio.maxptime_ms.map_or(60, |most_ms| most_ms / 10 * 10).max(10);
     wish_ms.min(most_ms)

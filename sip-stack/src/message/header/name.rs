@@ -130,3 +130,27 @@ impl fmt::Display for HeaderName {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_compact_and_odd_spellings_are_one_name() {
+        for spelling in ["Call-ID", "call-id", "CALL-ID", "i", "I"] {
+            assert_eq!(HeaderName::new(spelling), HeaderName::CALL_ID);
+        }
+        assert_eq!(HeaderName::new("X-Twilio-CallSid"), HeaderName::new("x-twilio-callsid"));
+        assert_ne!(HeaderName::new("C%6Fntact"), HeaderName::CONTACT);
+    }
+
+    #[test]
+    fn no_spelling_means_two_headers() {
+        let spellings = KNOWN.iter().flat_map(|(canonical, compact)| [*canonical, *compact]);
+        let mut seen: Vec<_> = spellings.filter(|spelling| !spelling.is_empty()).map(str::to_ascii_lowercase).collect();
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+    }
+}

@@ -239,3 +239,58 @@ impl fmt::Display for UriParams {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Uri;
+    use super::*;
+
+    #[track_caller]
+    fn parse(text: &str) -> SipUri {
+        let uri: Uri = text.parse().unwrap();
+        assert_eq!(uri.to_string(), text, "printing gives back what was read");
+        uri.as_sip().unwrap().clone()
+    }
+
+    #[test]
+    fn all_the_parts() {
+        let uri = parse("sips:alice;x=1:secret@[2001:db8::1]:5061;transport=tcp;lr?Subject=a%20b&To=sip:c%40d");
+        assert!(uri.secure && uri.is_loose_router());
+        assert_eq!(uri.user_text().as_deref(), Some("alice;x=1"));
+        assert_eq!((uri.password.as_deref(), uri.port), (Some("secret"), Some(5061)));
+        assert_eq!(uri.params.value("TRANSPORT"), Some("tcp"));
+        assert_eq!(uri.headers.len(), 2);
+    }
+
+    #[test]
+    fn escapes_stay_as_written_and_resolve_on_demand() {
+        let uri = parse("sip:sips%3Auser%40example.com@example.net;%6C%72");
+        assert_eq!(uri.user_text().as_deref(), Some("sips:user@example.com"));
+        assert!(uri.is_loose_router());
+        assert_eq!(parse("sip:%00@h").user_text().as_deref(), Some("\0"));
+    }
+
+    #[test]
+    fn what_we_build_is_escaped() {
+        let host = HostPort { host: Host::Name("h".into()), port: None };
+        let uri = SipUri::new(host).with_user("a b@c").with_param("x", Some("1;2"));
+        assert_eq!(uri.to_string(), "sip:a%20b%40c@h;x=1%3B2");
+        assert_eq!(parse(&uri.to_string()), uri);
+    }
+
+    #[test]
+    fn refusals_point_at_the_byte() {
+        let check = |text: &str, offset: usize| {
+            assert_eq!(text.parse::<Uri>().unwrap_err().offset, offset, "{text}");
+        };
+        check("sip:", 4);
+        check("sip:a b@c", 5);
+        check("sip:a%zz@c", 5);
+        check("sip:a@b:99999", 8);
+        check("sip:a@b;", 8);
+        check("sip:a@b;x=", 10);
+        check("sip:a@b?x", 9);
+        check("sip:a@[::1", 10);
+        check("<sip:a@b>", 0);
+    }
+}

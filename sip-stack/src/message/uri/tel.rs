@@ -46,3 +46,26 @@ impl fmt::Display for TelUri {
         write!(f, "tel:{}{}", self.number, self.params)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Uri;
+    use super::*;
+
+    fn parse(text: &str) -> Option<TelUri> {
+        match text.parse().ok()? {
+            Uri::Tel(uri) => Some(uri),
+            Uri::Sip(_) | Uri::Other(_) => None,
+        }
+    }
+
+    #[test]
+    fn global_and_local_numbers() {
+        let global = parse("tel:+1-201-555-0123").unwrap();
+        assert!(global.is_global());
+        assert_eq!(global.digits(), "+12015550123");
+        let local = parse("tel:*97#;phone-context=example.com").unwrap();
+        assert_eq!((local.digits().as_str(), local.params.as_str()), ("*97#", ";phone-context=example.com"));
+        assert!(parse("tel:").is_none() && parse("tel:-").is_none() && parse("tel:+1 2").is_none());
+    }
+}
