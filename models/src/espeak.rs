@@ -100,10 +100,13 @@ fn next_clause(text: &CStr, start: usize) -> (String, Option<usize>) {
     (clause, next)
 }
 
-/// The punctuation that ended a clause. espeak drops it, and reads one character beyond it.
+/// The punctuation that ended a clause. espeak drops it, and has read up to three bytes beyond it: the mark is the last
+/// one there with nothing or a space behind it.
 fn closing_mark(clause: &[u8]) -> Option<char> {
-    let last = clause.trim_ascii_end().iter().rev().take(2);
-    last.copied().map(char::from).find(|c| ".,;:!?".contains(*c))
+    let ends = |&index: &usize| clause.get(index + 1).is_none_or(u8::is_ascii_whitespace);
+    let is_mark = |&index: &usize| b".,;:!?".contains(&clause[index]);
+    let near_end = clause.len().saturating_sub(4)..clause.len();
+    near_end.rev().filter(is_mark).find(ends).map(|index| char::from(clause[index]))
 }
 
 /// Adds a clause and its mark, without the markers of a change of language such as `(en)`.

@@ -1,5 +1,6 @@
 //! Reference data kept beside the repository, in `../shared/data`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The folder `sub` of the reference data. `None`, and a line on stderr that cannot be overlooked, where it is absent:
@@ -9,6 +10,7 @@ pub fn shared_data(sub: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("\n*** SKIPPED: no reference data at {} ***\n", folder.display());
+    // Not `eprintln!`: the test harness hides that of a test that passes.
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: no reference data at {} ***\n", folder.display());
     None
 }
