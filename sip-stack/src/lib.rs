@@ -39,7 +39,9 @@
 //! `tests/tests/differential_rsip.rs`. A maintained parser that keeps raw values, bounds its memory and passes the same
 //! tests would change our mind.
 
+mod dialog;
 pub mod endpoint;
 pub mod message;
 pub mod sdp;
 pub mod transaction;
+mod ua;

@@ -12,6 +12,9 @@ use crate::message::{Request, Response, StatusCode};
 pub struct CallHandle(pub(crate) u64);
 
 impl CallHandle {
+    /// No call; owns the BYE to a fork that lost.
+    pub(crate) const NONE: Self = Self(0);
+
     /// A number for logs and tables.
     pub fn as_u64(self) -> u64 {
         self.0

@@ -1,0 +1,183 @@
+//! A request has come: is it known, is it right, whose is it? (RFC 3261 §8.2, §9.2, §12.2.2, §17.2.3)
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{ALLOWED, MergeKey, SUPPORTED, ServerUse, Use};
+use crate::dialog::DialogId;
+use crate::endpoint::{Accepting, Endpoint, Event, Source, Transport};
+use crate::message::{HeaderName, Method, Misbehaviour, PeerError, Request, StatusCode};
+use crate::transaction::key::ServerKey;
+use crate::transaction::table::TransactionId;
+
+const DEFAULT_PORT: u16 = 5060;
+/// `Content-Disposition: …;handling=optional`: a body that need not be understood (RFC 3261 §20.11).
+const OPTIONAL_HANDLING: &str = "handling=optional";
+
+impl Endpoint {
+    pub(crate) fn receive_request(&mut self, mut request: Request, source: Source, now: Instant) {
+        let key = ServerKey::of(&request).ok();
+        let path = response_path(&mut request, source);
+        let known = key.as_ref().and_then(|key| self.transactions.server(key));
+        if request.method == Method::Ack {
+            return self.receive_ack(&request, source, known, now);
+        }
+        if let Some(id) = known {
+            return self.transactions.handle_repeat(id);
+        }
+        let Some(key) = key else {
+            let error = request.check().err().unwrap_or(PeerError::Misbehaved(Misbehaviour::NoSuchDialog));
+            return self.refuse_statelessly(&request, &error, path);
+        };
+        let verdict = self.examine(&request);
+        let cancelled = self.transactions.server(&key.of_cancelled());
+        let Some(id) = self.open_server(key, &request, path).filter(|_| self.has_room_for_events()) else {
+            return self.refuse_overload_statelessly(&request, path);
+        };
+        match verdict {
+            Ok(()) if request.method == Method::Cancel => self.receive_cancel(id, &request, cancelled, now),
+            Ok(()) => self.serve(id, request, source, now),
+            Err(error) => self.refuse(id, &request, &error, now),
+        }
+    }
+
+    fn open_server(&mut self, key: ServerKey, request: &Request, path: Source) -> Option<TransactionId> {
+        if !self.transactions.has_room() || !self.has_room_for_events() {
+            return None;
+        }
+        let merge = MergeKey::of(request).filter(|merge| !self.merges.contains_key(merge));
+        let to_tag = self.random_token();
+        let user = Use::Server(ServerUse { call: None, to_tag, merge: merge.clone() });
+        let id = self.transactions.open_server(key, request.method == Method::Invite, path, user).ok()?;
+        if let Some(merge) = merge {
+            self.merges.insert(merge, id);
+        }
+        Some(id)
+    }
+
+    /// The order of RFC 3261 §8.2: method, headers, body.
+    ///
+    /// Max-Forwards is not looked at: a request that has arrived needs no more hops (§16.3 is for proxies, and
+    /// RFC 4475 §3.3.11 says that an endpoint takes even zero).
+    fn examine(&self, request: &Request) -> Result<(), PeerError> {
+        request.check()?;
+        request.check_method(&ALLOWED)?;
+        if MergeKey::of(request).is_some_and(|merge| self.merges.contains_key(&merge)) {
+            return Err(PeerError::Misbehaved(Misbehaviour::Merged));
+        }
+        request.check_extensions(&SUPPORTED)?;
+        if request.method == Method::Invite {
+            if !is_body_optional(request) {
+                request.check_body(&[("application", "sdp")])?;
+            }
+            request.check_accept("application", "sdp")?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, id: TransactionId, request: Request, source: Source, now: Instant) {
+        let dialog = match DialogId::of_request(&request) {
+            Ok(dialog) => dialog,
+            Err(error) => return self.refuse(id, &request, &error.into(), now),
+        };
+        match dialog {
+            Some(dialog) => self.serve_in_dialog(id, request, &dialog, source, now),
+            None if request.method == Method::Invite => self.receive_invite(id, request, source, now),
+            None if request.method == Method::Options => self.serve_options(id, &request, now),
+            None => self.refuse(id, &request, &PeerError::Misbehaved(Misbehaviour::NoSuchDialog), now),
+        }
+    }
+
+    fn serve_options(&mut self, id: TransactionId, request: &Request, now: Instant) {
+        match self.accepting {
+            Accepting::Yes => {
+                let response = self.options_response(request, &self.to_tag(id));
+                self.respond_anyway(id, &response, now);
+            }
+            Accepting::No { retry_after_seconds } => {
+                self.refuse_overload(id, request, Some(retry_after_seconds), now);
+            }
+        }
+    }
+
+    fn serve_in_dialog(
+        &mut self,
+        id: TransactionId,
+        request: Request,
+        dialog: &DialogId,
+        source: Source,
+        now: Instant,
+    ) {
+        let Some(handle) = self.dialogs.get(dialog).copied() else {
+            return self.refuse(id, &request, &PeerError::Misbehaved(Misbehaviour::NoSuchDialog), now);
+        };
+        if let Err(error) = self.check_order(handle, dialog, &request, source) {
+            return self.refuse(id, &request, &error, now);
+        }
+        if request.method == Method::Invite {
+            self.receive_reinvite(id, request, handle, now);
+        } else if request.method == Method::Bye {
+            self.receive_bye(id, &request, handle, now);
+        } else if request.method == Method::Options {
+            let response = self.options_response(&request, &self.to_tag(id));
+            self.respond_anyway(id, &response, now);
+        } else {
+            // INFO: `examine` lets nothing else through.
+            let response = self.response(&request, StatusCode::OK, &self.to_tag(id));
+            self.respond_anyway(id, &response, now);
+            self.emit(Event::InfoReceived { call: handle, request: Arc::new(request) });
+        }
+    }
+
+    fn check_order(
+        &mut self,
+        handle: crate::endpoint::CallHandle,
+        id: &DialogId,
+        request: &Request,
+        source: Source,
+    ) -> Result<(), PeerError> {
+        let number = request.headers.cseq()?.number;
+        let dialog = self.calls.get_mut(&handle).and_then(|call| call.dialog_mut(id));
+        let dialog = dialog.ok_or(PeerError::Misbehaved(Misbehaviour::NoSuchDialog))?;
+        dialog.check_cseq(number)?;
+        dialog.path = source;
+        Ok(())
+    }
+
+    /// The To tag of our responses in this transaction.
+    pub(super) fn to_tag(&self, id: TransactionId) -> String {
+        match self.transactions.user(id) {
+            Some(Use::Server(server)) => server.to_tag.clone(),
+            Some(Use::Client(_)) | None => String::new(),
+        }
+    }
+}
+
+fn is_body_optional(request: &Request) -> bool {
+    let disposition = request.headers.text(&HeaderName::CONTENT_DISPOSITION);
+    disposition.is_some_and(|text| text.to_ascii_lowercase().replace(' ', "").contains(OPTIONAL_HANDLING))
+}
+
+/// The session description in the body of an INVITE, an ACK or a response; `None` if there is none, or it is something
+/// else that may be ignored.
+pub(super) fn sdp_of(headers: &crate::message::Headers, body: &[u8]) -> Option<Vec<u8>> {
+    let is_sdp = headers.content_type().ok()?.is_some_and(|body_type| body_type.matches("application", "sdp"));
+    (is_sdp && !body.is_empty()).then(|| body.to_vec())
+}
+
+/// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4), noted in the top Via. `maddr` is ignored: it would let a peer
+/// make us send to a third party.
+fn response_path(request: &mut Request, source: Source) -> Source {
+    let Ok(mut via) = request.headers.via() else { return source };
+    via.note_source(source.peer);
+    // It could be read a moment ago.
+    let _ = request.headers.replace_top_via(&via);
+    match source.transport {
+        Transport::Udp if !via.wants_rport() => {
+            let port = via.sent_by.port.unwrap_or(DEFAULT_PORT);
+            Source { peer: SocketAddr::new(source.peer.ip(), port), ..source }
+        }
+        Transport::Udp | Transport::Tcp => source,
+    }
+}

@@ -1,0 +1,147 @@
+//! Requests of ours: how they are made and where they go (RFC 3261 §8.1.1, §13.2.2.4, §17.1.1.3).
+
+use std::time::Instant;
+
+use super::call::Unacked;
+use super::respond::push_abilities;
+use super::{ClientUse, Purpose, SDP, Use};
+use crate::dialog::{Dialog, path_to};
+use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Source, Transmit, Transport};
+use crate::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, SipUri, Via};
+use crate::transaction::key::ClientKey;
+use crate::transaction::table::{Full, TransactionId};
+
+impl Endpoint {
+    /// Our own Contact for a transport.
+    pub(super) fn contact(&self, transport: Transport) -> NameAddr {
+        let uri = SipUri::new(self.config.local(transport).advertised.clone());
+        let uri = if self.config.contact_user.is_empty() { uri } else { uri.with_user(&self.config.contact_user) };
+        NameAddr::new(match transport {
+            Transport::Udp => uri,
+            Transport::Tcp => uri.with_param("transport", Some("tcp")),
+        })
+    }
+
+    /// Sends a request within the call's dialog.
+    pub(super) fn send_in_dialog(
+        &mut self,
+        handle: CallHandle,
+        method: Method,
+        purpose: Purpose,
+        header: Option<(HeaderName, String)>,
+        body: Option<(&str, Vec<u8>)>,
+        now: Instant,
+    ) -> Result<TransactionId, EndpointMisuse> {
+        let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
+        let dialog = call.dialog.as_mut().ok_or(EndpointMisuse::WrongState)?;
+        let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
+        let is_invite = method == Method::Invite;
+        let mut request = dialog.request(method);
+        if is_invite {
+            request.headers.push(HeaderName::CONTACT, &dialog.contact);
+            push_abilities(&mut request.headers);
+        }
+        if let Some((name, value)) = header {
+            request.headers.push(name, value);
+        }
+        if let Some((content_type, bytes)) = body {
+            request.set_body(content_type, bytes);
+        }
+        self.send_request(handle, request, path, purpose, now).map_err(|Full| EndpointMisuse::Full)
+    }
+
+    /// Adds Via and User-Agent and opens the transaction. Without room for one the request is sent once all the same if
+    /// it ends something.
+    pub(super) fn send_request(
+        &mut self,
+        handle: CallHandle,
+        mut request: Request,
+        path: Source,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Result<TransactionId, Full> {
+        let branch = self.random_branch();
+        self.stamp(&mut request, path.transport, &branch);
+        let key = ClientKey::new(&branch, &request.method);
+        self.open_client(handle, key, request, path, purpose, now)
+    }
+
+    pub(super) fn open_client(
+        &mut self,
+        handle: CallHandle,
+        key: ClientKey,
+        request: Request,
+        path: Source,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Result<TransactionId, Full> {
+        let bytes = request.to_bytes();
+        if !self.transactions.has_room() {
+            if matches!(purpose, Purpose::Bye | Purpose::Cancel) {
+                self.transactions.send(Transmit::back(path, bytes));
+            }
+            return Err(Full);
+        }
+        let is_invite = request.method == Method::Invite;
+        let client = ClientUse { call: handle, purpose, request, answered_by: None, ack: None };
+        self.transactions.open_client(key, is_invite, bytes, path, Use::Client(Box::new(client)), now)
+    }
+
+    fn stamp(&self, request: &mut Request, transport: Transport, branch: &str) {
+        let sent_by = self.config.local(transport).advertised.clone();
+        request.headers.push_via(&Via::new(transport.into(), sent_by, branch));
+        if !self.config.product.is_empty() {
+            request.headers.push(HeaderName::USER_AGENT, &self.config.product);
+        }
+    }
+
+    /// Confirms a 2xx on the dialog it made, and keeps the ACK for its repeats.
+    pub(super) fn send_ack(&mut self, handle: CallHandle, unacked: Unacked, answer: Option<Vec<u8>>) {
+        let Some(dialog) = self.calls.get(&handle).and_then(|call| call.dialog.clone()) else { return };
+        let transmit = self.ack(&dialog, unacked.cseq, answer);
+        if let Some(Use::Client(client)) = self.transactions.user_mut(unacked.transaction) {
+            client.ack = Some(transmit.clone());
+        }
+        self.transactions.send(transmit);
+    }
+
+    pub(super) fn ack(&mut self, dialog: &Dialog, cseq: u32, answer: Option<Vec<u8>>) -> Transmit {
+        let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
+        let mut request = dialog.ack(cseq);
+        let branch = self.random_branch();
+        self.stamp(&mut request, path.transport, &branch);
+        if let Some(answer) = answer {
+            request.set_body(SDP, answer);
+        }
+        Transmit::back(path, request.to_bytes())
+    }
+}
+
+/// The ACK of a response of 300 to 699: part of the INVITE's transaction (§17.1.1.3).
+pub(super) fn ack_of_rejection(invite: &Request, response: &Response) -> Request {
+    let mut ack = follow_up(invite, Method::Ack);
+    if let Some(to) = response.headers.first(&HeaderName::TO) {
+        ack.headers.remove(&HeaderName::TO);
+        ack.headers.push_field(to.clone());
+    }
+    ack
+}
+
+/// The CANCEL of an INVITE: the same hop, branch and number (§9.1).
+pub(super) fn cancel_of(invite: &Request) -> Request {
+    follow_up(invite, Method::Cancel)
+}
+
+fn follow_up(invite: &Request, method: Method) -> Request {
+    let mut request = Request::new(method.clone(), invite.uri.clone());
+    // It is one of ours and has one.
+    if let Ok(via) = invite.headers.via() {
+        request.headers.push_via(&via);
+    }
+    for name in [HeaderName::MAX_FORWARDS, HeaderName::FROM, HeaderName::TO, HeaderName::CALL_ID, HeaderName::ROUTE] {
+        request.headers.copy_all(&name, &invite.headers);
+    }
+    let number = invite.headers.cseq().map_or(0, |cseq| cseq.number);
+    request.headers.push(HeaderName::CSEQ, CSeq { number, method });
+    request
+}

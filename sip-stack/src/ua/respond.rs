@@ -1,0 +1,149 @@
+//! Responses of ours: what goes into them besides what [`Response::to`] copies.
+
+use std::time::Instant;
+
+use super::{ALLOWED, SDP, SUPPORTED};
+use crate::endpoint::{Endpoint, EndpointMisuse, Event, Source, Transmit};
+use crate::message::header::RetryAfter;
+use crate::message::{HeaderName, Headers, Incompatibility, NameAddr, PeerError, Request, Response, StatusCode};
+use crate::transaction::table::TransactionId;
+
+impl Endpoint {
+    /// A response with our product in it.
+    pub(super) fn response(&self, request: &Request, status: StatusCode, to_tag: &str) -> Response {
+        let mut response = Response::to(request, status, Some(to_tag));
+        if !self.config.product.is_empty() {
+            response.headers.push(HeaderName::SERVER, &self.config.product);
+        }
+        response
+    }
+
+    /// A response that makes or keeps a dialog, with a session description if there is one.
+    pub(super) fn dialog_response(
+        &self,
+        request: &Request,
+        status: StatusCode,
+        to_tag: &str,
+        contact: &NameAddr,
+        sdp: Option<Vec<u8>>,
+    ) -> Response {
+        let mut response = self.response(request, status, to_tag);
+        response.headers.push(HeaderName::CONTACT, contact);
+        push_abilities(&mut response.headers);
+        if let Some(sdp) = sdp {
+            response.set_body(SDP, sdp);
+        }
+        response
+    }
+
+    /// Sends a response within its transaction.
+    pub(super) fn respond(
+        &mut self,
+        id: TransactionId,
+        response: &Response,
+        now: Instant,
+    ) -> Result<(), EndpointMisuse> {
+        let sent = self.transactions.respond(id, response.status, response.to_bytes(), now);
+        sent.map_err(|_| EndpointMisuse::WrongState)
+    }
+
+    /// The same where nothing is lost if the transaction has had its final response in the meantime.
+    pub(super) fn respond_anyway(&mut self, id: TransactionId, response: &Response, now: Instant) {
+        let _ = self.respond(id, response, now);
+    }
+
+    /// Refuses a peer's request for what is wrong with it.
+    pub(super) fn refuse(&mut self, id: TransactionId, request: &Request, error: &PeerError, now: Instant) {
+        let to_tag = self.to_tag(id);
+        let response = self.refusal(request, error, &to_tag);
+        if let Some(path) = self.transactions.path(id) {
+            self.note_peer_error(path, error);
+        }
+        self.respond_anyway(id, &response, now);
+    }
+
+    /// The same without a transaction: repeats are refused anew, with the same tag (RFC 3261 §8.2.7).
+    pub(super) fn refuse_statelessly(&mut self, request: &Request, error: &PeerError, path: Source) {
+        let response = self.refusal(request, error, &self.stateless_tag(request));
+        self.note_peer_error(path, error);
+        self.transactions.send(Transmit::back(path, response.to_bytes()));
+    }
+
+    /// 503, because there is no room.
+    pub(super) fn refuse_overload_statelessly(&mut self, request: &Request, path: Source) {
+        let response = self.overload_response(request, &self.stateless_tag(request), None);
+        self.counters.overload_refusals += 1;
+        self.transactions.send(Transmit::back(path, response.to_bytes()));
+    }
+
+    /// 503 within a transaction; `None` takes the configured wait.
+    pub(super) fn refuse_overload(
+        &mut self,
+        id: TransactionId,
+        request: &Request,
+        retry_after_seconds: Option<u32>,
+        now: Instant,
+    ) {
+        let response = self.overload_response(request, &self.to_tag(id), retry_after_seconds);
+        self.counters.overload_refusals += 1;
+        self.respond_anyway(id, &response, now);
+    }
+
+    fn overload_response(&self, request: &Request, to_tag: &str, retry_after_seconds: Option<u32>) -> Response {
+        let mut response = self.response(request, StatusCode::SERVICE_UNAVAILABLE, to_tag);
+        let seconds = retry_after_seconds.unwrap_or(self.config.overload_retry_after_seconds);
+        response.headers.push(HeaderName::RETRY_AFTER, RetryAfter::new(seconds));
+        response
+    }
+
+    fn refusal(&self, request: &Request, error: &PeerError, to_tag: &str) -> Response {
+        let mut response = self.response(request, error.status(), to_tag);
+        match error {
+            PeerError::Incompatible(Incompatibility::Method | Incompatibility::UnknownMethod) => {
+                push_allow(&mut response.headers);
+            }
+            PeerError::Incompatible(Incompatibility::Extensions(lacking)) => {
+                response.headers.push(HeaderName::UNSUPPORTED, lacking.join(", "));
+            }
+            PeerError::Incompatible(Incompatibility::BodyType) => response.headers.push(HeaderName::ACCEPT, SDP),
+            PeerError::Malformed(_)
+            | PeerError::Misbehaved(_)
+            | PeerError::Incompatible(
+                Incompatibility::Version
+                | Incompatibility::UriScheme
+                | Incompatibility::Accept
+                | Incompatibility::Session
+                | Incompatibility::TooLarge,
+            ) => {}
+        }
+        response
+    }
+
+    pub(super) fn note_peer_error(&mut self, path: Source, error: &PeerError) {
+        let header = match error {
+            PeerError::Malformed(error) => error.header,
+            PeerError::Misbehaved(_) | PeerError::Incompatible(_) => "",
+        };
+        if self.has_room_for_events() {
+            self.emit(Event::PeerErrorSeen { peer: path.peer, status: error.status(), header });
+        }
+    }
+
+    /// What an OPTIONS is told (RFC 3261 §11.2).
+    pub(super) fn options_response(&self, request: &Request, to_tag: &str) -> Response {
+        let mut response = self.response(request, StatusCode::OK, to_tag);
+        push_abilities(&mut response.headers);
+        response
+    }
+}
+
+/// Allow, Accept and Supported.
+pub(super) fn push_abilities(headers: &mut Headers) {
+    push_allow(headers);
+    headers.push(HeaderName::ACCEPT, SDP);
+    headers.push(HeaderName::SUPPORTED, SUPPORTED.join(", "));
+}
+
+fn push_allow(headers: &mut Headers) {
+    headers.push(HeaderName::ALLOW, ALLOWED.each_ref().map(|method| method.as_str()).join(", "));
+}

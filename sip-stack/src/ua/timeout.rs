@@ -1,0 +1,92 @@
+//! When a wait ends without what was waited for.
+
+use std::time::Instant;
+
+use super::call::{Cancel, Outgoing, Phase, RINGING_INTERVAL};
+use super::{Purpose, Use};
+use crate::endpoint::{CallHandle, Endpoint, Event};
+use crate::message::StatusCode;
+use crate::transaction::table::{Outcome, TransactionId};
+
+impl Endpoint {
+    /// Tells the call what became of a transaction.
+    pub(crate) fn on_outcome(&mut self, outcome: Outcome<Use>, now: Instant) {
+        match outcome {
+            Outcome::TimedOut(id) => self.on_failure(id, StatusCode::REQUEST_TIMEOUT, now),
+            Outcome::TransportFailed(id) => {
+                self.transactions.give_up(id);
+                // RFC 3261 §8.1.3.1: a transport error counts as a 503.
+                self.on_failure(id, StatusCode::SERVICE_UNAVAILABLE, now);
+            }
+            Outcome::Terminated(Use::Server(server)) => {
+                if let Some(merge) = server.merge {
+                    self.merges.remove(&merge);
+                }
+            }
+            Outcome::Terminated(Use::Client(_)) => {}
+        }
+    }
+
+    fn on_failure(&mut self, id: TransactionId, status: StatusCode, now: Instant) {
+        let Some(Use::Client(client)) = self.transactions.user(id) else { return };
+        let handle = client.call;
+        match client.purpose {
+            Purpose::Invite => {
+                let event = match status {
+                    StatusCode::REQUEST_TIMEOUT => Event::TimedOut { call: handle },
+                    _ => Event::TransportFailed { call: handle },
+                };
+                self.fail_call(handle, event);
+            }
+            Purpose::Reinvite => self.on_reinvite_failure(handle, status, now),
+            Purpose::Bye => self.end(handle),
+            Purpose::Cancel => {}
+        }
+    }
+
+    fn fail_call(&mut self, handle: CallHandle, event: Event) {
+        if self.calls.contains_key(&handle) {
+            self.emit(event);
+            self.end(handle);
+        }
+    }
+
+    /// One of the call's own deadlines has come.
+    pub(crate) fn on_call_timeout(&mut self, handle: CallHandle, now: Instant) {
+        let Some(call) = self.calls.get_mut(&handle) else { return };
+        if let Some(pending) = &mut call.pending_ack {
+            if pending.give_up_at <= now {
+                call.pending_ack = None;
+                let reason = call.bye_waiting.take().flatten();
+                self.emit(Event::AckTimedOut { call: handle });
+                return self.send_bye(handle, reason, now);
+            }
+            if pending.repeat_at <= now {
+                pending.repeat_after = (pending.repeat_after * 2).min(self.config.timers.t2);
+                pending.repeat_at = now + pending.repeat_after;
+                let transmit = pending.transmit.clone();
+                self.transactions.send(transmit);
+                return;
+            }
+        }
+        match &mut call.phase {
+            Phase::Incoming(incoming) => {
+                let transaction = incoming.invite.transaction;
+                if let Some(ringing) = incoming.ringing.as_mut().filter(|ringing| ringing.repeat_at <= now) {
+                    ringing.repeat_at = now + RINGING_INTERVAL;
+                    let (status, bytes) = (ringing.status, ringing.bytes.clone());
+                    // It cannot have had a final response: the call would not be in this phase.
+                    let _ = self.transactions.respond(transaction, status, bytes, now);
+                }
+            }
+            Phase::Outgoing(Outgoing { cancel: Some(Cancel::Sent { give_up_at }), transaction, .. })
+                if *give_up_at <= now =>
+            {
+                let transaction = *transaction;
+                self.transactions.give_up(transaction);
+                self.fail_call(handle, Event::TimedOut { call: handle });
+            }
+            Phase::Outgoing(_) | Phase::Up | Phase::Ending => {}
+        }
+    }
+}
