@@ -100,7 +100,9 @@ impl Endpoint {
     /// Sends the CANCEL that is wanted, now that something answers the INVITE.
     fn send_cancel(&mut self, handle: CallHandle, now: Instant) {
         let Some(Call { phase: Phase::Outgoing(outgoing), .. }) = self.calls.get_mut(&handle) else { return };
-        let Some(Cancel::Wanted(reason)) = outgoing.cancel.take() else { return };
+        // A second provisional response finds it sent.
+        let is_wanted = |cancel: &mut Cancel| matches!(cancel, Cancel::Wanted(_));
+        let Some(Cancel::Wanted(reason)) = outgoing.cancel.take_if(is_wanted) else { return };
         outgoing.cancel = Some(Cancel::Sent { give_up_at: now + self.config.timers.give_up() });
         let invite = outgoing.transaction;
         self.reschedule(handle);
