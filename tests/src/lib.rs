@@ -2,6 +2,7 @@
 
 pub mod relay;
 pub mod shared;
+pub mod sim;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,185 @@
+//! The provider's side: calls made with our own endpoint, and raw bytes for what a well-behaved one never sends.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use sip_stack::endpoint::{
+    CallHandle, Endpoint, EndpointConfig, Event, Occupancy, OutgoingInvite, Source, Transmit, Transport,
+};
+use sip_stack::message::{NameAddr, Uri};
+
+use super::clock::Clock;
+use super::sdp;
+
+/// A call of the trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrunkCall(CallHandle);
+
+/// What a run can wait for.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    /// The gateway answered and the trunk has confirmed it.
+    Confirmed(TrunkCall),
+    /// The gateway said that it rings.
+    Ringing(TrunkCall),
+    /// So many re-INVITEs of the trunk were answered.
+    Reinvited(TrunkCall, usize),
+    /// It is over for the trunk.
+    Ended(TrunkCall),
+}
+
+impl TrunkCall {
+    /// See [`Until::Confirmed`].
+    pub fn confirmed(self) -> Until {
+        Until::Confirmed(self)
+    }
+
+    /// See [`Until::Ringing`].
+    pub fn ringing(self) -> Until {
+        Until::Ringing(self)
+    }
+
+    /// See [`Until::Reinvited`].
+    pub fn reinvited(self, times: usize) -> Until {
+        Until::Reinvited(self, times)
+    }
+
+    /// See [`Until::Ended`].
+    pub fn ended(self) -> Until {
+        Until::Ended(self)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Trunk {
+    endpoint: Endpoint,
+    clock: Clock,
+    source: Source,
+    /// Everything its endpoint told.
+    pub events: Vec<Event>,
+    raw: VecDeque<Vec<u8>>,
+    /// Answers a late offer at once; otherwise the test does.
+    pub answers_late_offers: bool,
+}
+
+impl Trunk {
+    /// A trunk at `local` that calls `peer`.
+    pub fn new(config: EndpointConfig, local: SocketAddr, peer: SocketAddr, clock: Clock) -> Self {
+        Self {
+            endpoint: Endpoint::new(config),
+            clock,
+            source: Source { transport: Transport::Udp, local, peer, flow: None },
+            events: Vec::new(),
+            raw: VecDeque::new(),
+            answers_late_offers: true,
+        }
+    }
+
+    /// Calls with an offer.
+    pub fn invite(&mut self, target: &str) -> TrunkCall {
+        self.call(target, Some(sdp::offer()))
+    }
+
+    /// Calls without one.
+    pub fn invite_without_offer(&mut self, target: &str) -> TrunkCall {
+        self.call(target, None)
+    }
+
+    fn call(&mut self, target: &str, offer: Option<Vec<u8>>) -> TrunkCall {
+        let target = Uri::parse(target.as_bytes()).expect("the test's own URI");
+        let from = Uri::parse(b"sip:caller@trunk.example").expect("a constant");
+        let invite = OutgoingInvite {
+            from: NameAddr::new(from),
+            to: NameAddr::new(target.clone()),
+            target,
+            contact: None,
+            peer: self.source.peer,
+            transport: Transport::Udp,
+            offer,
+            headers: Vec::new(),
+        };
+        TrunkCall(self.endpoint.invite(invite, self.clock.now()).expect("the trunk has room"))
+    }
+
+    /// Gives the call up. It may have been answered or have failed in the meantime: then nothing happens.
+    pub fn cancel(&mut self, call: TrunkCall) {
+        let _ = self.endpoint.cancel(call.0, None, self.clock.now());
+    }
+
+    /// Hangs up, if there is anything left to hang up.
+    pub fn bye(&mut self, call: TrunkCall) {
+        let _ = self.endpoint.bye(call.0, None, self.clock.now());
+    }
+
+    /// Offers another session.
+    pub fn reinvite(&mut self, call: TrunkCall, offer: Vec<u8>) {
+        self.endpoint.reinvite(call.0, Some(offer), self.clock.now()).expect("the call is up");
+    }
+
+    /// Sends any bytes from the trunk's socket.
+    pub fn send_raw(&mut self, bytes: impl Into<Vec<u8>>) {
+        self.raw.push_back(bytes.into());
+    }
+
+    pub(super) fn has_happened(&self, until: Until) -> bool {
+        let count = |is_it: &dyn Fn(&Event) -> bool| self.events.iter().filter(|event| is_it(event)).count();
+        match until {
+            Until::Confirmed(wanted) => count(&|e| matches!(e, Event::Answered { call, .. } if *call == wanted.0)) > 0,
+            Until::Ringing(wanted) => {
+                count(&|e| matches!(e, Event::ProvisionalReceived { call, .. } if *call == wanted.0)) > 0
+            }
+            Until::Reinvited(wanted, times) => {
+                count(&|e| matches!(e, Event::ReinviteAnswered { call, .. } if *call == wanted.0)) >= times
+            }
+            Until::Ended(wanted) => count(&|e| matches!(e, Event::CallEnded { call } if *call == wanted.0)) > 0,
+        }
+    }
+
+    pub(super) fn handle_datagram(&mut self, bytes: &[u8], now: Instant) {
+        self.endpoint.handle_datagram(self.source, bytes, now);
+        self.note_events(now);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.note_events(now);
+    }
+
+    fn note_events(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match &event {
+                // Misuse, and so without effect, unless the 2xx held an offer.
+                Event::Answered { call, .. } if self.answers_late_offers => {
+                    let _ = self.endpoint.ack_with_answer(*call, sdp::answer(), now);
+                }
+                Event::ReinviteReceived { call, offer, .. } => {
+                    let answer = sdp::answer_to(offer.as_deref());
+                    self.endpoint.answer_reinvite(*call, answer, now).expect("a re-INVITE waits");
+                }
+                _ => {}
+            }
+            self.events.push(event);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout().map(|(at, _)| at)
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        let raw = self.raw.pop_front().map(|bytes| Transmit {
+            transport: Transport::Udp,
+            local: self.source.local,
+            peer: self.source.peer,
+            flow: None,
+            bytes,
+        });
+        raw.or_else(|| self.endpoint.poll_transmit())
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        self.endpoint.occupancy()
+    }
+}

@@ -1,0 +1,389 @@
+//! Call flows over a simulated network: what the trunk and the gateway say to each other, and when.
+
+use std::time::Duration;
+
+use expect_test::expect;
+use sip_stack::message::{Method, StatusCode};
+use tests::sim::{Script, Sim, TrunkCall, check_flow, ms, replayed_seed, run, sdp};
+
+const OFFICE: &str = "sip:100@192.0.2.20";
+
+fn confirmed_call(sim: &mut Sim) -> TrunkCall {
+    let call = sim.trunk.invite(OFFICE);
+    sim.run_until(call.confirmed());
+    call
+}
+
+/// The plain case every other flow departs from.
+#[test]
+fn basic_call() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.rings = true;
+            let call = confirmed_call(sim);
+            sim.run_for(ms(1_000));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  180 Ringing
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            1.230  trunk -> gw  BYE
+            1.245  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// The trunk's first ACK is lost: our UAS repeats the 200 OK after T1.
+#[test]
+fn lost_ack_repeats_200() {
+    check_flow(
+        |sim| {
+            sim.trunk_link.drop_nth(1, Method::Ack);
+            let call = confirmed_call(sim);
+            sim.run_for(ms(1_000));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -x gw  ACK                     (lost)
+            0.715  trunk <- gw  200 OK                  (repeat 1)
+            0.730  trunk -> gw  ACK                     (repeat 1)
+            1.230  trunk -> gw  BYE
+            1.245  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// A lost 200 OK is repeated by us and not by the transaction, and there is still one call.
+#[test]
+fn lost_200_is_repeated() {
+    check_flow(
+        |sim| {
+            sim.trunk_link.drop_nth_response(1, StatusCode::OK);
+            let call = confirmed_call(sim);
+            sim.run_for(ms(1_000));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk x- gw  200 OK                  answer PCMA ptime=20 (lost)
+            0.715  trunk <- gw  200 OK                  (repeat 1)
+            0.730  trunk -> gw  ACK
+            1.730  trunk -> gw  BYE
+            1.745  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// The trunk hears nothing of us and repeats its INVITE after our 200 OK: no second call (RFC 6026).
+#[test]
+fn late_200_absorbs_repeated_invite() {
+    check_flow(
+        |sim| {
+            sim.trunk_link.drop_nth_response(1, StatusCode::TRYING);
+            sim.trunk_link.drop_nth_response(1, StatusCode::OK);
+            let call = confirmed_call(sim);
+            sim.run_for(ms(1_000));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk x- gw  100 Trying              (lost)
+            0.215  trunk x- gw  200 OK                  answer PCMA ptime=20 (lost)
+            0.500  trunk -> gw  INVITE                  (repeat 1)
+            0.715  trunk <- gw  200 OK                  (repeat 1)
+            0.730  trunk -> gw  ACK
+            1.730  trunk -> gw  BYE
+            1.745  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// A repeated INVITE gets the last provisional response again, and opens no second call.
+#[test]
+fn repeated_invite_gets_the_last_response_again() {
+    check_flow(
+        |sim| {
+            sim.gateway.script = Script { rings: true, answer_after: Some(ms(800)), ..Script::default() };
+            sim.trunk_link.drop_nth_response(1, StatusCode::TRYING);
+            sim.trunk_link.drop_nth_response(1, StatusCode::RINGING);
+            let call = confirmed_call(sim);
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk x- gw  100 Trying              (lost)
+            0.015  trunk x- gw  180 Ringing             (lost)
+            0.500  trunk -> gw  INVITE                  (repeat 1)
+            0.515  trunk <- gw  180 Ringing             (repeat 1)
+            0.815  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.830  trunk -> gw  ACK
+            0.830  trunk -> gw  BYE
+            0.845  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// The caller gives up while it rings.
+#[test]
+fn cancel_before_answer() {
+    check_flow(
+        |sim| {
+            sim.gateway.script = Script { rings: true, answer_after: None, ..Script::default() };
+            let call = sim.trunk.invite(OFFICE);
+            sim.run_until(call.ringing());
+            sim.run_for(ms(2_000));
+            sim.trunk.cancel(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  180 Ringing
+            2.030  trunk -> gw  CANCEL
+            2.045  trunk <- gw  200 OK
+            2.045  trunk <- gw  487 Request Terminated
+            2.045  gw call cancelled
+            2.060  trunk -> gw  ACK
+        "#]],
+    );
+}
+
+/// CANCEL and 200 OK pass each other: the call is up, so the caller confirms it and hangs up.
+#[test]
+fn cancel_crosses_the_200() {
+    check_flow(
+        |sim| {
+            let call = sim.trunk.invite(OFFICE);
+            sim.run_for(ms(210));
+            sim.trunk.cancel(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.210  trunk -> gw  CANCEL
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.225  trunk <- gw  200 OK
+            0.230  trunk -> gw  ACK
+            0.230  trunk -> gw  BYE
+            0.245  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// A CANCEL may not overtake: it waits for the first provisional response (RFC 3261 §9.1).
+#[test]
+fn cancel_waits_for_a_provisional_response() {
+    check_flow(
+        |sim| {
+            let call = sim.trunk.invite(OFFICE);
+            sim.run_for(ms(5));
+            sim.trunk.cancel(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.030  trunk -> gw  CANCEL
+            0.045  trunk <- gw  200 OK
+            0.045  trunk <- gw  487 Request Terminated
+            0.045  gw call cancelled
+            0.060  trunk -> gw  ACK
+        "#]],
+    );
+}
+
+/// Both sides hang up within one transit time; each BYE is answered and the call ends once.
+#[test]
+fn bye_from_both_sides_at_once() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.hang_up_after = Some(ms(1_000));
+            let call = confirmed_call(sim);
+            sim.run_for(ms(1_010));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            1.240  trunk -> gw  BYE
+            1.245  trunk <- gw  BYE
+            1.255  trunk <- gw  200 OK
+            1.260  trunk -> gw  200 OK
+        "#]],
+    );
+}
+
+/// We hang up.
+#[test]
+fn gateway_hangs_up() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.hang_up_after = Some(ms(500));
+            let call = confirmed_call(sim);
+            sim.run_until(call.ended());
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            0.745  trunk <- gw  BYE
+            0.760  trunk -> gw  200 OK
+        "#]],
+    );
+}
+
+/// The trunk puts the call on hold and takes it back.
+#[test]
+fn reinvite_holds_and_resumes() {
+    check_flow(
+        |sim| {
+            let call = confirmed_call(sim);
+            sim.run_for(ms(100));
+            sim.trunk.reinvite(call, sdp::hold());
+            sim.run_until(call.reinvited(1));
+            sim.run_for(ms(100));
+            sim.trunk.reinvite(call, sdp::offer());
+            sim.run_until(call.reinvited(2));
+            sim.run_for(ms(100));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            0.330  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20 sendonly
+            0.345  trunk <- gw  100 Trying
+            0.345  trunk <- gw  200 OK                  answer PCMA ptime=20 recvonly
+            0.360  trunk -> gw  ACK
+            0.460  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.475  trunk <- gw  100 Trying
+            0.475  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.490  trunk -> gw  ACK
+            0.590  trunk -> gw  BYE
+            0.605  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// An INVITE without a session description: we offer, the ACK answers.
+#[test]
+fn late_offer() {
+    check_flow(
+        |sim| {
+            let call = sim.trunk.invite_without_offer(OFFICE);
+            sim.run_until(call.confirmed());
+            sim.run_for(ms(100));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  offer PCMA,PCMU ptime=20
+            0.230  trunk -> gw  ACK                     answer PCMA ptime=20
+            0.330  trunk -> gw  BYE
+            0.345  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// No room: 503 with Retry-After, repeated until its ACK is here.
+#[test]
+fn full_gateway_rejects_with_retry_after() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.reject = Some((StatusCode::SERVICE_UNAVAILABLE, 7));
+            sim.trunk_link.drop_nth(1, Method::Ack);
+            let call = sim.trunk.invite(OFFICE);
+            sim.run_until(call.ended());
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  503 Service Unavailable retry-after=7
+            0.030  trunk -x gw  ACK                     (lost)
+            0.515  trunk <- gw  503 Service Unavailable (repeat 1)
+            0.530  trunk -> gw  ACK                     (repeat 1)
+        "#]],
+    );
+}
+
+/// The ACK never comes: 32 s of repeats, then we hang up.
+#[test]
+fn missing_ack_ends_the_call_after_32_s() {
+    check_flow(
+        |sim| {
+            (1..=20).for_each(|n| sim.trunk_link.drop_nth(n, Method::Ack));
+            let call = confirmed_call(sim);
+            sim.run_until(call.ended());
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -x gw  ACK                     (lost)
+            0.715  trunk <- gw  200 OK                  (repeat 1)
+            0.730  trunk -x gw  ACK                     (repeat 1) (lost)
+            1.715  trunk <- gw  200 OK                  (repeat 2)
+            1.730  trunk -x gw  ACK                     (repeat 2) (lost)
+            3.715  trunk <- gw  200 OK                  (repeat 3)
+            3.730  trunk -x gw  ACK                     (repeat 3) (lost)
+            7.715  trunk <- gw  200 OK                  (repeat 4)
+            7.730  trunk -x gw  ACK                     (repeat 4) (lost)
+            11.715  trunk <- gw  200 OK                  (repeat 5)
+            11.730  trunk -x gw  ACK                     (repeat 5) (lost)
+            15.715  trunk <- gw  200 OK                  (repeat 6)
+            15.730  trunk -x gw  ACK                     (repeat 6) (lost)
+            19.715  trunk <- gw  200 OK                  (repeat 7)
+            19.730  trunk -x gw  ACK                     (repeat 7) (lost)
+            23.715  trunk <- gw  200 OK                  (repeat 8)
+            23.730  trunk -x gw  ACK                     (repeat 8) (lost)
+            27.715  trunk <- gw  200 OK                  (repeat 9)
+            27.730  trunk -x gw  ACK                     (repeat 9) (lost)
+            31.715  trunk <- gw  200 OK                  (repeat 10)
+            31.730  trunk -x gw  ACK                     (repeat 10) (lost)
+            32.215  trunk <- gw  BYE
+            32.215  gw gave up waiting for the ACK
+            32.230  trunk -> gw  200 OK
+        "#]],
+    );
+}
+
+fn lossy_call(sim: &mut Sim) {
+    sim.trunk_link.loss_percent = 20;
+    sim.trunk_link.duplicate_percent = 10;
+    sim.trunk_link.jitter = ms(40);
+    sim.gateway.script.rings = true;
+    let call = sim.trunk.invite(OFFICE);
+    sim.run_for(ms(900));
+    if sim.trunk_has_answered(call) {
+        sim.run_for(Duration::from_secs(5));
+        sim.trunk.bye(call);
+    } else {
+        sim.trunk.cancel(call);
+    }
+}
+
+/// Whatever is lost, doubled and reordered: one final response to each INVITE, and nothing left behind.
+#[test]
+fn laws_hold_for_200_seeds_with_a_fifth_of_all_messages_lost() {
+    let seeds = replayed_seed().map_or(0..200, |seed| seed..seed + 1);
+    for seed in seeds {
+        run(seed, lossy_call);
+    }
+}
+
+/// A failure can be replayed: the ladder is a function of the seed.
+#[test]
+fn the_same_seed_gives_the_same_ladder_and_another_seed_another() {
+    assert_eq!(run(7, lossy_call), run(7, lossy_call));
+    assert_ne!(run(7, lossy_call), run(8, lossy_call));
+}
