@@ -268,7 +268,8 @@ impl Endpoint {
         result
     }
 
-    /// Places a call.
+    /// Places a call. Once it rings nothing ends the wait but an answer or [`cancel`](Self::cancel): how long somebody
+    /// may ring is the user's choice.
     ///
     /// # Errors
     /// [`EndpointMisuse::Full`].
@@ -355,6 +356,9 @@ impl Endpoint {
         for id in call.dialog_ids() {
             self.dialogs.remove(id);
         }
+        if let Some(reinvite) = call.own_reinvite {
+            self.transactions.give_up(reinvite.transaction);
+        }
         self.reschedule(handle);
         self.emit(Event::CallEnded { call: handle });
     }
@@ -383,3 +387,6 @@ impl Endpoint {
         format!("{hash:016x}")
     }
 }
+
+#[cfg(test)]
+mod tests;

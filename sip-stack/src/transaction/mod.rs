@@ -15,7 +15,7 @@ mod server;
 pub(crate) mod table;
 mod timers;
 #[cfg(test)]
-mod trace;
+pub(crate) mod trace;
 
 pub use client::Client;
 pub(crate) use deadlines::Deadlines;

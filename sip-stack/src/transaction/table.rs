@@ -107,6 +107,11 @@ impl<U> Table<U> {
         self.entries.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn limit_to(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.entries.len() < self.limit
     }

@@ -25,7 +25,7 @@ pub(crate) struct Call {
     /// A re-INVITE of theirs that waits for our user.
     pub(crate) peer_reinvite: Option<PeerInvite>,
     /// A re-INVITE of ours is under way.
-    pub(crate) own_reinvite: bool,
+    pub(crate) own_reinvite: Option<OwnReinvite>,
     /// A 2xx of theirs that waits for our user's answer.
     pub(crate) unacked: Option<Unacked>,
     /// Our user has hung up, but the ACK is still missing; with the Reason to send.
@@ -87,6 +87,16 @@ pub(crate) enum Cancel {
     Sent { give_up_at: Instant },
 }
 
+/// A provisional response stops every timer of an INVITE transaction, so a re-INVITE needs one of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnReinvite {
+    pub(crate) transaction: TransactionId,
+    pub(crate) give_up_at: Instant,
+}
+
+/// As long as a proxy waits (Timer C, RFC 3261 §16.6).
+pub(crate) const REINVITE_PATIENCE: Duration = Duration::from_secs(180);
+
 #[derive(Debug)]
 pub(crate) struct PendingAck {
     pub(crate) cseq: u32,
@@ -115,7 +125,7 @@ impl Call {
             early: Vec::new(),
             pending_ack: None,
             peer_reinvite: None,
-            own_reinvite: false,
+            own_reinvite: None,
             unacked: None,
             bye_waiting: None,
         }
@@ -143,6 +153,7 @@ impl Call {
             (ack.map(|ack| ack.give_up_at), "ACK"),
             (ringing, "1xx"),
             (cancel, "CANCEL"),
+            (self.own_reinvite.map(|reinvite| reinvite.give_up_at), "re-INVITE"),
         ];
         timers.into_iter().filter_map(|(at, name)| Some((at?, name))).min()
     }

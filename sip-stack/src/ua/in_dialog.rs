@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::call::{PeerInvite, Phase};
+use super::call::{OwnReinvite, PeerInvite, Phase, REINVITE_PATIENCE};
 use super::incoming::sdp_of;
 use super::uas::peer_invite;
 use super::{Purpose, SDP};
@@ -72,7 +72,7 @@ impl Endpoint {
         if call.peer_reinvite.is_some() {
             return Err(PeerError::Misbehaved(Misbehaviour::CseqBackwards));
         }
-        if call.own_reinvite || call.unacked.is_some() {
+        if call.own_reinvite.is_some() || call.unacked.is_some() {
             return Err(PeerError::Misbehaved(Misbehaviour::Pending));
         }
         if call.pending_ack.as_ref().is_some_and(|pending| pending.expects_answer) {
@@ -184,14 +184,15 @@ impl Endpoint {
         let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
         let is_up = matches!(call.phase, Phase::Up) && call.bye_waiting.is_none();
         let is_idle = call.pending_ack.is_none() && call.peer_reinvite.is_none() && call.unacked.is_none();
-        if !is_up || !is_idle || call.own_reinvite {
+        if !is_up || !is_idle || call.own_reinvite.is_some() {
             return Err(EndpointMisuse::WrongState);
         }
         let body = offer.map(|offer| (SDP, offer));
-        self.send_in_dialog(handle, Method::Invite, Purpose::Reinvite, None, body, now)?;
+        let transaction = self.send_in_dialog(handle, Method::Invite, Purpose::Reinvite, None, body, now)?;
         if let Some(call) = self.calls.get_mut(&handle) {
-            call.own_reinvite = true;
+            call.own_reinvite = Some(OwnReinvite { transaction, give_up_at: now + REINVITE_PATIENCE });
         }
+        self.reschedule(handle);
         Ok(())
     }
 
@@ -204,14 +205,16 @@ impl Endpoint {
         response: &Response,
         now: Instant,
     ) {
-        let Some(call) = self.calls.get_mut(&handle) else { return };
         if response.status.is_provisional() {
             return;
         }
-        call.own_reinvite = false;
+        let Some(call) = self.calls.get_mut(&handle) else { return };
+        call.own_reinvite = None;
+        self.reschedule(handle);
         if !response.status.is_success() {
             return self.on_reinvite_failure(handle, response.status, now);
         }
+        let Some(call) = self.calls.get_mut(&handle) else { return };
         if let Some(dialog) = &mut call.dialog {
             dialog.refresh_target(response.headers.contact().ok().flatten());
         }
@@ -227,8 +230,10 @@ impl Endpoint {
     /// The session stays as it was, but without the dialog there is no session (RFC 3261 §12.2.1.2, §14.1).
     pub(super) fn on_reinvite_failure(&mut self, handle: CallHandle, status: StatusCode, now: Instant) {
         let Some(call) = self.calls.get_mut(&handle) else { return };
-        call.own_reinvite = false;
-        if matches!(call.phase, Phase::Ending) {
+        call.own_reinvite = None;
+        let is_ending = matches!(call.phase, Phase::Ending);
+        self.reschedule(handle);
+        if is_ending {
             return;
         }
         self.emit(Event::ReinviteRejected { call: handle, status });

@@ -69,6 +69,10 @@ impl Endpoint {
                 return;
             }
         }
+        if let Some(reinvite) = call.own_reinvite.take_if(|reinvite| reinvite.give_up_at <= now) {
+            self.transactions.give_up(reinvite.transaction);
+            return self.on_reinvite_failure(handle, StatusCode::REQUEST_TIMEOUT, now);
+        }
         match &mut call.phase {
             Phase::Incoming(incoming) => {
                 let transaction = incoming.invite.transaction;

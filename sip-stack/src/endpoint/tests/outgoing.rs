@@ -1,0 +1,144 @@
+//! Calls we place, with a callee that forks, repeats and refuses.
+
+use super::*;
+
+fn place(rig: &mut Rig, offer: Option<&str>) -> CallHandle {
+    let uri = |text: &str| Uri::parse(text.as_bytes()).unwrap();
+    let invite = OutgoingInvite {
+        target: uri("sip:200@192.0.2.9"),
+        from: NameAddr::new(uri("sip:office@example.com")),
+        to: NameAddr::new(uri("sip:200@example.com")),
+        contact: None,
+        peer: peer(),
+        transport: Transport::Udp,
+        offer: offer.map(Into::into),
+        headers: vec![(HeaderName::new("X-Call"), "7".to_owned()), (HeaderName::CALL_ID, "not this one".to_owned())],
+    };
+    rig.command(|endpoint, now| endpoint.invite(invite, now)).unwrap()
+}
+
+/// Answers the first INVITE of ours.
+fn reply(rig: &mut Rig, status: u16, tag: &str, extra: &str) {
+    let invite = rig.requests(&Method::Invite).remove(0);
+    let mut response = Response::to(&invite, StatusCode::new(status).unwrap(), Some(tag));
+    response.headers.push(HeaderName::CONTACT, format!("<sip:{tag}@192.0.2.9>"));
+    if !extra.is_empty() {
+        response.set_body("application/sdp", extra.into());
+    }
+    rig.receive(&response.to_bytes());
+}
+
+#[test]
+fn the_callers_own_headers_go_out_and_the_stacks_are_kept() {
+    let mut rig = Rig::new();
+    place(&mut rig, Some(OFFER));
+    let invite = rig.requests(&Method::Invite).remove(0);
+    assert_eq!(invite.headers.text(&HeaderName::new("X-Call")).as_deref(), Some("7"));
+    assert_ne!(invite.headers.call_id().unwrap(), "not this one");
+    assert_eq!(invite.check(), Ok(()));
+}
+
+#[test]
+fn a_repeated_200_gets_the_same_ack_again() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    reply(&mut rig, 200, "far", OFFER);
+    reply(&mut rig, 200, "far", OFFER);
+    let acks: Vec<_> = rig.sent.iter().filter(|transmit| transmit.bytes.starts_with(b"ACK")).collect();
+    assert_eq!(acks.len(), 2);
+    assert_eq!(acks[0], acks[1]);
+    let answers = rig.events.iter().filter(|event| matches!(event, Event::Answered { .. })).count();
+    assert_eq!(answers, 1);
+    rig.command(|endpoint, now| endpoint.bye(call, None, now)).unwrap();
+    rig.finish();
+}
+
+#[test]
+fn a_second_fork_that_answers_is_confirmed_and_hung_up() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    reply(&mut rig, 180, "one", "");
+    reply(&mut rig, 180, "two", "");
+    assert_eq!(rig.endpoint.occupancy().dialogs, 2, "two early dialogs");
+    reply(&mut rig, 200, "two", OFFER);
+    reply(&mut rig, 200, "one", OFFER);
+    let to = |request: &Request| request.headers.to().unwrap().tag().unwrap().to_owned();
+    assert_eq!(rig.requests(&Method::Ack).iter().map(to).collect::<Vec<_>>(), ["two", "one"]);
+    assert_eq!(rig.requests(&Method::Bye).iter().map(to).collect::<Vec<_>>(), ["one"]);
+    assert_eq!(rig.endpoint.occupancy().calls, 1, "the one that won goes on");
+    rig.command(|endpoint, now| endpoint.bye(call, None, now)).unwrap();
+    rig.finish();
+}
+
+#[test]
+fn a_late_offer_is_confirmed_with_our_answer_and_again_on_repeat() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, None);
+    reply(&mut rig, 200, "far", OFFER);
+    reply(&mut rig, 200, "far", OFFER);
+    assert!(rig.requests(&Method::Ack).is_empty(), "our user has not answered yet");
+    rig.command(|endpoint, now| endpoint.ack_with_answer(call, b"answer".to_vec(), now)).unwrap();
+    reply(&mut rig, 200, "far", OFFER);
+    let bodies: Vec<_> = rig.requests(&Method::Ack).into_iter().map(|ack| ack.body).collect();
+    assert_eq!(bodies, [b"answer", b"answer"]);
+}
+
+#[test]
+fn early_media_and_the_rejection_are_told() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    reply(&mut rig, 100, "far", "");
+    reply(&mut rig, 183, "far", OFFER);
+    let status = StatusCode::SESSION_PROGRESS;
+    assert_eq!(rig.events, [Event::ProvisionalReceived { call, status, sdp: Some(OFFER.into()) }]);
+    reply(&mut rig, 486, "far", "");
+    assert!(matches!(&rig.events[1], Event::Rejected { reason, .. } if reason == "Busy Here"));
+    assert_eq!(rig.events[2], Event::CallEnded { call });
+    let ack = rig.requests(&Method::Ack).remove(0);
+    let invite = rig.requests(&Method::Invite).remove(0);
+    assert_eq!(ack.headers.via(), invite.headers.via(), "part of the INVITE's transaction");
+    assert_eq!(ack.headers.to().unwrap().tag(), Some("far"));
+    rig.finish();
+}
+
+#[test]
+fn nobody_answers() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    rig.finish();
+    assert_eq!(rig.events, [Event::TimedOut { call }, Event::CallEnded { call }]);
+}
+
+#[test]
+fn a_cancel_that_changes_nothing_gives_up_in_time() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    reply(&mut rig, 180, "far", "");
+    rig.command(|endpoint, now| endpoint.cancel(call, None, now)).unwrap();
+    assert_eq!(rig.command(|endpoint, now| endpoint.cancel(call, None, now)), Err(EndpointMisuse::WrongState));
+    reply(&mut rig, 180, "far", "");
+    assert_eq!(rig.requests(&Method::Cancel).len(), 1, "a second 180 makes no second CANCEL");
+    rig.finish();
+    assert_eq!(rig.events[1..], [Event::TimedOut { call }, Event::CallEnded { call }]);
+}
+
+#[test]
+fn an_answer_after_giving_up_is_hung_up() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    rig.command(|endpoint, now| endpoint.cancel(call, None, now)).unwrap();
+    reply(&mut rig, 200, "far", OFFER);
+    assert_eq!((rig.requests(&Method::Ack).len(), rig.requests(&Method::Bye).len()), (1, 1));
+    assert!(!rig.events.iter().any(|event| matches!(event, Event::Answered { .. })));
+    rig.finish();
+    assert_eq!(rig.events, [Event::CallEnded { call }]);
+}
+
+#[test]
+fn an_unreachable_peer_fails_the_call() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    rig.command(|endpoint, now| endpoint.handle_transmit_failed(Transport::Udp, peer(), now));
+    assert_eq!(rig.events, [Event::TransportFailed { call }, Event::CallEnded { call }]);
+    rig.finish();
+}
