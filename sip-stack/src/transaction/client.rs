@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{Timers, Transaction, TransactionEvent, earliest, is_due};
 use crate::message::StatusCode;
 
-/// See the [module](self).
+/// The client side of any request but INVITE and ACK; the file's head has the diagram.
 #[derive(Debug)]
 pub struct Client {
     state: State,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::{Timers, Transaction, TransactionEvent, earliest, is_due};
 use crate::message::StatusCode;
 
-/// See the [module](self).
+/// The server side of an INVITE; the file's head has the diagram.
 #[derive(Debug)]
 pub struct InviteServer {
     state: State,

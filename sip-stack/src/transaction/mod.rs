@@ -2,7 +2,7 @@
 //! (RFC 3261 §17, RFC 6026).
 //!
 //! One file per diagram of the RFC; states and timers are spelt as there. A machine sees bytes to repeat and status
-//! codes, never a message; [`key`] decides which machine a message belongs to, and [`table`] holds them all and bounds
+//! codes, never a message; `key` decides which machine a message belongs to, and `table` holds them all and bounds
 //! their number. Left out on purpose: what a proxy needs, and 200 ms of waiting before 100 Trying, which the endpoint
 //! sends at once.
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::{RespondError, Timers, Transaction, TransactionEvent, earliest, is_due};
 use crate::message::StatusCode;
 
-/// See the [module](self).
+/// The server side of any request but INVITE and ACK; the file's head has the diagram.
 #[derive(Debug)]
 pub struct Server {
     state: State,
