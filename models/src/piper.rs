@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ort::session::Session;
+use ort::session::{RunOptions, Session};
 use ort::value::Tensor;
 use serde::Deserialize;
 
-use crate::runtime;
+use crate::runtime::{self, Shapes};
 use crate::{Speech, TextToSpeech, TtsError, VoiceInfo, VoiceSettings, espeak};
 
 /// Most characters of one call.
@@ -66,7 +66,7 @@ impl Piper {
     pub(crate) fn load(id: &str, model: &Path, json: &Path, settings: &VoiceSettings) -> Result<Self, TtsError> {
         let json = fs::read(json).map_err(|error| TtsError::Engine(error.into()))?;
         let file: VoiceFile = serde_json::from_slice(&json).map_err(|error| TtsError::Engine(error.into()))?;
-        let session = runtime::session(model, settings.threads).map_err(TtsError::Engine)?;
+        let session = runtime::session(model, settings.threads, Shapes::Varying).map_err(TtsError::Engine)?;
         let voice = VoiceInfo { id: id.to_owned(), language: file.espeak.voice, sample_rate: file.audio.sample_rate };
         let single = |(phoneme, ids): (String, Vec<i64>)| {
             let mut chars = phoneme.chars();
@@ -93,10 +93,16 @@ impl Piper {
             return Ok(Vec::new());
         }
         let ids = phoneme_ids(&phonemes, &self.ids);
-        self.infer(ids).map_err(|error| TtsError::Engine(error.into()))
+        let infer = |options: RunOptions| self.infer(ids, &options);
+        RunOptions::new().and_then(infer).map_err(|error| TtsError::Engine(error.into()))
     }
 
-    fn infer(&mut self, ids: Vec<i64>) -> Result<Vec<f32>, ort::Error> {
+    /// Renders next to nothing, since memory is given back only at the end of a run.
+    fn shrink(&mut self) -> Result<(), ort::Error> {
+        self.infer(phoneme_ids("", &self.ids), &runtime::shrinking()?).map(drop)
+    }
+
+    fn infer(&mut self, ids: Vec<i64>, options: &RunOptions) -> Result<Vec<f32>, ort::Error> {
         let count = ids.len();
         let mut inputs = ort::inputs![
             "input" => Tensor::from_array(([1, count], ids))?,
@@ -106,7 +112,7 @@ impl Piper {
         if self.speakers > 1 {
             inputs.push(("sid".into(), Tensor::from_array(([1_usize], vec![0_i64]))?.into()));
         }
-        let outputs = self.session.run(inputs)?;
+        let outputs = self.session.run_with_options(inputs, options)?;
         let (_, samples) = outputs[0].try_extract_tensor::<f32>()?;
         Ok(samples.to_vec())
     }
@@ -127,6 +133,12 @@ impl TextToSpeech for Piper {
 
     fn voice(&self) -> &VoiceInfo {
         &self.voice
+    }
+
+    fn release_memory(&mut self) {
+        if let Err(error) = self.shrink() {
+            tracing::debug!(%error, "Piper kept its working memory");
+        }
     }
 }
 

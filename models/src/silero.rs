@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use ort::session::Session;
 use ort::value::Tensor;
 
-use crate::runtime::{self, OnnxError};
+use crate::runtime::{self, OnnxError, Shapes};
 use crate::{VadFactory, VoiceActivity};
 
 const WINDOW: usize = 256;
@@ -39,7 +39,7 @@ pub(crate) struct SileroVad {
 impl Silero {
     /// Loads the model; ONNX Runtime is loaded already.
     pub(crate) fn load(path: &Path) -> Result<Self, OnnxError> {
-        Ok(Self { session: Arc::new(Mutex::new(runtime::session(path, 1)?)) })
+        Ok(Self { session: Arc::new(Mutex::new(runtime::session(path, 1, Shapes::Fixed)?)) })
     }
 
     /// A detector that has heard nothing yet.

@@ -134,6 +134,8 @@ fn speech_has_the_length_of_its_text_and_is_the_same_every_time() {
     assert!(first.samples.iter().any(|sample| sample.unsigned_abs() > 8_000));
     assert!(first.samples.iter().all(|sample| sample.unsigned_abs() < 32_000), "room for resampling");
     assert_eq!(voice.synthesise(sentence).unwrap(), first, "without noise it is deterministic");
+    voice.release_memory();
+    assert_eq!(voice.synthesise(sentence).unwrap(), first, "memory that was given back is taken again");
     for nothing in ["", "   ", "..."] {
         assert!(voice.synthesise(nothing).unwrap().duration().as_secs_f32() < 1.0, "{nothing:?}");
     }
