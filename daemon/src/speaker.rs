@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use audio::dsp::resample::{ResampleError, resample};
 use audio::time::SampleRate;
 use models::TextToSpeech;
+use tracing::debug;
 
 use crate::inference::{Priority, Queue, SubmitError};
 
@@ -136,6 +137,19 @@ impl Speaker {
         }
     }
 
+    /// Gives back the memory that renderings have taken, after those that are queued; for when no call is up.
+    pub fn rest(&self) {
+        let submitted = self.queue.submit(Priority::Background, |mouth| {
+            if let Some(voice) = mouth {
+                voice.release_memory();
+            }
+            crate::memory::give_back();
+        });
+        if let Err(error) = submitted {
+            debug!(%error, "Memory of the voice kept until the next call has ended");
+        }
+    }
+
     fn synthesise(&self, mouth: &mut Mouth, text: &str) -> Result<Samples, SpeakError> {
         if let Some(samples) = self.cached(text) {
             return Ok(samples);
@@ -166,7 +180,7 @@ fn level_peak(samples: &mut [i16]) {
 mod tests {
     use std::sync::mpsc;
 
-    use models::ScriptedTts;
+    use models::{ScriptedTts, Speech, TtsError, VoiceInfo};
 
     use super::*;
     use crate::inference::Worker;
@@ -193,6 +207,36 @@ mod tests {
     fn without_a_voice_the_caller_is_told_so() {
         let worker: Worker<Mouth> = Worker::start("mouth", || None).unwrap();
         assert!(matches!(rendered(&Speaker::new(worker.queue()), "Hello."), Err(SpeakError::NoVoice)));
+    }
+
+    /// Tells what it was asked to do.
+    struct Told(ScriptedTts, mpsc::Sender<&'static str>);
+
+    impl TextToSpeech for Told {
+        fn synthesise(&mut self, sentence: &str) -> Result<Speech, TtsError> {
+            self.1.send("synthesise").unwrap();
+            self.0.synthesise(sentence)
+        }
+
+        fn voice(&self) -> &VoiceInfo {
+            self.0.voice()
+        }
+
+        fn release_memory(&mut self) {
+            self.1.send("release memory").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_resting_voice_gives_back_its_memory_once_it_has_nothing_to_say() {
+        let (told, order) = mpsc::channel();
+        let voice = Told(ScriptedTts::new(22_050), told);
+        let worker = Worker::start("mouth", || Some(Box::new(voice) as Box<dyn TextToSpeech>)).unwrap();
+        let speaker = Speaker::new(worker.queue());
+        speaker.render("Good morning.", Priority::Background, |_| {});
+        speaker.rest();
+        assert_eq!([order.recv(), order.recv()], [Ok("synthesise"), Ok("release memory")]);
+        assert!(rendered(&speaker, "Good evening.").is_ok(), "it still speaks");
     }
 
     #[test]

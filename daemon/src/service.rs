@@ -1,0 +1,251 @@
+//! The running box: everything started in the right order, and stopped in the reverse one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sip_stack::endpoint::{EndpointConfig, EndpointLimits, LocalAddress};
+use sip_stack::message::HostPort;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::call::{Abilities, Ears, Mind, Router, Services};
+use crate::config::Config;
+use crate::conversation::intent::Classifier;
+use crate::conversation::{machine::Settings, phrases};
+use crate::engines::{Embedding, Engines};
+use crate::inference::{Priority, Worker};
+use crate::io::media::MediaHandle;
+use crate::io::ports::PortPool;
+use crate::io::sip::{self, SipConfig, SipHandle};
+use crate::knowledge::{Knowledge, PassageEmbedder, SourceDocument, read_folder};
+use crate::office::{Office, sample};
+use crate::speaker::{Mouth, Speaker};
+use crate::storage::{AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions};
+
+/// Calls beyond the limit that may be under way to their refusal.
+const REFUSED_CALLS: usize = 64;
+
+/// A box that answers calls; stop it with [`stop`](Service::stop).
+pub struct Service {
+    sip: SipHandle,
+    ports: PortPool,
+    storage: Storage,
+    stop: watch::Sender<bool>,
+    router: JoinHandle<()>,
+    /// What is missing and what that means for callers.
+    degraded: Vec<String>,
+    // Kept to the end: dropping a worker waits for its thread.
+    _ears: Worker<Ears>,
+    _mind: Worker<Mind>,
+    _mouth: Worker<Mouth>,
+}
+
+impl Service {
+    /// Opens storage, loads the knowledge, binds the ports and begins to answer. Returns when calls are taken.
+    ///
+    /// # Errors
+    /// With what failed and the way out: a port that is taken, a database of a newer release, a folder without rights.
+    pub async fn start(config: Config, engines: Engines) -> anyhow::Result<Service> {
+        let office = Office::try_from(&config.office)
+            .map_err(|mistakes| crate::config::ConfigMistakes(mistakes.into_iter().map(Into::into).collect()))?;
+        let office = Arc::new(office);
+        let (storage, audio_files) = open_storage(config.state_directory()).await?;
+        let abilities = Abilities {
+            speech_to_text: engines.speech_to_text.is_some(),
+            text_to_speech: engines.text_to_speech.is_some(),
+        };
+        let degraded = engines.degraded;
+        let (speech_to_text, text_to_speech) = (engines.speech_to_text, engines.text_to_speech);
+        let ears = Worker::start("ears", move || Ears { speech_to_text })?;
+        let mouth = Worker::start("mouth", move || text_to_speech)?;
+        let (mind, educated) = start_mind(&config, engines.embedding, &storage, &office)?;
+        let speaker = Speaker::new(mouth.queue());
+        render_ahead(&speaker, &office);
+        educated.await.context("the mind worker stopped")??;
+
+        let (sip, events) = listen(&config).await?;
+        let media = MediaHandle::start()?;
+        let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
+        let settings = conversation_settings(&config);
+        let services = Arc::new(Services {
+            office,
+            settings,
+            abilities,
+            sip: sip.clone(),
+            media,
+            ports: ports.clone(),
+            storage: storage.clone(),
+            audio_files,
+            speaker,
+            ears: ears.queue(),
+            mind: mind.queue(),
+            voice_activity: engines.voice_activity,
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let router = tokio::spawn(Router::new(services).run(events, stopped));
+        Ok(Service { sip, ports, storage, stop, router, degraded, _ears: ears, _mind: mind, _mouth: mouth })
+    }
+
+    /// Where SIP is listened to.
+    pub fn address(&self) -> SocketAddr {
+        self.sip.local()
+    }
+
+    /// What is missing and what that means for callers; empty when all is well.
+    pub fn degraded(&self) -> &[String] {
+        &self.degraded
+    }
+
+    /// RTP ports in use: zero when no call is up.
+    pub fn ports_in_use(&self) -> usize {
+        self.ports.lent_count()
+    }
+
+    /// Whether the signalling task still does its work; for the watchdog.
+    pub async fn is_alive(&self) -> bool {
+        !self.router.is_finished() && self.sip.with(|_, _| ()).await.is_ok()
+    }
+
+    /// Refuses new calls, lets the others finish for the configured time, and closes the database.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.router.await {
+            warn!(%error, "Router ended badly");
+        }
+        self.storage.close().await;
+        info!("Stopped");
+    }
+}
+
+async fn open_storage(folder: std::path::PathBuf) -> anyhow::Result<(Storage, AudioFiles)> {
+    tokio::task::spawn_blocking(move || {
+        let opened = Storage::open(&StorageConfig::new(&folder))
+            .with_context(|| format!("the state folder {} cannot be used", folder.display()))?;
+        if let Some(aside) = &opened.set_aside {
+            warn!(kept_as = %aside.path.display(), "The database was damaged; it is kept aside and a fresh one begun");
+        }
+        let files = AudioFiles::open(&folder, Arc::new(PlainWav))?;
+        recover(&opened.storage, &files)?;
+        Ok((opened.storage, files))
+    })
+    .await?
+}
+
+/// What a dead process left: open sessions become `interrupted`, unfinished recordings are finished.
+fn recover(storage: &Storage, files: &AudioFiles) -> anyhow::Result<()> {
+    let now = UnixMs::now();
+    let interrupted = storage.write_blocking(move |sql_tx| close_interrupted_sessions(sql_tx, now))?;
+    let saved = files.recover(storage, now)?;
+    if interrupted > 0 || !saved.is_empty() {
+        warn!(calls = interrupted, recordings = saved.len(), "The last run ended without a stop; its calls are closed");
+    }
+    Ok(())
+}
+
+/// Starts the mind and tells when it has read the knowledge and learnt its examples.
+fn start_mind(
+    config: &Config,
+    embedding: Option<Embedding>,
+    storage: &Storage,
+    office: &Arc<Office>,
+) -> anyhow::Result<(Worker<Mind>, oneshot::Receiver<anyhow::Result<()>>)> {
+    let sources = match &config.knowledge.directory {
+        Some(folder) => read_folder(folder)?,
+        None => sample_knowledge(),
+    };
+    let (educated, result) = oneshot::channel();
+    let (storage, office) = (storage.clone(), Arc::clone(office));
+    let worker = Worker::start("mind", move || {
+        let (mind, outcome) = educate(embedding, storage, office, &sources);
+        // Nobody waits any more if the start was given up.
+        let _ = educated.send(outcome);
+        mind
+    })?;
+    Ok((worker, result))
+}
+
+fn sample_knowledge() -> Vec<SourceDocument> {
+    let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).into(), text: (*text).into() };
+    sample::KNOWLEDGE.iter().map(document).collect()
+}
+
+fn educate(
+    embedding: Option<Embedding>,
+    storage: Storage,
+    office: Arc<Office>,
+    sources: &[SourceDocument],
+) -> (Mind, anyhow::Result<()>) {
+    let knowledge = Knowledge::new(storage);
+    let departments = office.asked_for();
+    let Some(mut embedding) = embedding else {
+        let ingested = knowledge.ingest(sources, None, UnixMs::now()).map(drop).map_err(Into::into);
+        let classifier = Classifier::keywords_only(departments);
+        return (Mind { embedder: None, classifier, knowledge, office }, ingested);
+    };
+    let id = embedding.embedder.model().to_owned();
+    let mut embed = |text: &str| embedding.embedder.embed(text).map_err(|error| error.to_string());
+    let embedder = PassageEmbedder { id: &id, embed: &mut embed };
+    let ingested = knowledge.ingest(sources, Some(embedder), UnixMs::now()).map(drop).map_err(anyhow::Error::from);
+    let classifier =
+        Classifier::with_examples(departments.clone(), |text| embedding.remembered(text)).unwrap_or_else(|error| {
+            warn!(%error, "Intents by keyword only");
+            Classifier::keywords_only(departments)
+        });
+    embedding.save();
+    (Mind { embedder: Some(embedding.embedder), classifier, knowledge, office }, ingested)
+}
+
+/// Renders what every call needs before the first one comes: the greeting first.
+fn render_ahead(speaker: &Speaker, office: &Office) {
+    for text in [office.disclosure.as_str(), office.greeting.as_str()].into_iter().chain(phrases::ALL.iter().copied()) {
+        for sentence in crate::conversation::speakable(text) {
+            speaker.render(&sentence, Priority::Background, |_| {});
+        }
+    }
+    speaker.rest();
+}
+
+async fn listen(
+    config: &Config,
+) -> anyhow::Result<(SipHandle, tokio::sync::mpsc::Receiver<sip_stack::endpoint::Event>)> {
+    let listen = SocketAddr::new(config.sip.address, config.sip.port);
+    let advertised = config.advertised_address();
+    let retry_after = config.calls.retry_after_seconds;
+    // What comes beyond the calls we take is refused by the endpoint itself, without keeping state.
+    let most_calls = usize::try_from(config.calls.concurrent_limit).unwrap_or(usize::MAX).saturating_add(REFUSED_CALLS);
+    let shell = SipConfig { listen, tcp_enabled: config.sip.tcp_enabled, trace: None };
+    sip::start(shell, |bound| {
+        let local =
+            LocalAddress { socket: bound, advertised: HostPort::from(SocketAddr::new(advertised, bound.port())) };
+        EndpointConfig {
+            udp: local.clone(),
+            tcp: local,
+            contact_user: "office".into(),
+            product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).into(),
+            limits: EndpointLimits { calls: most_calls, ..EndpointLimits::default() },
+            overload_retry_after_seconds: retry_after,
+            ..EndpointConfig::new(bound, rand::random())
+        }
+    })
+    .await
+    .with_context(|| {
+        format!(
+            "SIP cannot be served; `offhook doctor` says who uses port {}, --set sip.port=5070 chooses another",
+            listen.port()
+        )
+    })
+}
+
+fn conversation_settings(config: &Config) -> Settings {
+    let seconds = |value: u32| std::time::Duration::from_secs(value.into());
+    Settings {
+        silence: seconds(config.conversation.no_speech_seconds),
+        message_max: seconds(config.conversation.message_limit_seconds),
+        message_silence: seconds(config.conversation.message_silence_seconds),
+        max_call: seconds(config.conversation.call_limit_seconds),
+        ..Settings::default()
+    }
+}
