@@ -119,6 +119,22 @@ pub fn write(path: &Path, samples: &[i16], sample_rate: SampleRate) -> Result<()
     writer.finalize()
 }
 
+/// Writes two channels of 16-bit PCM to a new file, replacing an old one; the shorter channel ends in silence.
+///
+/// # Errors
+/// [`WavError::Io`].
+pub fn write_stereo(path: &Path, left: &[i16], right: &[i16], sample_rate: SampleRate) -> Result<(), WavError> {
+    let spec =
+        WavSpec { channels: 2, sample_rate: sample_rate.hz(), bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut writer = WavWriter::create(path, spec)?;
+    for index in 0..left.len().max(right.len()) {
+        for channel in [left, right] {
+            writer.write_sample(channel.get(index).copied().unwrap_or(0))?;
+        }
+    }
+    Ok(writer.finalize()?)
+}
+
 /// Writes mono 16-bit PCM as it comes. The header is brought up to date once per second of sound, so that a crash keeps
 /// what was written until then.
 pub struct Writer<W: Write + Seek> {
