@@ -381,9 +381,9 @@ impl Endpoint {
         let names = [HeaderName::VIA, HeaderName::CALL_ID, HeaderName::FROM, HeaderName::CSEQ];
         let fields = names.iter().filter_map(|name| request.headers.first(name));
         // FNV-1a from a secret start.
-        let hash = fields.flat_map(|field| field.value()).fold(self.tag_secret, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = fields
+            .flat_map(|field| field.value())
+            .fold(self.tag_secret, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
         format!("{hash:016x}")
     }
 }

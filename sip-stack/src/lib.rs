@@ -10,6 +10,7 @@
 //!   a message that is wrong.
 //! - [`sdp`]: session descriptions, offer and answer for one audio stream.
 //! - [`transaction`]: the four machines of RFC 3261 §17, each in a file with its diagram's states and timers.
+//! - `dialog` and `ua`: what two user agents know of each other, and what each does with it; private, `endpoint` shows it.
 //! - [`endpoint`]: datagram to transaction to dialog to event; owns every `handle_` and `poll_` a shell calls.
 //!
 //! # Invariants

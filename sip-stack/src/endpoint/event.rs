@@ -167,6 +167,32 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The call it is about; `None` for what concerns no call.
+    pub fn call(&self) -> Option<CallHandle> {
+        match self {
+            Self::InviteReceived { call, .. }
+            | Self::Cancelled { call, .. }
+            | Self::AckReceived { call, .. }
+            | Self::AckTimedOut { call }
+            | Self::ReinviteReceived { call, .. }
+            | Self::ReinviteCancelled { call }
+            | Self::ReinviteConfirmed { call, .. }
+            | Self::ReinviteAnswered { call, .. }
+            | Self::ReinviteRejected { call, .. }
+            | Self::ByeReceived { call, .. }
+            | Self::ProvisionalReceived { call, .. }
+            | Self::Answered { call, .. }
+            | Self::Rejected { call, .. }
+            | Self::TimedOut { call }
+            | Self::TransportFailed { call }
+            | Self::InfoReceived { call, .. }
+            | Self::CallEnded { call } => Some(*call),
+            Self::PeerErrorSeen { .. } => None,
+        }
+    }
+}
+
 /// A command that makes no sense now: a mistake of ours, not of a peer. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointMisuse {
