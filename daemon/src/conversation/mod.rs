@@ -28,3 +28,8 @@ pub(crate) fn words(text: &str) -> Vec<String> {
         .filter(|w| !w.is_empty())
         .collect()
 }
+
+/// A text as sentences for a voice: split, and written the way they are said.
+pub fn speakable(text: &str) -> Vec<String> {
+    sentences::split(text).iter().map(|sentence| normalise::normalise(sentence)).collect()
+}

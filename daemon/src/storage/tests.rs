@@ -70,7 +70,7 @@ fn call_comes_back_as_written() {
     written.intent_score = Some(0.71);
     let slots = serde_json::json!({ "day": "sunday", "people": 3 });
     written.slots = Redacted::new(slots.as_object().unwrap().clone());
-    written.sources = vec![PassageId::new(UnixMs(3)), PassageId::new(UnixMs(4))];
+    written.sources = vec!["office.hours".to_owned(), PassageId::new(UnixMs(4)).to_string()];
     written.answer = Some(Redacted::new("Yes, behind the house.".to_owned()));
     written.timings = TurnTimings {
         speech_ended_at: Some(UnixMs(1_990)),

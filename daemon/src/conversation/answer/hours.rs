@@ -16,7 +16,7 @@ pub(super) fn answer(day: Option<&DayQuery>, office: &Office, now: &Zoned) -> An
         None => [status(calendar, &local)].into_iter().chain(week(office)).collect(),
         Some(DayQuery::Now) => vec![status(calendar, &local)],
         Some(DayQuery::Today) => {
-            vec![one_day(&calendar.day(local.date()), local.date()), status(calendar, &local)]
+            vec![one_day(&calendar.day(local.date()), local.date(), false), status(calendar, &local)]
         }
         Some(DayQuery::Week) => week(office),
         Some(query) => {
@@ -24,7 +24,9 @@ pub(super) fn answer(day: Option<&DayQuery>, office: &Office, now: &Zoned) -> An
             if dates.is_empty() {
                 return unknown_day(calendar);
             }
-            dates.into_iter().map(|date| one_day(&calendar.day(date), local.date())).collect()
+            // Who asks for Sunday wants to hear Sunday, also when that is today.
+            let by_name = matches!(query, DayQuery::Weekday { .. } | DayQuery::Weekend);
+            dates.into_iter().map(|date| one_day(&calendar.day(date), local.date(), by_name)).collect()
         }
     };
     Answer::new(sentences, vec![SOURCE.into()])
@@ -56,8 +58,11 @@ fn status(calendar: &Calendar, now: &Zoned) -> String {
     }
 }
 
-fn one_day(day: &Day<'_>, today: Date) -> String {
-    let name = relative(day.date, today);
+fn one_day(day: &Day<'_>, today: Date, by_name: bool) -> String {
+    let mut name = relative(day.date, today);
+    if by_name && (day.date - today).get_days() < 2 {
+        name = format!("{name}, {},", weekday(day.date.weekday()));
+    }
     let label = day.label.map(|label| format!(", {label},")).unwrap_or_default();
     let verb = if day.date < today { "were" } else { "are" };
     match spans(day.spans) {

@@ -1,6 +1,6 @@
 //! The caller's half of the turn: from frames to a transcript to an answer.
 
-use super::speak::{After, Kind, Line};
+use super::speak::{After, Kind, Line, spoken};
 use super::{Command, Conversation, EndClass, Ending, Failure, Heard, Phase, TurnRecord, UtteranceId};
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Offer;
@@ -187,8 +187,14 @@ impl Conversation {
         let Some(turn) = self.open_turn(utterance).filter(|turn| turn.reply.is_none() && turn.heard.is_some()) else {
             return;
         };
+        // Known before we are sure that the caller is done: the first sentence is made while we wait.
+        let first =
+            reply.as_ref().ok().filter(|_| turn.ended.is_none()).and_then(|reply| reply.sentences.first().cloned());
         turn.reply = Some(reply);
         turn.replied_at = Some(now);
+        if let Some(first) = first {
+            self.push(Command::Prepare { sentences: spoken(&[first]) });
+        }
         self.settle(now);
     }
 

@@ -427,7 +427,7 @@ fn joined(before: &str, after: &str) -> String {
     if before.is_empty() || after.is_empty() { format!("{before}{after}") } else { format!("{before} {after}") }
 }
 
-fn spoken(display: &[String]) -> Vec<String> {
+pub(super) fn spoken(display: &[String]) -> Vec<String> {
     display.iter().map(|sentence| normalise::normalise(sentence)).collect()
 }
 

@@ -72,7 +72,7 @@ CREATE TABLE conversation_turns (
     intent      TEXT CHECK (intent <> '' AND intent NOT GLOB '*[^a-z0-9_]*'),
     intent_score REAL,
     slots       TEXT NOT NULL DEFAULT '{}' CHECK (json_type(slots) = 'object'),
-    sources     TEXT NOT NULL DEFAULT '[]' CHECK (json_type(sources) = 'array'), -- passage ids, office.…
+    sources     TEXT NOT NULL DEFAULT '[]' CHECK (json_type(sources) = 'array'), -- passage ids
     answer      TEXT,
     heard       TEXT,                                                            -- set if interrupted
     interrupted_at_ms     INTEGER CHECK (interrupted_at_ms >= 0),                -- from the answer's first sound

@@ -277,6 +277,16 @@ pub fn find_call(db: &Connection, prefix: &str) -> Result<CallId, StorageError> 
     }
 }
 
+/// The call of a dialog, by its SIP `Call-ID`; the latest if a peer used one twice.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn find_by_sip_call_id(db: &Connection, sip_call_id: &str) -> Result<Option<CallId>, StorageError> {
+    let mut statement =
+        db.prepare_cached("SELECT call_id FROM call_sessions WHERE sip_call_id = ?1 ORDER BY started_at DESC LIMIT 1")?;
+    Ok(statement.query_row([sip_call_id], |row| row.get(0)).optional()?)
+}
+
 /// Everything about the one call whose id is or starts with `id`.
 ///
 /// # Errors
