@@ -165,7 +165,11 @@ impl<Engine> Queue<Engine> {
     /// # Errors
     /// [`SubmitError::Full`] at the queue's limit (background jobs leave a quarter of it free for callers),
     /// [`SubmitError::Stopped`] after shutdown.
-    pub fn submit(&self, priority: Priority, job: impl FnOnce(&mut Engine) + Send + 'static) -> Result<(), SubmitError> {
+    pub fn submit(
+        &self,
+        priority: Priority,
+        job: impl FnOnce(&mut Engine) + Send + 'static,
+    ) -> Result<(), SubmitError> {
         let mut state = self.shared.lock();
         if state.stopped {
             return Err(SubmitError::Stopped);
@@ -223,9 +227,8 @@ mod tests {
     fn the_queue_is_bounded_and_keeps_room_for_callers() {
         let (worker, release) = held_worker();
         let queue = worker.queue();
-        let background = std::iter::repeat_with(|| queue.submit(Priority::Background, |_| {}))
-            .take_while(Result::is_ok)
-            .count();
+        let background =
+            std::iter::repeat_with(|| queue.submit(Priority::Background, |_| {})).take_while(Result::is_ok).count();
         assert_eq!(background, QUEUE_LIMIT * 3 / 4);
         let live = std::iter::repeat_with(|| queue.submit(Priority::Live, |_| {})).take_while(Result::is_ok).count();
         assert_eq!(background + live, QUEUE_LIMIT);

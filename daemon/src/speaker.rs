@@ -17,6 +17,10 @@ use crate::inference::{Priority, Queue, SubmitError};
 pub const SPEECH_SAMPLE_RATE: SampleRate = SampleRate::NARROW_BAND;
 /// Peak of rendered speech: −6 dBov leaves head-room for companding and is about as loud as a person.
 const PEAK: f32 = 0.5 * 32_768.0;
+/// Samples below this are silence at the start of a sentence: −44 dBov.
+const QUIET: i16 = 200;
+/// Silence kept before the first sound: 10 ms.
+const LEAD_SAMPLES: usize = 80;
 /// Bytes of PCM the cache may hold: about 25 minutes of speech.
 const CACHE_LIMIT_BYTES: usize = 24 * 1024 * 1024;
 
@@ -157,11 +161,19 @@ impl Speaker {
         let speech = mouth.as_mut().ok_or(SpeakError::NoVoice)?.synthesise(text)?;
         let rate = SampleRate::new(speech.sample_rate).ok_or(SpeakError::NoSampleRate)?;
         let mut samples = resample(&speech.samples, rate, SPEECH_SAMPLE_RATE)?;
+        trim_start(&mut samples);
         level_peak(&mut samples);
         let samples: Samples = samples.into();
         self.cache().keep(text.to_owned(), &samples);
         Ok(samples)
     }
+}
+
+/// Cuts the silence before the first sound but for a breath of it: a voice renders up to 100 ms, which a caller who waits
+/// for an answer would wait in vain.
+fn trim_start(samples: &mut Vec<i16>) {
+    let first_sound = samples.iter().position(|sample| sample.saturating_abs() > QUIET).unwrap_or(0);
+    samples.drain(..first_sound.saturating_sub(LEAD_SAMPLES));
 }
 
 /// Brings the loudest sample to [`PEAK`], so that sentences rendered apart are equally loud.
@@ -237,6 +249,17 @@ mod tests {
         speaker.rest();
         assert_eq!([order.recv(), order.recv()], [Ok("synthesise"), Ok("release memory")]);
         assert!(rendered(&speaker, "Good evening.").is_ok(), "it still speaks");
+    }
+
+    #[test]
+    fn a_sentence_begins_with_its_first_sound() {
+        let mut samples = vec![0; 1_000];
+        samples.extend([5_000; 10]);
+        trim_start(&mut samples);
+        assert_eq!(samples.len(), LEAD_SAMPLES + 10);
+        let mut silence = vec![0; 300];
+        trim_start(&mut silence);
+        assert_eq!(silence.len(), 300, "a pause that is meant stays");
     }
 
     #[test]
