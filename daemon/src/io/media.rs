@@ -9,7 +9,7 @@
 //! a call that does not take its events loses frames (counted), it does not delay the others.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver as CommandReceiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -44,8 +44,10 @@ const REALTIME_PRIORITY: i32 = 20;
 /// One stream in each direction.
 #[derive(Debug, Clone)]
 pub struct StreamConfig {
-    /// Where our packets go, from the peer's SDP.
+    /// Where our packets go, from the peer's SDP, until the peer's own packets show where it really is.
     pub remote: SocketAddr,
+    /// Where the peer's signalling comes from: behind NAT its packets come from there, not from what its SDP says.
+    pub signalled_from: IpAddr,
     /// How incoming packets are read.
     pub receiver: ReceiverConfig,
     /// How our packets look.
@@ -65,12 +67,19 @@ impl StreamConfig {
             first_timestamp: rand::random(),
             dtmf_payload_type: None,
         };
-        StreamConfig { remote, receiver: ReceiverConfig::new(&[codec], None), sender, sending: true }
+        StreamConfig {
+            remote,
+            signalled_from: remote.ip(),
+            receiver: ReceiverConfig::new(&[codec], None),
+            sender,
+            sending: true,
+        }
     }
 }
 
 /// What a stream tells its call.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "almost all are frames; a box around each would allocate every 20 ms")]
 pub enum MediaEvent {
     /// 20 ms from the jitter buffer.
     Frame {
@@ -262,7 +271,7 @@ struct Stream {
     id: u64,
     port: MediaPort,
     config: StreamConfig,
-    /// Where the peer's packets really come from: the first sender at the signalled host, then locked (symmetric RTP).
+    /// Where the peer's packets really come from: the first sender at a signalled address, then locked (symmetric RTP).
     latched: Option<SocketAddr>,
     receiver: Receiver,
     sender: Sender,
@@ -348,7 +357,7 @@ impl Stream {
     fn is_peer(&self, source: SocketAddr) -> bool {
         match self.latched {
             Some(latched) => source == latched,
-            None => source.ip() == self.config.remote.ip(),
+            None => source.ip() == self.config.remote.ip() || source.ip() == self.config.signalled_from,
         }
     }
 

@@ -5,4 +5,4 @@
 
 pub mod media;
 pub mod ports;
-//pub mod sip;
+pub mod sip;

@@ -1,8 +1,8 @@
 //! The SIP shell: one task that owns the endpoint, its UDP socket, its TCP connections and its timers.
 //!
 //! One input, then drain: a datagram, bytes of a connection, a command or a deadline goes into
-//! [`sip_stack::Endpoint`], and everything it wants to send and tell is taken out before the next wait. Nothing here
-//! understands SIP beyond a message's first line, and that only for [`Trace`].
+//! [`Endpoint`], and everything it wants to send and tell is taken out before the next wait. Nothing here understands
+//! SIP.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,11 +38,12 @@ pub struct SipConfig {
     pub listen: SocketAddr,
     /// Whether TCP is served too.
     pub tcp_enabled: bool,
-    /// Wants a copy of each message's first line.
+    /// Wants a copy of each message.
     pub trace: Option<mpsc::Sender<Trace>>,
 }
 
-/// The first line of a message that passed, for a ladder. Never its headers.
+/// A message that passed, for whoever draws a ladder. The box itself never asks for these: they hold what must not be
+/// logged.
 #[derive(Debug, Clone)]
 pub struct Trace {
     /// When.
@@ -135,6 +136,7 @@ enum StreamEvent {
     Opened { flow: FlowId, local: SocketAddr, peer: SocketAddr, writer: mpsc::Sender<Vec<u8>> },
     Read { flow: FlowId, bytes: Vec<u8> },
     Closed { flow: FlowId },
+    ConnectFailed { flow: FlowId, peer: SocketAddr },
 }
 
 struct Shell {
@@ -230,6 +232,10 @@ impl Shell {
                 self.connections.remove(&flow);
                 self.endpoint.handle_stream_closed(flow, now);
             }
+            StreamEvent::ConnectFailed { flow, peer } => {
+                self.connections.remove(&flow);
+                self.endpoint.handle_transmit_failed(Transport::Tcp, peer, now);
+            }
         }
     }
 
@@ -245,6 +251,10 @@ impl Shell {
                 Transport::Tcp => self.send_stream(transmit),
             }
         }
+        while let Some(flow) = self.endpoint.poll_close() {
+            // Dropping the writer ends its task and thereby our half of the connection.
+            self.connections.remove(&flow);
+        }
         while let Some(event) = self.endpoint.poll_event() {
             if self.events.send(event).await.is_err() {
                 debug!("Nobody routes calls any more");
@@ -254,9 +264,10 @@ impl Shell {
 
     /// Over the connection it came on, else over one that is open to the peer, else over a new one.
     fn send_stream(&mut self, transmit: Transmit) {
-        let open = transmit.flow.filter(|flow| self.connections.contains_key(flow)).or_else(|| {
-            self.connections.iter().find(|(_, open)| open.peer == transmit.peer).map(|(flow, _)| *flow)
-        });
+        let open = transmit
+            .flow
+            .filter(|flow| self.connections.contains_key(flow))
+            .or_else(|| self.connections.iter().find(|(_, open)| open.peer == transmit.peer).map(|(flow, _)| *flow));
         let flow = open.unwrap_or_else(|| self.connect(transmit.peer));
         let Some(connection) = self.connections.get(&flow) else { return };
         if connection.writer.try_send(transmit.bytes).is_err() {
@@ -283,7 +294,7 @@ impl Shell {
                 }
                 Err(error) => {
                     debug!(%error, "TCP connect");
-                    let _ = events.send(StreamEvent::Closed { flow }).await;
+                    let _ = events.send(StreamEvent::ConnectFailed { flow, peer }).await;
                 }
             }
         });
