@@ -21,11 +21,13 @@ pub(super) struct Work {
 
 /// The row of `turn`. `now` and `wall` are the same moment on both clocks.
 pub(super) fn turn_row(call_id: CallId, turn: TurnRecord, work: Work, now: Instant, wall: UnixMs) -> ConversationTurn {
-    let since_speech = |at: Option<Instant>| at.map(|at| milliseconds(at.saturating_duration_since(turn.speech_ended_at)));
+    let since_speech =
+        |at: Option<Instant>| at.map(|at| milliseconds(at.saturating_duration_since(turn.speech_ended_at)));
     let wall_at = |at: Instant| UnixMs(wall.0 - i64::from(milliseconds(now.saturating_duration_since(at))));
     let heard_gap_ms = turn.heard_gap().map(milliseconds);
     let interrupted_at = turn.interrupted.then_some(turn.finished_at).flatten().zip(turn.first_sound_at);
-    let mut row = ConversationTurn::new(call_id, turn.number, Speaker::Caller, turn.text, wall_at(turn.speech_ended_at));
+    let mut row =
+        ConversationTurn::new(call_id, turn.number, Speaker::Caller, turn.text, wall_at(turn.speech_ended_at));
     row.confidence = turn.confidence.map(|confidence| f64::from(confidence).clamp(0.0, 1.0));
     row.intent = Some(turn.intent.name().to_owned());
     row.intent_score = Some(f64::from(turn.score));

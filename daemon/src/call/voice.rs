@@ -99,7 +99,13 @@ impl Voice {
         self.inputs.pop_front()
     }
 
+    /// Whether nothing waits to be taken out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.clips.is_empty() && self.inputs.is_empty()
+    }
+
     /// Whether anything is being said or about to be.
+    #[cfg(test)]
     pub(super) fn is_speaking(&self) -> bool {
         self.current.is_some()
     }

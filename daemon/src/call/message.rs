@@ -1,0 +1,222 @@
+//! A message being left: frames go to disk as they come, the row is written when it is over, the transcript follows.
+//!
+//! The conversation hears of a kept message only once file and row are on disk: what we then promise is true.
+
+use std::time::Duration;
+
+use audio::{FRAME_DURATION, Frame};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::services::Services;
+use crate::conversation::machine::{Failure, RecordingEnd};
+use crate::inference::Priority;
+use crate::redact::Redacted;
+use crate::storage::{
+    AudioFiles, CallId, NewAudio, PartialRecording, RecordingId, RecordingKind, Storage, StorageError, UnixMs,
+    Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail,
+    set_voicemail_transcript,
+};
+
+/// Frames that may wait for the disk: 20 s. A disk that is slower than that has lost the message anyway.
+const FRAME_LIMIT: usize = 1_000;
+/// Frames likelier than this to be speech keep a message going.
+const SPEECH_PROBABILITY: f32 = 0.5;
+/// Speech a message must have to be one: shorter than a word is a click.
+const LEAST_SPEECH: Duration = Duration::from_millis(200);
+/// Longest piece the recogniser takes at once, in samples at 8 kHz.
+const PIECE_SAMPLES: usize = 25 * 8_000;
+
+/// The message of one call while it is being left.
+pub(super) struct Message {
+    frames: mpsc::Sender<Frame>,
+    kept: oneshot::Receiver<Result<VoicemailId, Failure>>,
+    end: oneshot::Sender<End>,
+    length: Duration,
+    quiet: Duration,
+    speech: Duration,
+    longest: Duration,
+    silence: Duration,
+}
+
+struct End {
+    by: VoicemailEnd,
+    keep: bool,
+}
+
+/// What became of a message.
+pub(super) struct Kept {
+    /// Why it ended.
+    pub why: RecordingEnd,
+    /// The reference to tell the caller, or why there is none.
+    pub reference: Result<String, Failure>,
+}
+
+impl Message {
+    /// Begins to record; the first frame pushed is its first sound.
+    pub(super) fn start(services: &Services, call_id: CallId, longest: Duration, silence: Duration) -> Message {
+        let (frames, received) = mpsc::channel(FRAME_LIMIT);
+        let (end, ended) = oneshot::channel();
+        let (result, kept) = oneshot::channel();
+        let writer = Writer {
+            storage: services.storage.clone(),
+            files: services.audio_files.clone(),
+            ears: services.ears.clone(),
+            call_id,
+        };
+        tokio::task::spawn_blocking(move || {
+            // The call may be over; the message is kept all the same.
+            let _ = result.send(writer.run(received, ended));
+        });
+        let none = Duration::ZERO;
+        Message { frames, kept, end, length: none, quiet: none, speech: none, longest, silence }
+    }
+
+    /// The next frame; tells when the message is over by itself.
+    pub(super) fn push(&mut self, frame: &Frame, speech: f32) -> Option<RecordingEnd> {
+        if self.frames.try_send(*frame).is_err() {
+            warn!("Message frame lost: the disk does not keep up");
+        }
+        self.length += FRAME_DURATION;
+        if speech >= SPEECH_PROBABILITY {
+            self.speech += FRAME_DURATION;
+            self.quiet = Duration::ZERO;
+        } else {
+            self.quiet += FRAME_DURATION;
+        }
+        match () {
+            () if self.length >= self.longest => Some(RecordingEnd::MaxLength),
+            () if self.quiet >= self.silence => Some(RecordingEnd::Silence),
+            () => None,
+        }
+    }
+
+    /// Ends the message and waits until it is on disk.
+    pub(super) async fn keep(self, why: RecordingEnd) -> Kept {
+        let by = match why {
+            RecordingEnd::Silence => VoicemailEnd::Silence,
+            RecordingEnd::MaxLength => VoicemailEnd::Length,
+            RecordingEnd::Stopped => VoicemailEnd::Key,
+            RecordingEnd::HungUp => VoicemailEnd::Hangup,
+        };
+        let keep = self.speech >= LEAST_SPEECH;
+        let told = self.end.send(End { by, keep });
+        drop(self.frames);
+        let reference = match (told, self.kept.await) {
+            (Ok(()), Ok(Ok(voicemail_id))) => Ok(reference_of(voicemail_id)),
+            (_, Ok(Err(failure))) => Err(failure),
+            (Err(_), Ok(Ok(_))) | (_, Err(_)) => Err(Failure::Failed),
+        };
+        Kept { why, reference }
+    }
+}
+
+/// The last four digits-and-letters of the key as four digits: short enough to be said and written down. It is looked
+/// up together with the day of the call, so that it need not be unique for ever.
+fn reference_of(voicemail_id: VoicemailId) -> String {
+    let bytes = voicemail_id.as_uuid().as_bytes();
+    format!("{:04}", u16::from_be_bytes([bytes[14], bytes[15]]) % 10_000)
+}
+
+struct Writer {
+    storage: Storage,
+    files: AudioFiles,
+    ears: crate::inference::Queue<super::services::Ears>,
+    call_id: CallId,
+}
+
+impl Writer {
+    fn run(&self, mut frames: mpsc::Receiver<Frame>, ended: oneshot::Receiver<End>) -> Result<VoicemailId, Failure> {
+        let mut samples = Vec::new();
+        let partial = self.record(&mut frames, &mut samples).map_err(|error| {
+            warn!(%error, "Message not recorded");
+            Failure::Failed
+        })?;
+        // The sender was dropped without a word only if the call's task died; then the message counts.
+        let end = ended.blocking_recv().unwrap_or(End { by: VoicemailEnd::Hangup, keep: true });
+        if !end.keep {
+            if let Err(error) = partial.discard() {
+                warn!(%error, "Empty message not removed");
+            }
+            return Err(Failure::Empty);
+        }
+        let voicemail_id = self.keep(partial, end.by).map_err(|error| {
+            warn!(%error, "Message not kept; the next start tries again");
+            Failure::Failed
+        })?;
+        info!(seconds = samples.len() / 8_000, ended_by = end.by.as_str(), "Message kept");
+        self.transcribe(voicemail_id, samples);
+        Ok(voicemail_id)
+    }
+
+    fn record(
+        &self,
+        frames: &mut mpsc::Receiver<Frame>,
+        samples: &mut Vec<i16>,
+    ) -> Result<PartialRecording, StorageError> {
+        let now = UnixMs::now();
+        let mut partial = self.files.begin(NewAudio {
+            recording_id: RecordingId::new(now),
+            call_id: self.call_id,
+            kind: RecordingKind::Voicemail,
+            started_at: now,
+        })?;
+        while let Some(frame) = frames.blocking_recv() {
+            partial.write(&frame)?;
+            samples.extend_from_slice(&frame);
+        }
+        Ok(partial)
+    }
+
+    fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
+        let now = UnixMs::now();
+        let finished = partial.finish(now)?;
+        let recording = finished.recording.clone();
+        let voicemail = Voicemail {
+            voicemail_id: VoicemailId::new(now),
+            call_id: self.call_id,
+            recording_id: Some(recording.recording_id),
+            status: VoicemailStatus::New,
+            ended_by,
+            duration_ms: recording.duration_ms,
+            transcript: None,
+            transcript_confidence: None,
+            created_at: now,
+        };
+        let voicemail_id = voicemail.voicemail_id;
+        self.storage.write_blocking(move |sql_tx| {
+            insert_recording(sql_tx, &recording)?;
+            insert_voicemail(sql_tx, &voicemail)
+        })?;
+        finished.registered();
+        Ok(voicemail_id)
+    }
+
+    /// Words for the message, when nobody is waiting for the recogniser.
+    fn transcribe(&self, voicemail_id: VoicemailId, samples: Vec<i16>) {
+        let storage = self.storage.clone();
+        let submitted = self.ears.submit(Priority::Background, move |ears| {
+            let heard: Vec<_> =
+                samples.chunks(PIECE_SAMPLES).filter_map(|piece| ears.transcribe(piece, <_>::default()).ok()).collect();
+            let text = heard.iter().map(|piece| piece.text.as_str()).filter(|text| !text.is_empty());
+            let text = text.collect::<Vec<_>>().join(" ");
+            let confidence = heard.iter().map(|piece| piece.confidence).fold(None, |least: Option<f32>, confidence| {
+                Some(least.map_or(confidence, |least| least.min(confidence)))
+            });
+            if text.is_empty() {
+                return;
+            }
+            let transcript = Redacted::new(text);
+            let confidence = confidence.map(f64::from);
+            let written = storage.write_blocking(move |sql_tx| {
+                set_voicemail_transcript(sql_tx, voicemail_id, &transcript, confidence, UnixMs::now())
+            });
+            if let Err(error) = written {
+                warn!(%error, "Transcript of a message not written");
+            }
+        });
+        if let Err(error) = submitted {
+            warn!(%error, "Message not transcribed");
+        }
+    }
+}

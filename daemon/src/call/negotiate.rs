@@ -1,0 +1,203 @@
+//! Offer and answer for the caller's leg: SDP's codec names become codecs, its addresses become a stream.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use audio::codec::CodecKind;
+use audio::rtp::{PayloadType, ReceiverConfig, SenderConfig};
+use sip_stack::endpoint::{CallHandle, Event};
+use sip_stack::message::StatusCode;
+use sip_stack::sdp::{self, Capabilities, LocalSession, Negotiated, SdpError, SessionDescription};
+use tracing::debug;
+
+use super::services::Services;
+use super::task::End;
+use crate::io::media::StreamConfig;
+use crate::io::ports::MediaPort;
+
+/// What was agreed about sound, and what is needed to agree again.
+pub(crate) struct MediaAgreement {
+    port: Option<MediaPort>,
+    advertised: SocketAddr,
+    signalled_from: IpAddr,
+    session: LocalSession,
+    /// `None` until the answer is there (late offer).
+    negotiated: Option<Negotiated>,
+    sender: SenderConfig,
+}
+
+impl MediaAgreement {
+    /// Nothing agreed yet; `port` will carry the sound, `advertised` is how the peer reaches us, and its signalling
+    /// comes from `signalled_from`.
+    pub(crate) fn new(port: MediaPort, advertised: IpAddr, signalled_from: IpAddr) -> MediaAgreement {
+        let advertised = SocketAddr::new(advertised, port.local().port());
+        let sender = StreamConfig::plain(advertised, CodecKind::Pcmu).sender;
+        MediaAgreement {
+            port: Some(port),
+            advertised,
+            signalled_from,
+            session: LocalSession::new(rand::random::<u32>().into()),
+            negotiated: None,
+            sender,
+        }
+    }
+
+    /// Answers `offer`; the answer is to be sent.
+    pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<Vec<u8>, SdpError> {
+        let offer = SessionDescription::parse(offer)?;
+        let (answer, negotiated) = sdp::answer(&offer, &Capabilities::default(), self.advertised, &mut self.session)?;
+        self.negotiated = Some(negotiated);
+        Ok(answer.to_bytes())
+    }
+
+    /// Our offer, for an INVITE of ours or for the 200 to an INVITE without one.
+    pub(crate) fn offer(&mut self) -> Vec<u8> {
+        sdp::offer(&Capabilities::default(), self.advertised, &mut self.session).to_bytes()
+    }
+
+    /// The peer's answer to our offer.
+    pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), SdpError> {
+        let answer = SessionDescription::parse(answer)?;
+        self.negotiated = Some(sdp::accept_answer(&answer, &Capabilities::default(), &self.session)?);
+        Ok(())
+    }
+
+    /// Whether there is something to send to.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.negotiated.is_some()
+    }
+
+    /// The socket, once.
+    pub(crate) fn take_port(&mut self) -> Option<MediaPort> {
+        self.port.take()
+    }
+
+    /// Whether the peer sends nothing by agreement.
+    pub(crate) fn on_hold(&self) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| !negotiated.direction.receives())
+    }
+
+    /// The codec's SDP name; `none` before an answer.
+    pub(crate) fn codec_name(&self) -> &'static str {
+        self.negotiated.as_ref().map_or("none", |negotiated| codec_of(negotiated).name())
+    }
+
+    /// How the stream is to run.
+    pub(crate) fn stream(&self) -> StreamConfig {
+        let Some(negotiated) = &self.negotiated else {
+            return StreamConfig { sending: false, ..StreamConfig::plain(self.advertised, CodecKind::Pcmu) };
+        };
+        let codec = codec_of(negotiated);
+        let payload_type = |number| PayloadType::new(number).unwrap_or(codec.payload_type());
+        let mut receiver =
+            ReceiverConfig::new(&CodecKind::ALL, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
+        let received = payload_type(negotiated.payload_type_receive);
+        if !receiver.codecs.iter().any(|(known, _)| *known == received) {
+            receiver.codecs.push((received, codec));
+        }
+        let sender = SenderConfig {
+            payload_type: payload_type(negotiated.payload_type_send),
+            codec,
+            dtmf_payload_type: negotiated.dtmf_payload_type_send.and_then(PayloadType::new),
+            ..self.sender
+        };
+        StreamConfig {
+            remote: negotiated.remote,
+            signalled_from: self.signalled_from,
+            receiver,
+            sender,
+            sending: negotiated.direction.sends(),
+        }
+    }
+}
+
+/// We offer and accept only codecs we have, so the name is always known; µ-law is what every peer must take.
+fn codec_of(negotiated: &Negotiated) -> CodecKind {
+    CodecKind::from_name(&negotiated.codec.name).unwrap_or(CodecKind::Pcmu)
+}
+
+/// The response and the end of a call whose offer cannot be used.
+pub(super) fn refusal(error: SdpError) -> (StatusCode, End) {
+    match error {
+        SdpError::Malformed | SdpError::AnswerMismatch => (StatusCode::BAD_REQUEST, End::BAD_OFFER),
+        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Address => {
+            (StatusCode::NOT_ACCEPTABLE_HERE, End::NO_COMMON_CODEC)
+        }
+    }
+}
+
+/// What an event inside the dialog means for the call.
+pub(super) enum InDialog {
+    /// Nothing to do.
+    Nothing,
+    /// Address, codec or direction may have changed.
+    MediaChanged,
+    /// The call is over.
+    Ended(End),
+}
+
+/// Answers re-INVITEs and tells what else happened.
+pub(super) async fn in_dialog(
+    services: &Arc<Services>,
+    handle: CallHandle,
+    event: Event,
+    agreement: &mut MediaAgreement,
+) -> InDialog {
+    match event {
+        Event::ReinviteReceived { offer, .. } => reinvite(services, handle, offer, agreement).await,
+        Event::AckReceived { answer: Some(answer), .. } => match agreement.accept(&answer) {
+            Ok(()) => InDialog::MediaChanged,
+            Err(error) => {
+                debug!(%error, "Answer in ACK not usable");
+                InDialog::Ended(refusal(error).1)
+            }
+        },
+        Event::ByeReceived { .. } | Event::CallEnded { .. } => InDialog::Ended(End::CALLER_HANGUP),
+        Event::AckTimedOut { .. } => InDialog::Ended(End::NO_ACK),
+        Event::Cancelled { .. } => InDialog::Ended(End::CALLER_CANCELLED),
+        Event::ReinviteConfirmed { answer: Some(answer), .. } => match agreement.accept(&answer) {
+            Ok(()) => InDialog::MediaChanged,
+            // The session stays as it was (RFC 3261 §14.2).
+            Err(error) => {
+                debug!(%error, "Answer to our offer not usable");
+                InDialog::Nothing
+            }
+        },
+        Event::InviteReceived { .. }
+        | Event::AckReceived { .. }
+        | Event::ReinviteCancelled { .. }
+        | Event::ReinviteConfirmed { .. }
+        | Event::ReinviteAnswered { .. }
+        | Event::ReinviteRejected { .. }
+        | Event::ProvisionalReceived { .. }
+        | Event::Answered { .. }
+        | Event::Rejected { .. }
+        | Event::TimedOut { .. }
+        | Event::TransportFailed { .. }
+        | Event::InfoReceived { .. }
+        | Event::PeerErrorSeen { .. } => InDialog::Nothing,
+    }
+}
+
+async fn reinvite(
+    services: &Arc<Services>,
+    handle: CallHandle,
+    offer: Option<Vec<u8>>,
+    agreement: &mut MediaAgreement,
+) -> InDialog {
+    let ours = match offer {
+        Some(offer) => agreement.answer(&offer),
+        None => Ok(agreement.offer()),
+    };
+    let answered = match ours {
+        Ok(sdp) => services.sip.with(move |endpoint, now| endpoint.answer_reinvite(handle, sdp, now).is_ok()).await,
+        Err(error) => {
+            let (status, _) = refusal(error);
+            services.sip.with(move |endpoint, now| endpoint.reject_reinvite(handle, status, now).is_ok()).await
+        }
+    };
+    match answered {
+        Ok(_) => InDialog::MediaChanged,
+        Err(_) => InDialog::Ended(End::INTERNAL),
+    }
+}

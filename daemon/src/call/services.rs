@@ -1,0 +1,157 @@
+//! What every call shares: the network, the workers, storage and the office.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use audio::dsp::resample::{f32_of, resample_f32};
+use audio::time::SampleRate;
+use models::{Embedder, SpeechToText, SttError, TranscribeOptions, VoiceActivity};
+use tracing::{debug, warn};
+
+use crate::config::Config;
+use crate::conversation::answer::{self, Reply};
+use crate::conversation::context::Context;
+use crate::conversation::intent::Classifier;
+use crate::conversation::machine::{Failure, Heard, Settings};
+use crate::inference::Queue;
+use crate::io::media::MediaHandle;
+use crate::io::ports::PortPool;
+use crate::io::sip::SipHandle;
+use crate::knowledge::Knowledge;
+use crate::office::Office;
+use crate::speaker::Speaker;
+use crate::storage::{AudioFiles, Storage};
+
+/// Passages looked at for one answer.
+const HIT_LIMIT: usize = 3;
+
+/// Makes a voice-activity detector for a new call; each remembers what it heard.
+pub type VoiceActivityFactory = Box<dyn Fn() -> Box<dyn VoiceActivity> + Send + Sync>;
+
+/// Shared by all calls.
+pub struct Services {
+    /// The configuration in force.
+    pub config: Config,
+    /// The office that is answered for.
+    pub office: Arc<Office>,
+    /// How patient conversations are.
+    pub settings: Settings,
+    /// What the installed models allow.
+    pub abilities: Abilities,
+    /// Signalling.
+    pub sip: SipHandle,
+    /// Sound.
+    pub media: MediaHandle,
+    /// RTP ports.
+    pub ports: PortPool,
+    /// The database.
+    pub storage: Storage,
+    /// Recordings beside it.
+    pub audio_files: AudioFiles,
+    /// The voice.
+    pub speaker: Speaker,
+    /// Speech recognition.
+    pub ears: Queue<Ears>,
+    /// Understanding and answers.
+    pub mind: Queue<Mind>,
+    /// One detector a call.
+    pub voice_activity: VoiceActivityFactory,
+}
+
+/// What the installed models allow; what is missing degrades, it does not stop the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// Callers are understood. Without: a keypad menu.
+    pub speech_to_text: bool,
+    /// Sentences can be said. Without: tones.
+    pub text_to_speech: bool,
+}
+
+/// The engine on the ears worker.
+pub struct Ears {
+    /// `None`: no recogniser is installed.
+    pub speech_to_text: Option<Box<dyn SpeechToText>>,
+}
+
+impl Ears {
+    /// The words in `samples` (8 kHz); `abort` gives up early.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] without an engine, [`Failure::Failed`] when it fails or was told to give up.
+    pub fn transcribe(&mut self, samples: &[i16], abort: Arc<AtomicBool>) -> Result<Heard, Failure> {
+        let engine = self.speech_to_text.as_mut().ok_or(Failure::Unavailable)?;
+        let narrow: Vec<f32> = samples.iter().map(|&sample| f32_of(sample)).collect();
+        let wide = resample_f32(&narrow, SampleRate::NARROW_BAND, SampleRate::WIDE_BAND).map_err(|error| {
+            warn!(%error, "Utterance not resampled");
+            Failure::Failed
+        })?;
+        let options = TranscribeOptions { language: None, abort: Some(abort) };
+        match engine.transcribe(&wide, &options) {
+            Ok(transcript) => {
+                if let Some(reason) = transcript.rejected {
+                    debug!(%reason, "Transcript rejected");
+                }
+                Ok(Heard { text: transcript.text, confidence: transcript.confidence })
+            }
+            Err(SttError::Aborted) => Err(Failure::Failed),
+            Err(error) => {
+                warn!(%error, "Speech recognition failed");
+                Err(Failure::Failed)
+            }
+        }
+    }
+}
+
+/// The engines on the mind worker.
+pub struct Mind {
+    /// `None`: keyword rules and word search only.
+    pub embedder: Option<Box<dyn Embedder>>,
+    /// Intents.
+    pub classifier: Classifier,
+    /// What the office has written down.
+    pub knowledge: Knowledge,
+    /// The office.
+    pub office: Arc<Office>,
+}
+
+/// A reply and what it cost.
+#[derive(Debug, Clone)]
+pub struct Thought {
+    /// What to say.
+    pub reply: Reply,
+    /// Work of embedding, searching and choosing.
+    pub took: Duration,
+}
+
+impl Mind {
+    /// Understands `text` in its `context` and chooses an answer.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] when the knowledge cannot be read. A failing embedder only costs the search by meaning.
+    pub fn think(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
+        let begun = Instant::now();
+        let vector = self.embed(text);
+        let understanding = self.classifier.understand(text, vector.as_deref(), context);
+        let query_vector = if understanding.query == text { vector } else { self.embed(&understanding.query) };
+        let hits = self.knowledge.search_blocking(&understanding.query, query_vector.as_deref(), HIT_LIMIT).map_err(
+            |error| {
+                warn!(%error, "Knowledge not searched");
+                Failure::Failed
+            },
+        )?;
+        let hits: Vec<answer::Hit> = hits.into_iter().map(answer_hit).collect();
+        let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
+        let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
+        Ok(Thought { reply, took: begun.elapsed() })
+    }
+
+    fn embed(&mut self, text: &str) -> Option<Vec<f32>> {
+        let embedder = self.embedder.as_mut()?;
+        embedder.embed(text).inspect_err(|error| warn!(%error, "No embedding; searching by words")).ok()
+    }
+}
+
+fn answer_hit(hit: crate::knowledge::Hit) -> answer::Hit {
+    answer::Hit { id: hit.passage_id.to_string(), title: hit.heading, text: hit.text, score: hit.score }
+}
