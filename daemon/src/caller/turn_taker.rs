@@ -33,6 +33,15 @@ impl Default for Patience {
     }
 }
 
+/// When a line is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cue {
+    /// Once the other side has finished.
+    AfterAnswer,
+    /// While the other side speaks, this long after it began: an interruption.
+    DuringAnswer(Duration),
+}
+
 /// What the caller does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -49,16 +58,28 @@ pub struct HeardTurn {
     pub gap: Option<Duration>,
     /// From the first to the last voice of the answer.
     pub answer: Duration,
+    /// If we cut in on the answer: from our first word to the other side's last sound; `None` if it did not stop.
+    pub fell_silent_after: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Waiting for the other side to begin.
-    AwaitingVoice { since: Instant },
+    AwaitingVoice {
+        since: Instant,
+    },
     /// It speaks, or paused only just now.
-    Listening { began: Instant, last_voice: Instant },
+    Listening {
+        began: Instant,
+        last_voice: Instant,
+    },
     /// We speak.
     Speaking,
+    /// We speak over the other side.
+    CuttingIn {
+        since: Instant,
+        last_voice: Instant,
+    },
     Done,
 }
 
@@ -66,7 +87,7 @@ enum State {
 #[derive(Debug)]
 pub struct TurnTaker {
     patience: Patience,
-    lines: usize,
+    cues: Vec<Cue>,
     next_line: usize,
     state: State,
     loud_frames: u32,
@@ -74,10 +95,10 @@ pub struct TurnTaker {
 }
 
 impl TurnTaker {
-    /// A caller with `lines` things to say, whose call was answered at `now`.
-    pub fn new(lines: usize, patience: Patience, now: Instant) -> TurnTaker {
+    /// A caller with one line to say for each of `cues`, whose call was answered at `now`.
+    pub fn new(cues: Vec<Cue>, patience: Patience, now: Instant) -> TurnTaker {
         let state = State::AwaitingVoice { since: now };
-        TurnTaker { patience, lines, next_line: 0, state, loud_frames: 0, turns: vec![HeardTurn::default()] }
+        TurnTaker { patience, cues, next_line: 0, state, loud_frames: 0, turns: vec![HeardTurn::default()] }
     }
 
     /// One received frame's level; `now` is when it was heard.
@@ -96,6 +117,13 @@ impl TurnTaker {
             State::AwaitingVoice { since } => (now - since >= self.patience_without_voice()).then(|| self.go_on()),
             State::Listening { began, .. } if voice => {
                 self.state = State::Listening { began, last_voice: now };
+                match self.cues.get(self.next_line) {
+                    Some(Cue::DuringAnswer(after)) if now - began >= *after => Some(self.cut_in(began, now)),
+                    Some(Cue::DuringAnswer(_) | Cue::AfterAnswer) | None => None,
+                }
+            }
+            State::CuttingIn { since, .. } if voice => {
+                self.state = State::CuttingIn { since, last_voice: now };
                 None
             }
             State::Listening { began, last_voice } => {
@@ -105,13 +133,19 @@ impl TurnTaker {
                 }
                 ended.then(|| self.go_on())
             }
-            State::Speaking | State::Done => None,
+            State::Speaking | State::CuttingIn { .. } | State::Done => None,
         }
     }
 
     /// The last voiced sample of our line left at `now`.
     pub fn handle_line_said(&mut self, now: Instant) {
-        if self.state == State::Speaking {
+        if let State::CuttingIn { since, last_voice } = self.state
+            && now - last_voice > FRAME * VOICE_FRAMES
+            && let Some(turn) = self.turns.last_mut()
+        {
+            turn.fell_silent_after = Some(last_voice.saturating_duration_since(since));
+        }
+        if matches!(self.state, State::Speaking | State::CuttingIn { .. }) {
             self.turns.push(HeardTurn::default());
             self.loud_frames = 0;
             self.state = State::AwaitingVoice { since: now };
@@ -124,11 +158,20 @@ impl TurnTaker {
     }
 
     fn patience_without_voice(&self) -> Duration {
-        if self.next_line == self.lines { self.patience.farewell } else { self.patience.no_answer }
+        if self.next_line == self.cues.len() { self.patience.farewell } else { self.patience.no_answer }
+    }
+
+    fn cut_in(&mut self, began: Instant, now: Instant) -> Action {
+        if let Some(turn) = self.turns.last_mut() {
+            turn.answer = now - began;
+        }
+        let action = self.go_on();
+        self.state = State::CuttingIn { since: now, last_voice: now };
+        action
     }
 
     fn go_on(&mut self) -> Action {
-        if self.next_line == self.lines {
+        if self.next_line == self.cues.len() {
             // The other side has the last word; if it does not hang up after it, we do.
             self.state = State::Done;
             return Action::HangUp;
@@ -153,9 +196,9 @@ mod tests {
     }
 
     impl Line {
-        fn new(lines: usize) -> Line {
+        fn new(cues: &[Cue]) -> Line {
             let now = Instant::now();
-            Line { taker: TurnTaker::new(lines, Patience::default(), now), now }
+            Line { taker: TurnTaker::new(cues.to_vec(), Patience::default(), now), now }
         }
 
         /// `milliseconds` of sound at `level`; the actions it led to.
@@ -171,7 +214,7 @@ mod tests {
 
     #[test]
     fn it_waits_for_the_greeting_and_measures_the_gap_to_the_answer() {
-        let mut line = Line::new(1);
+        let mut line = Line::new(&[Cue::AfterAnswer]);
         assert!(line.hear(QUIET, 400).is_empty());
         assert!(line.hear(LOUD, 2_000).is_empty());
         assert!(line.hear(QUIET, 500).is_empty(), "a pause between sentences");
@@ -188,11 +231,28 @@ mod tests {
 
     #[test]
     fn a_click_is_no_answer_and_silence_does_not_last_for_ever() {
-        let mut line = Line::new(1);
+        let mut line = Line::new(&[Cue::AfterAnswer]);
         assert!(line.hear(LOUD, 40).is_empty());
         assert_eq!(line.hear(QUIET, 13_000), [Action::Say(0)]);
         line.taker.handle_line_said(line.now);
         assert_eq!(line.hear(QUIET, 12_100), [Action::HangUp]);
         assert_eq!(line.taker.turns()[1].gap, None);
+    }
+    #[test]
+    fn it_cuts_in_and_measures_how_long_the_other_side_goes_on() {
+        let mut line = Line::new(&[Cue::DuringAnswer(Duration::from_secs(1))]);
+        assert_eq!(line.hear(LOUD, 1_060), [Action::Say(0)]);
+        assert!(line.hear(LOUD, 240).is_empty());
+        assert!(line.hear(QUIET, 500).is_empty());
+        line.taker.handle_line_said(line.now);
+        assert_eq!(line.taker.turns()[0].fell_silent_after.map(|after| after.as_millis()), Some(280));
+    }
+
+    #[test]
+    fn an_other_side_that_talks_on_has_not_fallen_silent() {
+        let mut line = Line::new(&[Cue::DuringAnswer(Duration::from_secs(1))]);
+        assert_eq!(line.hear(LOUD, 3_000), [Action::Say(0)]);
+        line.taker.handle_line_said(line.now);
+        assert_eq!(line.taker.turns()[0].fell_silent_after, None);
     }
 }
