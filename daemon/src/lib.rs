@@ -2,13 +2,18 @@
 
 pub mod call;
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod conversation;
+pub mod doctor;
+pub mod engines;
 pub mod inference;
 pub mod io;
 pub mod knowledge;
 pub mod logging;
+pub mod memory;
 pub mod office;
 pub mod redact;
+pub mod service;
 pub mod speaker;
 pub mod storage;

@@ -4,13 +4,13 @@
 //! Exit status: 0 done, 1 it failed and stderr says why, 2 wrong usage, 78 the configuration is wrong.
 #![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
 
-mod calls;
 mod caller;
+mod calls;
 mod config;
 mod demo;
 mod doctor;
 mod ladder;
-mod models;
+pub(crate) mod models;
 mod run;
 mod say;
 
@@ -78,6 +78,13 @@ struct Version {
 }
 
 impl Common {
+    /// The same options for another process of ours.
+    pub(crate) fn as_arguments(&self) -> Vec<std::ffi::OsString> {
+        let config = self.config.iter().flat_map(|path| ["--config".into(), path.clone().into_os_string()]);
+        let overrides = self.overrides.iter().flat_map(|entry| ["--set".into(), entry.into()]);
+        config.chain(overrides).collect()
+    }
+
     /// The configuration in force.
     pub(crate) fn load(&self) -> Result<Config, ConfigMistakes> {
         Config::load(self.config.as_deref(), &self.overrides)

@@ -112,7 +112,14 @@ fn expectation(message: &str) -> String {
     if let Some((_, expected)) = message.split_once("expected one of ") {
         return format!("one of the keys {expected}");
     }
+    if let Some(missing) = message.strip_prefix("missing field ") {
+        return format!("the key {missing} beside it");
+    }
     match message.split_once("expected ") {
+        Some((_, "u8")) => "a whole number from 0 to 255".to_owned(),
+        Some((_, "u16")) => "a whole number from 0 to 65535".to_owned(),
+        Some((_, "u32")) => "a whole number that is not negative".to_owned(),
+        Some((_, "a boolean")) => "true or false".to_owned(),
         Some((_, expected)) => expected.to_owned(),
         None => format!("something else: {message}"),
     }

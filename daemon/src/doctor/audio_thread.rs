@@ -27,7 +27,8 @@ pub(super) fn media_clock() -> Finding {
                 milliseconds(pacing.mean_lateness()),
                 milliseconds(pacing.worst_lateness),
             );
-            let remedy = "let it have real-time priority (the systemd unit does: LimitRTPRIO), or stop what else runs here";
+            let remedy =
+                "let it have real-time priority (the systemd unit does: LimitRTPRIO), or stop what else runs here";
             if pacing.worst_lateness > LATE || pacing.rebases > 0 {
                 Finding::wrong(name, Verdict::Degraded, detail, remedy)
             } else {

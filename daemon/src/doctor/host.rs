@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Finding, Verdict};
 use crate::config::Config;
+use crate::storage::free_bytes;
 
 /// Below this the state folder is too full to promise anyone that a message is kept.
 const DISK_BAD_BYTES: u64 = 100 * 1_000_000;
@@ -31,10 +32,12 @@ pub(super) fn disk(config: &Config) -> Finding {
     }
     let detail = format!("{:.1} GB free in {}", free_bytes as f64 / 1e9, folder.display());
     let remedy = "make room, or set storage.directory to a larger disk";
-    match free_bytes {
-        ..DISK_BAD_BYTES => Finding::wrong(name, Verdict::Bad, detail, remedy),
-        ..DISK_LOW_BYTES => Finding::wrong(name, Verdict::Degraded, detail, remedy),
-        _ => Finding::good(name, detail),
+    if free_bytes < DISK_BAD_BYTES {
+        Finding::wrong(name, Verdict::Bad, detail, remedy)
+    } else if free_bytes < DISK_LOW_BYTES {
+        Finding::wrong(name, Verdict::Degraded, detail, remedy)
+    } else {
+        Finding::good(name, detail)
     }
 }
 
@@ -48,26 +51,6 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// Bytes an ordinary user may still write at `place`.
-///
-/// # Errors
-/// The system's, for a place that does not exist.
-#[expect(unsafe_code, reason = "statvfs has no safe wrapper among our dependencies")]
-pub fn free_bytes(place: &Path) -> std::io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(place.as_os_str().as_bytes())?;
-    // SAFETY: all-zero is a valid statvfs; the path ends in NUL and both outlive the call.
-    let (status, found) = unsafe {
-        let mut found: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &raw mut found), found)
-    };
-    if status != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    #[allow(clippy::unnecessary_cast, reason = "these fields are 32 bits wide on some targets")]
-    Ok(found.f_bavail as u64 * found.f_frsize as u64)
-}
-
 /// Opening hours and time stamps are only as right as the clock.
 pub(super) fn clock() -> Finding {
     let name = "clock";
@@ -76,7 +59,12 @@ pub(super) fn clock() -> Finding {
     let shown = now.strftime("%Y-%m-%d %H:%M %Z").to_string();
     if since_epoch < BUILT_AFTER {
         let remedy = "set the time: `timedatectl set-ntp true`, or `date --set`";
-        return Finding::wrong(name, Verdict::Degraded, format!("it says {shown}, before this program was written"), remedy);
+        return Finding::wrong(
+            name,
+            Verdict::Degraded,
+            format!("it says {shown}, before this program was written"),
+            remedy,
+        );
     }
     match kernel_says_synchronised() {
         true => Finding::good(name, format!("{shown}, synchronised")),
@@ -102,10 +90,18 @@ fn kernel_says_synchronised() -> bool {
 pub(super) fn processor() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (features, missing) = vector_features();
-    let detail = format!("{cores} cores, {}", if features.is_empty() { "no vector extensions".into() } else { features.join(" ") });
+    let detail = format!(
+        "{cores} cores, {}",
+        if features.is_empty() { "no vector extensions".into() } else { features.join(" ") }
+    );
     if !missing.is_empty() {
         let remedy = "use a machine with them: without, recognition takes several times as long";
-        return Finding::wrong("processor", Verdict::Degraded, format!("{detail}; without {}", missing.join(" ")), remedy);
+        return Finding::wrong(
+            "processor",
+            Verdict::Degraded,
+            format!("{detail}; without {}", missing.join(" ")),
+            remedy,
+        );
     }
     if cores < 2 {
         let remedy = "give it two cores: with one, recognition delays the sound of other calls";

@@ -17,37 +17,35 @@ pub(super) fn sip_port(config: &Config) -> Finding {
         false => Ok(()),
     });
     let Err(error) = taken else { return Finding::good(name, format!("{address} is free for UDP and TCP")) };
-    match error.kind() {
-        ErrorKind::AddrInUse => match server_at(address) {
+    let kind = error.kind();
+    let (detail, remedy) = if kind == ErrorKind::AddrInUse {
+        let user = match server_at(address) {
             Some(server) if server.starts_with("Offhook") => {
-                Finding::good(name, format!("{address} is answered by a running {server}"))
+                return Finding::good(name, format!("{address} is answered by a running {server}"));
             }
-            other => Finding::wrong(
-                name,
-                Verdict::Bad,
-                format!("{address} is taken by {}", other.as_deref().unwrap_or("another program")),
-                format!("stop it (`ss -lupn 'sport = :{}'` names it) or choose another: --set sip.port=5070", address.port()),
-            ),
-        },
-        ErrorKind::AddrNotAvailable => Finding::wrong(
-            name,
-            Verdict::Bad,
-            format!("{} is not an address of this machine", address.ip()),
-            "set sip.address to one of `ip -brief address`, or to 0.0.0.0 for all",
-        ),
-        ErrorKind::PermissionDenied => Finding::wrong(
-            name,
-            Verdict::Bad,
-            format!("{address} may not be bound by this user"),
-            "choose a port from 1024 up: --set sip.port=5060",
-        ),
-        _ => Finding::wrong(name, Verdict::Bad, format!("{address}: {error}"), "set sip.address and sip.port"),
-    }
+            other => other.unwrap_or_else(|| "another program".into()),
+        };
+        let remedy = format!(
+            "stop it (`ss -lupn 'sport = :{}'` names it) or choose another: --set sip.port=5070",
+            address.port()
+        );
+        (format!("{address} is taken by {user}"), remedy)
+    } else if kind == ErrorKind::AddrNotAvailable {
+        let remedy = "set sip.address to one of `ip -brief address`, or to 0.0.0.0 for all";
+        (format!("{} is not an address of this machine", address.ip()), remedy.to_owned())
+    } else if kind == ErrorKind::PermissionDenied {
+        let remedy = "choose a port from 1024 up: --set sip.port=5060";
+        (format!("{address} may not be bound by this user"), remedy.to_owned())
+    } else {
+        (format!("{address}: {error}"), "set sip.address and sip.port".to_owned())
+    };
+    Finding::wrong(name, Verdict::Bad, detail, remedy)
 }
 
 /// What the SIP server at `address` calls itself, by OPTIONS.
 fn server_at(address: SocketAddr) -> Option<String> {
-    let target = if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
+    let target =
+        if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
     let socket = UdpSocket::bind(SocketAddr::new(target.ip(), 0)).ok()?;
     socket.set_read_timeout(Some(Duration::from_millis(700))).ok()?;
     let local = socket.local_addr().ok()?;

@@ -1,0 +1,261 @@
+//! `offhook calls`: what this box has answered, read from its database.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::Common;
+use crate::redact::Redacted;
+use crate::storage::{
+    CallSession, ConversationTurn, PassageId, Reader, SessionDetail, StorageError, UnixMs, find_passage, list_sessions,
+    session_detail,
+};
+
+/// Subcommands of `offhook calls`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Calls {
+    /// List the latest calls
+    List {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one call: every turn with what was heard, understood, answered and how long the caller waited
+    Show {
+        /// Its id, or the beginning of it
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Calls {
+    pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let config = common.load()?;
+        let reader = open_reader(&config)?;
+        match self {
+            Calls::List { limit, json } => {
+                let limit = *limit;
+                let sessions = reader.read_blocking(|db| list_sessions(db, limit, None))?;
+                if *json {
+                    let rows: Vec<Value> = sessions.iter().map(session_json).collect();
+                    println!("{}", serde_json::to_string_pretty(&rows)?);
+                } else {
+                    sessions.iter().for_each(|session| println!("{}", session_line(session)));
+                    if sessions.is_empty() {
+                        println!("No calls yet. `offhook call --text \"When are you open?\"` places one.");
+                    }
+                }
+            }
+            Calls::Show { id, json } => {
+                let call = reader.read_blocking(|db| ShownCall::load(db, id))?;
+                if *json {
+                    println!("{}", serde_json::to_string_pretty(&call.as_json())?);
+                } else {
+                    println!("{}", session_line(&call.detail.session));
+                    call.print();
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A call with all its rows, and the names of the passages its answers rest on.
+pub(crate) struct ShownCall {
+    /// The rows.
+    pub(crate) detail: SessionDetail,
+    /// File and heading of each cited passage that is still there.
+    passages: HashMap<String, String>,
+}
+
+impl ShownCall {
+    /// The call whose id begins with `id`.
+    pub(crate) fn load(db: &rusqlite::Connection, id: &str) -> Result<ShownCall, StorageError> {
+        let detail = session_detail(db, id)?;
+        let mut passages = HashMap::new();
+        for source in detail.turns.iter().flat_map(|turn| &turn.sources) {
+            let Ok(passage_id) = source.parse::<PassageId>() else { continue };
+            if let Some(found) = find_passage(db, passage_id)? {
+                passages.insert(source.clone(), format!("{}, {}", found.document, found.passage.heading));
+            }
+        }
+        Ok(ShownCall { detail, passages })
+    }
+
+    fn source_name<'a>(&'a self, source: &'a str) -> &'a str {
+        self.passages.get(source).map_or(source, String::as_str)
+    }
+
+    /// For a person: every turn, how it sounded, the messages.
+    pub(crate) fn print(&self) {
+        for turn in &self.detail.turns {
+            self.print_turn(turn);
+        }
+        print_sound_and_messages(&self.detail);
+    }
+
+    fn print_turn(&self, turn: &ConversationTurn) {
+        let sure = |confidence: f64| format!(" ({:.0} % sure)", confidence * 100.0);
+        let confidence = turn.confidence.map_or_else(String::new, sure);
+        println!("  turn {:<4} caller    \"{}\"{confidence}", turn.turn_index, turn.text.reveal());
+        let slots: Vec<String> =
+            turn.slots.reveal().iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        let score = turn.intent_score.unwrap_or(0.0);
+        println!(
+            "            intent    {} {score:.2} {}",
+            turn.intent.as_deref().unwrap_or("unknown"),
+            slots.join(" ")
+        );
+        if !turn.sources.is_empty() {
+            let sources: Vec<&str> = turn.sources.iter().map(|source| self.source_name(source)).collect();
+            println!("            source    {}", sources.join("; "));
+        }
+        println!("            answer    \"{}\"", shown(turn.answer.as_ref()));
+        if let Some(heard) = &turn.heard {
+            println!("            heard     \"{}\" (interrupted)", heard.reveal());
+        }
+        let timings = &turn.timings;
+        let ms = |value: Option<u32>| value.map_or_else(|| "-".into(), |value| format!("{value} ms"));
+        println!(
+            "            heard gap {}; sure of the end after {}; work: decode {}, answer {}, voice {}",
+            ms(timings.heard_gap_ms),
+            ms(timings.endpoint_decided_ms),
+            ms(timings.stt_ms),
+            ms(timings.understand_ms),
+            ms(timings.first_sentence_tts_ms),
+        );
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Reads the database of a box that may be running.
+pub(crate) fn open_reader(config: &crate::config::Config) -> anyhow::Result<Reader> {
+    let folder = config.state_directory();
+    Reader::open(&folder, 1).map_err(|error| {
+        anyhow::anyhow!("no calls can be read in {}: {error} (has `offhook run` been started there?)", folder.display())
+    })
+}
+
+fn local_time(at: UnixMs) -> String {
+    let time = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn shown(value: Option<&Redacted<String>>) -> &str {
+    value.map_or("", |value| value.reveal().as_str())
+}
+
+fn session_line(session: &CallSession) -> String {
+    let seconds = session.talk_ms().map_or_else(|| "-".into(), |ms| format!("{:.1} s", ms as f64 / 1e3));
+    format!(
+        "{}  {}  {:<11} {:>8}  {:<24} {}",
+        session.call_id,
+        local_time(session.started_at),
+        session.state.as_str(),
+        seconds,
+        session.hangup_cause.as_deref().unwrap_or("-"),
+        shown(session.caller_id.as_ref()),
+    )
+}
+
+fn print_sound_and_messages(detail: &SessionDetail) {
+    for leg in &detail.metrics {
+        println!(
+            "  sound     {} {}: {} packets in, {} lost, {} late, jitter {:.1} ms; {} out",
+            leg.leg.as_str(),
+            leg.codec,
+            leg.packets_received,
+            leg.packets_lost,
+            leg.packets_late,
+            leg.jitter_ms.unwrap_or(0.0),
+            leg.packets_sent
+        );
+    }
+    for message in &detail.voicemails {
+        let text = message.transcript.as_ref().map_or("(no transcript yet)", |text| text.reveal());
+        println!(
+            "  message   {:.1} s, ended by {}: {text}",
+            message.duration_ms as f64 / 1e3,
+            message.ended_by.as_str()
+        );
+    }
+}
+
+fn session_json(session: &CallSession) -> Value {
+    json!({
+        "call_id": session.call_id.to_string(),
+        "state": session.state.as_str(),
+        "direction": session.direction.as_str(),
+        "caller_id": session.caller_id.as_ref().map(Redacted::reveal),
+        "called": session.called.as_ref().map(Redacted::reveal),
+        "sip_call_id": session.sip_call_id,
+        "started_at_ms": session.started_at.0,
+        "answered_at_ms": session.answered_at.map(|at| at.0),
+        "ended_at_ms": session.ended_at.map(|at| at.0),
+        "termination": session.termination.map(|termination| termination.as_str()),
+        "hangup_cause": session.hangup_cause,
+        "disposition": session.disposition,
+    })
+}
+
+impl ShownCall {
+    /// For a script.
+    pub(crate) fn as_json(&self) -> Value {
+        let detail = &self.detail;
+        let turns: Vec<Value> = detail.turns.iter().map(|turn| self.turn_json(turn)).collect();
+        let messages: Vec<Value> = detail
+            .voicemails
+            .iter()
+            .map(|message| {
+                json!({
+                    "voicemail_id": message.voicemail_id.to_string(),
+                    "duration_ms": message.duration_ms,
+                    "ended_by": message.ended_by.as_str(),
+                    "transcript": message.transcript.as_ref().map(Redacted::reveal),
+                })
+            })
+            .collect();
+        let legs: Vec<Value> = detail
+        .metrics
+        .iter()
+        .map(|leg| {
+            json!({
+                "leg": leg.leg.as_str(), "codec": leg.codec, "packets_received": leg.packets_received,
+                "packets_lost": leg.packets_lost, "packets_late": leg.packets_late, "packets_sent": leg.packets_sent,
+                "jitter_ms": leg.jitter_ms,
+            })
+        })
+        .collect();
+        json!({ "session": session_json(&detail.session), "turns": turns, "voicemails": messages, "metrics": legs })
+    }
+
+    fn turn_json(&self, turn: &ConversationTurn) -> Value {
+        json!({
+            "turn": turn.turn_index,
+            "text": turn.text.reveal(),
+            "confidence": turn.confidence,
+            "intent": turn.intent,
+            "intent_score": turn.intent_score,
+            "slots": turn.slots.reveal(),
+            "sources": turn.sources,
+            "source_names": turn.sources.iter().map(|source| self.source_name(source)).collect::<Vec<_>>(),
+            "answer": turn.answer.as_ref().map(Redacted::reveal),
+            "heard": turn.heard.as_ref().map(Redacted::reveal),
+            "heard_gap_ms": turn.timings.heard_gap_ms,
+            "endpoint_decided_ms": turn.timings.endpoint_decided_ms,
+            "stt_ms": turn.timings.stt_ms,
+            "understand_ms": turn.timings.understand_ms,
+            "first_sentence_tts_ms": turn.timings.first_sentence_tts_ms,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `offhook run`: answer calls until stopped.
+
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::Common;
+use crate::config::Config;
+use crate::engines::Engines;
+use crate::service::Service;
+
+/// SIGTERM and Ctrl-C let the calls finish (calls.drain_seconds); a second one stops at once.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Place the demonstration call once ready, show it, and stay up
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Run {
+    pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let config = common.load()?;
+        crate::logging::start(&config.log)?;
+        crate::memory::limit_arenas();
+        let began = Instant::now();
+        super::runtime()?.block_on(self.serve(common, config, began))
+    }
+
+    async fn serve(&self, common: &Common, config: Config, began: Instant) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new()?;
+        let for_engines = config.clone();
+        let engines = tokio::task::spawn_blocking(move || Engines::load(&for_engines)).await?;
+        let service = Service::start(config.clone(), engines).await?;
+        crate::memory::give_back();
+        for loss in service.degraded() {
+            warn!("Degraded. {loss}");
+        }
+        info!(address = %service.address(), seconds = began.elapsed().as_secs_f64(), "Ready");
+        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        let demonstration = if self.demo { Some(start_demonstration(common)?) } else { None };
+        let watchdog = tokio::time::interval(watchdog_interval());
+        tokio::pin!(watchdog);
+        let mut demonstrated = demonstration.is_none();
+        let finished = wait_for(demonstration);
+        tokio::pin!(finished);
+        loop {
+            tokio::select! {
+                () = signals.next() => break,
+                _ = watchdog.tick() => if service.is_alive().await {
+                    tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+                },
+                () = &mut finished, if !demonstrated => {
+                    demonstrated = true;
+                    print_how_to_call(&service, &config);
+                }
+            }
+        }
+        tell_systemd(&[sd_notify::NotifyState::Stopping]);
+        tokio::select! {
+            () = service.stop() => Ok(ExitCode::SUCCESS),
+            () = signals.next() => {
+                warn!("Stopped at once; calls that were up are closed as interrupted at the next start");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Does nothing when not started by systemd.
+fn tell_systemd(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd not notified");
+    }
+}
+
+/// Half of what the unit allows, so that one missed beat is not the end.
+fn watchdog_interval() -> Duration {
+    sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 2)
+}
+
+/// The demonstration is another process, so that the call is as real as one from outside.
+fn start_demonstration(common: &Common) -> anyhow::Result<tokio::process::Child> {
+    let program = std::env::current_exe().context("the path of this program is unknown")?;
+    let mut command = tokio::process::Command::new(program);
+    command.arg("demo").args(common.as_arguments()).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().context("the demonstration call could not be started")
+}
+
+async fn wait_for(demonstration: Option<tokio::process::Child>) {
+    match demonstration {
+        Some(mut child) => match child.wait().await {
+            Ok(status) if status.success() => {}
+            Ok(_) => warn!("The demonstration call failed; its message is above"),
+            Err(error) => warn!(%error, "The demonstration call was lost"),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn print_how_to_call(service: &Service, config: &Config) {
+    let address = service.address();
+    println!();
+    println!("Offhook is answering at sip:office@{address} (UDP and TCP). Call it:");
+    println!("  from a softphone  dial sip:office@{address}, no registration, codec G.711 (PCMU or PCMA)");
+    println!("  from a terminal   offhook call sip:office@{address} --text \"When are you open on Saturday?\"");
+    println!("  the demonstration again: make demo (or offhook demo)");
+    println!("Look at calls with `offhook calls list`; state is in {}.", config.state_directory().display());
+    println!("Stop it with Ctrl-C.");
+}
