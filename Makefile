@@ -5,7 +5,7 @@ OFFHOOK := $(TARGET)/release/offhook
 # What both the box and a caller of it must know, so that `make run PORT=5070` and `make demo PORT=5070` meet.
 OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT))
 
-.PHONY: help run demo test check bench build setup deny
+.PHONY: help run demo test check bench soak build setup deny
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -16,6 +16,7 @@ help:
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
 	echo
 	echo 'make run PORT=5070            another SIP port (demo too)'
@@ -59,3 +60,6 @@ deny:
 bench: setup-test
 	echo "Machine: $$(nproc) x $$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $$(uname -srm)"
 	$(CARGO) bench --workspace --locked $(ARGS)
+
+soak: setup-test
+	OFFHOOK_PACING_SECONDS=570 $(CARGO) bench --package tests --bench pacing --locked

@@ -1,10 +1,28 @@
 //! Test rigs shared by the whole-system tests.
+#![expect(clippy::unwrap_used, reason = "a rig that fails fails its test")]
 
+pub mod offhook;
+pub mod peers;
 pub mod relay;
 pub mod shared;
 pub mod sim;
 
 use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One real call at a time in a test binary: speech recognition beside a call takes the core that its caller needs.
+static LINE: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other test of this binary is on the line. Hold on to it until the end of the test.
+pub fn line() -> MutexGuard<'static, ()> {
+    LINE.blocking_lock()
+}
+
+/// As [`line`], for tests with a runtime.
+pub async fn async_line() -> MutexGuard<'static, ()> {
+    LINE.lock().await
+}
 
 /// Asks again every 50 ms until there is an answer or `limit` has passed; for what another process does in its own time.
 pub fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {

@@ -10,7 +10,12 @@ pub fn shared_data(sub: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    // Not `eprintln!`: the test harness hides that of a test that passes.
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: no reference data at {} ***\n", folder.display());
+    say_skipped(&format!("no reference data at {}", folder.display()));
     None
+}
+
+/// Says that a test is skipped and why, where it cannot be overlooked.
+pub fn say_skipped(why: &str) {
+    // Not `eprintln!`: the test harness hides that of a test that passes.
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {why} ***\n");
 }

@@ -6,7 +6,6 @@
 )]
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -111,9 +110,7 @@ fn output(run: &Output) -> String {
 fn have(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
-        // Not through a macro: what those print is only shown of tests that fail.
-        let skipped = format!("SKIPPED: {tool} is not installed (Debian: systemd)\n");
-        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+        tests::shared::say_skipped(&format!("{tool} is not installed (Debian: systemd)"));
     }
     found
 }

@@ -1,7 +1,7 @@
 //! Whole calls on a virtual clock: a scripted trunk, a link that misbehaves from a seed, and the gateway under test.
 //!
 //! [`check_flow`] runs a script and compares the ladder it leaves. A run is its seed: `OFFHOOK_SEED=7` replays it to
-//! the byte. After every run the laws of [`laws`] are checked.
+//! the byte. After every run the laws of `laws` are checked.
 
 mod clock;
 mod gateway;

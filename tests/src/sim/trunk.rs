@@ -51,7 +51,7 @@ impl TrunkCall {
     }
 }
 
-/// See the [module](self).
+/// The scripted carrier at the far end of the link; see its module.
 #[derive(Debug)]
 pub struct Trunk {
     endpoint: Endpoint,

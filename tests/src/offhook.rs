@@ -1,0 +1,167 @@
+//! A box as a process: started with settings of its own, observed through its log, its database and its sound.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a start may take on a busy machine, loading every model.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a stop may take once calls are over.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running `offhook run`; killed when dropped.
+#[derive(Debug)]
+pub struct Offhook {
+    child: Child,
+    address: SocketAddr,
+    settings: Vec<String>,
+    program: PathBuf,
+    log: Arc<Mutex<String>>,
+    lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Offhook {
+    /// Starts `program run` with its state in `folder` on a free loopback port, and returns when it takes calls.
+    /// `settings` are `key=value`, as for `--set`.
+    ///
+    /// # Panics
+    /// When it does not get ready: with its log.
+    pub fn start(program: &Path, folder: &Path, settings: &[&str]) -> Offhook {
+        let port = free_port();
+        let mut all = vec![
+            format!("sip.port={port}"),
+            format!("storage.directory={}", folder.display()),
+            "log.target=stderr".to_owned(),
+        ];
+        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        let mut child = command(program, &all, &["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        let stderr = child.stderr.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push_str(&line);
+                kept.push('\n');
+                drop(kept);
+                let _ = sender.send(line);
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let program = program.to_owned();
+        let offhook = Offhook { child, address, settings: all, program, log, lines, reader: Some(reader) };
+        offhook.wait_for_log("Ready", START_LIMIT);
+        offhook
+    }
+
+    /// Where it takes calls.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URI to call.
+    pub fn uri(&self) -> String {
+        format!("sip:office@{}", self.address)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a log line contains `text`.
+    ///
+    /// # Panics
+    /// After `limit`, with the log.
+    pub fn wait_for_log(&self, text: &str, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no line with {text:?} within {limit:?} in its log:\n{}", self.log())
+                }
+            }
+        }
+    }
+
+    /// Runs another command of the same program with the same settings, for example `calls list`.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        command(&self.program, &self.settings, arguments).output().unwrap()
+    }
+
+    /// As [`run`](Offhook::run), in the background.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        command(&self.program, &self.settings, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// SIGTERM, and waits until it has gone; its exit must be clean.
+    ///
+    /// # Panics
+    /// When it does not stop or exits with an error.
+    pub fn stop(mut self) -> String {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        self.wait_for_log("Stopped", STOP_LIMIT);
+        let status = self.child.wait().unwrap();
+        self.join_reader();
+        assert!(status.success(), "{status}:\n{}", self.log());
+        self.log()
+    }
+
+    /// SIGKILL: as a power cut would have it.
+    pub fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.join_reader();
+        self.log()
+    }
+
+    fn join_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Offhook {
+    fn drop(&mut self) {
+        // Already gone after `stop` and `kill`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(program: &Path, settings: &[String], arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).args(settings.iter().flat_map(|setting| ["--set", setting])).stdin(Stdio::null());
+    command
+}
+
+/// A loopback port that is free for UDP and TCP at this moment.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        if TcpListener::bind(address).is_ok() {
+            return address.port();
+        }
+    }
+    panic!("no port of 127.0.0.1 is free for both UDP and TCP");
+}
