@@ -23,6 +23,7 @@ use crate::conversation::machine::{
 };
 use crate::inference::Priority;
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, StreamStats};
+use crate::io::sleep_until;
 use crate::speaker::Samples;
 use crate::storage::{
     CallId, CallMetrics, EndedSession, Leg, MetricsId, Storage, Termination, UnixMs, end_session, insert_metrics,
@@ -480,12 +481,5 @@ fn failure_of(error: &crate::speaker::SpeakError) -> Failure {
     match error {
         SpeakError::NoVoice | SpeakError::Submit(_) => Failure::Unavailable,
         SpeakError::Engine(_) | SpeakError::Resample(_) | SpeakError::NoSampleRate => Failure::Failed,
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

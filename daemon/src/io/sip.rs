@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use super::sleep_until;
+
 /// Commands waiting for the shell.
 const COMMAND_LIMIT: usize = 1_024;
 /// Events waiting for whoever routes calls.
@@ -346,13 +348,6 @@ async fn read_all(flow: FlowId, mut stream: OwnedReadHalf, events: mpsc::Sender<
 async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
 }
