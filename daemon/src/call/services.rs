@@ -18,7 +18,7 @@ use crate::inference::Queue;
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
-use crate::knowledge::Knowledge;
+use crate::knowledge::{self, Knowledge};
 use crate::office::Office;
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
@@ -140,7 +140,7 @@ impl Mind {
                 Failure::Failed
             },
         )?;
-        let hits: Vec<answer::Hit> = hits.into_iter().map(answer_hit).collect();
+        let hits: Vec<answer::Hit> = hits.into_iter().map(|hit| answer_hit(hit, &understanding.query)).collect();
         let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
         let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
         Ok(Thought { reply, took: begun.elapsed() })
@@ -152,6 +152,8 @@ impl Mind {
     }
 }
 
-fn answer_hit(hit: crate::knowledge::Hit) -> answer::Hit {
-    answer::Hit { id: hit.passage_id.to_string(), title: hit.heading, text: hit.text, score: hit.score }
+/// Of a passage only the sentences that answer are spoken.
+fn answer_hit(hit: knowledge::Hit, question: &str) -> answer::Hit {
+    let text = knowledge::best_sentences(&hit.text, question);
+    answer::Hit { id: hit.passage_id.to_string(), title: hit.heading, text, score: hit.score }
 }

@@ -28,7 +28,7 @@ pub struct Hit {
 }
 
 /// The least [`Hit::score`] an answer is given from.
-pub const MIN_HIT_SCORE: f32 = 0.35;
+pub const MIN_HIT_SCORE: f32 = crate::knowledge::ANSWER_SCORE_MIN;
 /// The most sentences of a passage that are spoken: a caller can not skim.
 const MAX_SENTENCES: usize = 2;
 /// The longest answer from a passage; a second sentence beyond it is left out.

@@ -211,7 +211,7 @@ pub enum EndClass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
     /// Stable reason: `caller_goodbye`, `caller_hangup`, `message_taken`, `message_failed`, `no_speech`, `call_limit`,
-    /// `turn_limit`, `speech_failed`.
+    /// `turn_limit`.
     pub cause: &'static str,
     /// Its class.
     pub class: EndClass,
