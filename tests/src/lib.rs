@@ -19,7 +19,7 @@ pub fn line() -> MutexGuard<'static, ()> {
     LINE.blocking_lock()
 }
 
-/// As [`line`], for tests with a runtime.
+/// As [`line()`], for tests with a runtime.
 pub async fn async_line() -> MutexGuard<'static, ()> {
     LINE.lock().await
 }
