@@ -240,7 +240,7 @@ impl Config {
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {
-            mistakes.extend(found.into_iter().map(ConfigMistake::from));
+            mistakes.extend(found);
         }
     }
 

@@ -48,8 +48,7 @@ impl Service {
     /// # Errors
     /// With what failed and the way out: a port that is taken, a database of a newer release, a folder without rights.
     pub async fn start(config: Config, engines: Engines) -> anyhow::Result<Service> {
-        let office = Office::try_from(&config.office)
-            .map_err(|mistakes| crate::config::ConfigMistakes(mistakes.into_iter().map(Into::into).collect()))?;
+        let office = Office::try_from(&config.office).map_err(crate::config::ConfigMistakes)?;
         let office = Arc::new(office);
         let (storage, audio_files) = open_storage(config.state_directory()).await?;
         let abilities = Abilities {

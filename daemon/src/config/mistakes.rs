@@ -20,12 +20,6 @@ impl ConfigMistake {
     }
 }
 
-impl From<crate::office::ConfigMistake> for ConfigMistake {
-    fn from(mistake: crate::office::ConfigMistake) -> ConfigMistake {
-        ConfigMistake { key: mistake.key, value: mistake.value, expected: mistake.expected.to_owned() }
-    }
-}
-
 impl fmt::Display for ConfigMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: found {}, expected {}", self.key, self.value, self.expected)

@@ -1,5 +1,7 @@
 //! Splits a text into sentences that can be spoken one at a time: the first sounds while the second is synthesised.
 
+use crate::knowledge::sentences::sentences;
+
 /// Longer sentences are cut at a comma or a space: a caller can not interrupt a sentence between two thoughts, and a
 /// voice takes too long to make it.
 pub const MAX_CHARS: usize = 200;
@@ -7,79 +9,42 @@ pub const MAX_CHARS: usize = 200;
 /// The sentences of a text, which may be Markdown: headings and list items are sentences of their own. None is empty or
 /// longer than [`MAX_CHARS`] characters.
 pub fn split(text: &str) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut found = Vec::new();
     let mut block = String::new();
     for line in text.lines() {
         let line = line.trim();
         let own = line.starts_with('#') || line.starts_with("- ") || line.starts_with("* ");
         if line.is_empty() || own {
-            finish(&mut block, &mut sentences);
+            finish(&mut block, &mut found);
         }
         if own {
-            finish(&mut line.trim_start_matches(['#', '-', '*']).to_string(), &mut sentences);
+            finish(&mut line.trim_start_matches(['#', '-', '*']).to_string(), &mut found);
             continue;
         }
         block.push(' ');
         block.push_str(line);
     }
-    finish(&mut block, &mut sentences);
-    sentences
+    finish(&mut block, &mut found);
+    found
 }
 
-fn finish(block: &mut String, sentences: &mut Vec<String>) {
-    let text = std::mem::take(block);
-    let mut start = 0;
-    for (at, c) in text.char_indices() {
-        let end = at + c.len_utf8();
-        if matches!(c, '.' | '!' | '?' | '…') && is_end(&text[start..end], &text[end..]) {
-            push(&text[start..end], sentences);
-            start = end;
-        }
-    }
-    push(&text[start..], sentences);
-}
-
-/// Whether a sentence ends between `before`, which ends with its sign, and `after`.
-fn is_end(before: &str, after: &str) -> bool {
-    const ABBREVIATIONS: &[&str] = &[
-        "dr.", "mr.", "mrs.", "ms.", "prof.", "st.", "ave.", "rd.", "e.g.", "i.e.", "etc.", "no.", "vs.", "approx.",
-        "incl.", "ext.", "a.m.", "p.m.", "jan.", "feb.", "mar.", "apr.", "jun.", "jul.", "aug.", "sep.", "sept.",
-        "oct.", "nov.", "dec.", "tel.", "dept.",
-    ];
-    if after.is_empty() {
-        return true;
-    }
-    if !after.starts_with(char::is_whitespace) {
-        return false;
-    }
-    if !before.ends_with('.') {
-        return true;
-    }
-    let word = before.rsplit(char::is_whitespace).next().unwrap_or_default().to_lowercase();
-    let initial = word.len() == 2 && word.starts_with(char::is_alphabetic) && word != "i.";
-    let next = after.trim_start().chars().next();
-    if !ABBREVIATIONS.contains(&word.trim_start_matches('(')) && !initial {
-        return next.is_none_or(|c| !c.is_lowercase());
-    }
-    // "No." is an answer more often than a number; "at 5 p.m. We …" ends where the next sentence begins.
-    match word.as_str() {
-        "no." => next.is_some_and(|c| !c.is_ascii_digit()),
-        "a.m." | "p.m." | "etc." => next.is_some_and(char::is_uppercase),
-        _ => false,
+fn finish(block: &mut String, found: &mut Vec<String>) {
+    for sentence in sentences(&std::mem::take(block)) {
+        push(sentence, found);
     }
 }
 
-fn push(sentence: &str, sentences: &mut Vec<String>) {
+fn push(sentence: &str, found: &mut Vec<String>) {
     let mut rest = sentence.trim();
     while rest.chars().count() > MAX_CHARS {
         let limit = rest.char_indices().nth(MAX_CHARS).map_or(rest.len(), |(at, _)| at);
         let comma = rest[..limit].rfind([',', ';', ':']).map(|at| at + 1).filter(|at| *at > limit / 3);
         let cut = comma.or(rest[..limit].rfind(char::is_whitespace)).filter(|at| *at > 0).unwrap_or(limit);
-        sentences.push(rest[..cut].trim_end().to_string());
+        found.push(rest[..cut].trim_end().to_string());
         rest = rest[cut..].trim_start();
     }
     if rest.chars().any(char::is_alphanumeric) {
-        sentences.push(rest.to_string());
+        found.push(rest.to_string());
     }
 }
 

@@ -13,7 +13,7 @@
 mod ingest;
 mod quote;
 mod search;
-mod sentences;
+pub(crate) mod sentences;
 mod splitter;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,32 @@
-//! Where one sentence ends and the next begins, well enough to speak one without the other.
+//! Where one sentence ends and the next begins, well enough to speak one without the other. English and German.
 
 /// Abbreviations whose full stop does not end a sentence, lower case, without it.
 const ABBREVIATIONS: &[&str] = &[
-    "dr", "mr", "mrs", "ms", "prof", "st", "no", "nr", "approx", "ca", "etc", "e.g", "i.e", "z.b", "d.h", "bzw",
-    "inkl", "tel", "str", "vs", "jr", "sr", "ave", "rd", "min", "max", "evtl", "ggf", "u.a", "usw", "inc", "ltd", "co",
+    "dr", "mr", "mrs", "ms", "prof", "st", "approx", "ca", "e.g", "i.e", "z.b", "d.h", "bzw", "inkl", "incl", "tel",
+    "str", "vs", "jr", "sr", "ave", "rd", "min", "max", "evtl", "ggf", "u.a", "inc", "ltd", "co", "ext", "dept", "jan",
+    "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec",
+];
+/// Abbreviations that may well close a sentence: a capital letter after them begins the next one.
+const CLOSING: &[&str] = &["a.m", "p.m", "etc", "usw"];
+
+const GERMAN_MONTHS: &[&str] = &[
+    "Januar",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
 ];
 
 /// The sentences of `text` in order, trimmed, none empty. Numbers ("3.5"), abbreviations ("Dr. Meier"), clock times
 /// ("9 a.m. to 5 p.m.") and German ordinals ("am 3. Mai") stay whole.
-pub(super) fn sentences(text: &str) -> Vec<&str> {
+pub(crate) fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut start = 0;
     for (at, mark) in text.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?' | '…')) {
@@ -35,22 +53,31 @@ fn ends_sentence(before: &str, mark: char, after: &str) -> bool {
     let follows = rest.trim_start().chars().next();
     let Some(follows) = follows else { return true };
     if mark != '.' {
-        return !follows.is_lowercase();
+        return mark == '…' || !follows.is_lowercase();
     }
     let word = before.rsplit(char::is_whitespace).next().unwrap_or("").trim_start_matches(['(', '"', '„', '“']);
-    !follows.is_lowercase() && !is_abbreviation(word) && !is_ordinal(word, follows)
+    !follows.is_lowercase() && !is_abbreviation(word, follows) && !is_ordinal(word, rest)
 }
 
-fn is_abbreviation(word: &str) -> bool {
+fn is_abbreviation(word: &str, follows: char) -> bool {
     let word = word.to_lowercase();
-    // A single letter is an initial ("J. Smith"); "a.m" before a capital may well end the sentence.
-    word.chars().count() == 1 && word.chars().all(char::is_alphabetic) || ABBREVIATIONS.contains(&word.as_str())
+    match word.as_str() {
+        // "No." is an answer more often than a number.
+        "no" | "nr" => follows.is_ascii_digit(),
+        closing if CLOSING.contains(&closing) => !follows.is_uppercase(),
+        // "So do I."
+        "i" => false,
+        // A single letter is an initial ("J. Smith").
+        _ => {
+            word.chars().count() == 1 && word.chars().all(char::is_alphabetic) || ABBREVIATIONS.contains(&word.as_str())
+        }
+    }
 }
 
-/// "3. Mai", "24. Dezember": one or two digits before a capital letter may be a date or the end of a sentence; a price
-/// or a year has more to it.
-fn is_ordinal(word: &str, follows: char) -> bool {
-    word.len() <= 2 && !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) && follows.is_alphabetic()
+/// "3. Mai", "24. Dezember": one or two digits before the name of a month.
+fn is_ordinal(word: &str, after: &str) -> bool {
+    let next = after.split_whitespace().next().unwrap_or_default().trim_end_matches(|c: char| !c.is_alphabetic());
+    word.len() <= 2 && !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) && GERMAN_MONTHS.contains(&next)
 }
 
 /// Length in bytes of the quotes and brackets that close with the sentence.

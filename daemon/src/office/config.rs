@@ -5,6 +5,8 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigMistake;
+
 /// The `[office]` part of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,23 +110,6 @@ pub struct PersonConfig {
     /// Which of `departments` they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub department: Option<String>,
-}
-
-/// One wrong value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigMistake {
-    /// Where it is: `office.hours.monday[1]`.
-    pub key: String,
-    /// What was found.
-    pub value: String,
-    /// What would be right, as the end of "expected …".
-    pub expected: &'static str,
-}
-
-impl std::fmt::Display for ConfigMistake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} = {:?}: expected {}", self.key, self.value, self.expected)
-    }
 }
 
 fn english() -> String {
@@ -267,8 +252,8 @@ impl OfficeConfig {
     }
 }
 
-fn mistake(key: &str, value: &str, expected: &'static str) -> ConfigMistake {
-    ConfigMistake { key: key.into(), value: value.chars().take(80).collect(), expected }
+fn mistake(key: &str, value: &str, expected: &str) -> ConfigMistake {
+    ConfigMistake::new(key, format!("{:?}", value.chars().take(80).collect::<String>()), expected.into())
 }
 
 fn person(config: &PersonConfig) -> Person {
@@ -366,7 +351,7 @@ mod tests {
         );
         assert_eq!(
             mistakes[6].to_string(),
-            r#"office.hours.monday[0] = "9 to 5": expected a span such as "09:00-12:30""#
+            r#"office.hours.monday[0]: found "9 to 5", expected a span such as "09:00-12:30""#
         );
     }
 

@@ -8,8 +8,9 @@ mod config;
 pub mod hours;
 pub mod sample;
 
-pub use config::{ConfigMistake, HolidayConfig, HoursConfig, OfficeConfig, PersonConfig};
+pub use config::{HolidayConfig, HoursConfig, OfficeConfig, PersonConfig};
 
+use crate::config::ConfigMistake;
 use hours::{Calendar, Holiday, Span};
 use jiff::tz::TimeZone;
 
