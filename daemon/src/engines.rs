@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use models::{Embedder, EnergyVad, SpeechToText, Store, StoreError, TextToSpeech, VoiceSettings};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::call::VoiceActivityFactory;
 use crate::config::Config;
@@ -103,6 +103,7 @@ const NO_MEANING: &str = "Questions are matched by their words, not by their mea
 const NO_VOICE_ACTIVITY: &str = "Speech is told from noise by its level, which works worse in noise";
 
 fn load_from(store: &Store, config: &Config) -> Engines {
+    recheck(store, config);
     let wanted = &config.models;
     let threads = usize::from(wanted.speech_to_text_threads);
     // Side by side, since each reads tens of megabytes; a crash while loading costs that engine only.
@@ -126,6 +127,21 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     }
     engines.degraded = degraded;
     engines
+}
+
+/// Hashes again what has changed since it was verified, such as files that came with a new image; notes what this
+/// release needs.
+fn recheck(store: &Store, config: &Config) {
+    if let Err(error) = store.note_release(env!("CARGO_PKG_VERSION")) {
+        debug!(%error, "Release not noted in the model store");
+    }
+    for id in crate::cli::models::needed(config) {
+        let Ok(models::Status::Damaged { file, reason }) = store.status(&id) else { continue };
+        info!(model = %id, file, reason, "Hashing the model again");
+        if let Err(error) = store.verify(&id, &mut ()) {
+            warn!(model = %id, %error, "Model not verified");
+        }
+    }
 }
 
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T, models::LoadError>>) -> Result<T, String> {

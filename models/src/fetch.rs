@@ -78,30 +78,30 @@ fn describe(source: &Source) -> String {
     }
 }
 
-/// Downloads each file into `folder` under its own name; returns their SHA-256 in the entry's order.
+/// Downloads each file into `folder` under its own name; returns what they hash to, in the entry's order.
 fn download_all(
     entry: &Entry,
     downloads: &[Download],
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<Vec<String>, StoreError> {
-    let mut hashes = Vec::new();
+) -> Result<Vec<Fingerprint>, StoreError> {
+    let mut downloaded = Vec::new();
     for file in entry.files {
         let download = downloads.iter().find(|download| download.file == file.name);
         let download = download.ok_or_else(|| missing(entry, file))?;
-        hashes.push(http::download(download.url, file, &folder.join(file.name), progress)?);
+        downloaded.push(http::download(download.url, file, &folder.join(file.name), progress)?);
     }
-    Ok(hashes)
+    Ok(downloaded)
 }
 
 fn missing(entry: &Entry, file: &ModelFile) -> StoreError {
     StoreError::malformed(Path::new(file.name), format!("no source of {} makes it", entry.id))
 }
 
-/// The SHA-256 of `found` if `file` may have that content.
-fn accept(file: &ModelFile, found: Fingerprint) -> Result<String, StoreError> {
+/// `found` if `file` may have that content.
+fn accept(file: &ModelFile, found: Fingerprint) -> Result<Fingerprint, StoreError> {
     if found.is_any_of(file.accepted) {
-        Ok(found.sha256)
+        Ok(found)
     } else {
         Err(StoreError::WrongHash { name: file.name.to_owned(), sha256: found.sha256 })
     }

@@ -49,7 +49,7 @@ pub use engines::{
 pub use fetch::{Imported, Incomplete};
 pub use progress::Progress;
 pub use scripted::{HashedEmbedder, LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
-pub use store::{SourceFailure, Status, Store, StoreError};
+pub use store::{Pruned, SourceFailure, Status, Store, StoreError};
 pub use stt::{Rejection, STT_SAMPLE_RATE, SpeechToText, SttError, TranscribeOptions, Transcript};
 pub use tts::{Speech, TextToSpeech, TtsError, VoiceInfo};
 pub use vad::{VAD_FRAME_SAMPLES, VoiceActivity};

@@ -1,31 +1,33 @@
-//! The folder of verified models.
+//! The folder of verified models, by content.
 //!
 //! ```text
-//! DIR/whisper-tiny.en/ggml-tiny.en.bin     verified files, in place only once their hash was right
-//! DIR/whisper-tiny.en/verified.json        size, time and hash of each when it was verified: the cheap check at start
-//! DIR/whisper-tiny.en.partial/             what a fetch has so far; a later fetch goes on from there
-//! DIR/whisper-tiny.en.lock                 held while someone fetches or imports this model
+//! DIR/objects/SHA256/NAME                 one file, in place only once its hash was right; its folder is that hash
+//! DIR/objects/SHA256/NAME.verified.json   its size and time when it was hashed: the cheap check at every start
+//! DIR/releases/VERSION                    what that release of Offhook needs: a hash a line; `prune` keeps it
+//! DIR/ID.partial/                         what a fetch has so far; a later fetch goes on from there
+//! DIR/ID.lock                             held while someone fetches or imports this model
 //! ```
 //!
-//! Several processes may use one store: readers only see finished files, writers wait for each other.
+//! The catalogue of a program says which hashes make up a model, so two releases with different files for the same model
+//! share one store: both slots of a box, before and after an update, each find their own. Several processes may use one
+//! store: readers only see finished files, writers wait for each other.
 
 pub(crate) mod disk;
 mod error;
 pub(crate) mod hash;
+mod object;
+mod prune;
 
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
-
-use serde::{Deserialize, Serialize};
 
 pub use error::{SourceFailure, StoreError};
+pub use prune::Pruned;
 
 use crate::Progress;
 use crate::catalogue::{self, Entry, ModelFile};
-use hash::hash_file;
-
-const STAMP: &str = "verified.json";
+use hash::Fingerprint;
+use object::Object;
 
 /// A folder of models. Cheap to open and to clone.
 #[derive(Clone, Debug)]
@@ -47,15 +49,6 @@ pub enum Status {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-/// What the stamp remembers of one file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    file: String,
-    bytes: u64,
-    modified_ns: u64,
-    sha256: String,
 }
 
 /// Held while a model is being changed; released on drop, and by the system if the process dies.
@@ -98,13 +91,17 @@ impl Store {
     /// Where a verified file is. Errors with what to do when the model is missing or damaged.
     pub fn path(&self, id: &str, file: &str) -> Result<PathBuf, StoreError> {
         let entry = entry(id)?;
+        let missing = || StoreError::Missing { id: id.to_owned(), folder: self.folder.clone() };
         match self.status_of(entry) {
-            Status::Present if entry.file(file).is_some() => Ok(self.folder_of(entry).join(file)),
-            Status::Present | Status::Missing => {
-                Err(StoreError::Missing { id: id.to_owned(), folder: self.folder.clone() })
+            Status::Present => {
+                let object = entry.file(file).and_then(|file| self.verified_object(file));
+                object.map(|object| object.path()).ok_or_else(missing)
             }
+            Status::Missing => Err(missing()),
             Status::Damaged { file, reason } => {
-                Err(StoreError::Damaged { id: id.to_owned(), path: self.folder_of(entry).join(file), reason })
+                let objects = entry.file(&file).map(|file| self.objects(file)).unwrap_or_default();
+                let path = objects.first().map_or_else(|| self.folder.join(&file), Object::path);
+                Err(StoreError::Damaged { id: id.to_owned(), path, reason })
             }
         }
     }
@@ -113,12 +110,10 @@ impl Store {
     pub fn remove(&self, id: &str) -> Result<(), StoreError> {
         let entry = entry(id)?;
         let _lock = self.lock(entry, &mut ())?;
-        disk::remove(&self.folder_of(entry))?;
+        for object in entry.files.iter().flat_map(|file| self.objects(file)) {
+            object.remove()?;
+        }
         disk::remove(&self.partial_folder(entry))
-    }
-
-    pub(crate) fn folder_of(&self, entry: &Entry) -> PathBuf {
-        self.folder.join(entry.id)
     }
 
     pub(crate) fn partial_folder(&self, entry: &Entry) -> PathBuf {
@@ -126,58 +121,59 @@ impl Store {
     }
 
     pub(crate) fn status_of(&self, entry: &Entry) -> Status {
-        let folder = self.folder_of(entry);
-        let stamps = read_stamps(&folder);
         for file in entry.files {
-            let Ok(meta) = fs::metadata(folder.join(file.name)) else { return Status::Missing };
-            let Some(stamp) = stamps.iter().find(|stamp| stamp.file == file.name) else {
-                return Status::Damaged { file: file.name.to_owned(), reason: "it was never verified".to_owned() };
-            };
-            if stamp.bytes != meta.len() || stamp.modified_ns != modified_ns(&meta) {
-                let reason = "it has changed since it was verified".to_owned();
-                return Status::Damaged { file: file.name.to_owned(), reason };
+            let objects = self.objects(file);
+            let Some(first) = objects.first() else { return Status::Missing };
+            if !objects.iter().any(Object::is_as_verified) {
+                let reason =
+                    if first.was_verified() { "it has changed since it was verified" } else { "it was never verified" };
+                return Status::Damaged { file: file.name.to_owned(), reason: reason.to_owned() };
             }
         }
         Status::Present
     }
 
     pub(crate) fn verify_entry(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<Status, StoreError> {
-        let folder = self.folder_of(entry);
-        let mut stamps = Vec::new();
         for file in entry.files {
-            let path = folder.join(file.name);
-            let Ok(meta) = fs::metadata(&path) else { return Ok(Status::Missing) };
-            progress.started(file.name, meta.len());
-            let found = hash_file(&path, progress);
-            progress.finished();
-            let found = found?;
-            if !found.is_any_of(file.accepted) {
-                // So that the cheap check does not call it present.
-                disk::remove(&folder.join(STAMP))?;
-                let reason = format!("its SHA-256 {} is none of the known ones", found.sha256);
+            let objects = self.objects(file);
+            if objects.is_empty() {
+                return Ok(Status::Missing);
+            }
+            let mut wrong = None;
+            for object in &objects {
+                wrong = object.verify(file, progress)?;
+                if wrong.is_none() {
+                    break;
+                }
+            }
+            if let Some(reason) = wrong {
                 return Ok(Status::Damaged { file: file.name.to_owned(), reason });
             }
-            stamps.push(stamp(file, &meta, found.sha256));
-        }
-        if stamps != read_stamps(&folder) {
-            write_stamps(&folder, &stamps)?;
         }
         Ok(Status::Present)
     }
 
-    /// Installs files whose hashes were checked as they were written to `from`, a folder on the same file system.
-    pub(crate) fn install(&self, entry: &Entry, from: &Path, hashes: &[String]) -> Result<(), StoreError> {
-        let folder = self.folder_of(entry);
-        disk::create_folder(&folder)?;
-        let mut stamps = Vec::new();
-        for (file, sha256) in entry.files.iter().zip(hashes) {
-            let path = folder.join(file.name);
-            disk::publish(&from.join(file.name), &path)?;
-            let meta = fs::metadata(&path).map_err(|error| StoreError::io("read", &path, error))?;
-            stamps.push(stamp(file, &meta, sha256.clone()));
+    /// Installs files that lie in `from`, a folder on the same file system, and were hashed as they were written there;
+    /// `found` is in the entry's order.
+    pub(crate) fn install(&self, entry: &Entry, from: &Path, found: &[Fingerprint]) -> Result<(), StoreError> {
+        for (file, Fingerprint { sha256, sha1 }) in entry.files.iter().zip(found) {
+            Object::new(&self.objects_folder(), sha256, file.name).install(&from.join(file.name), sha1)?;
         }
-        write_stamps(&folder, &stamps)?;
         disk::remove(from)
+    }
+
+    /// Where the objects are.
+    pub(crate) fn objects_folder(&self) -> PathBuf {
+        self.folder.join("objects")
+    }
+
+    /// Every object that is, or claims to be, this file.
+    pub(crate) fn objects(&self, file: &ModelFile) -> Vec<Object> {
+        object::candidates(&self.objects_folder(), file)
+    }
+
+    fn verified_object(&self, file: &ModelFile) -> Option<Object> {
+        self.objects(file).into_iter().find(Object::is_as_verified)
     }
 
     /// Waits until no other process or thread changes this model.
@@ -199,26 +195,4 @@ impl Store {
 
 pub(crate) fn entry(id: &str) -> Result<&'static Entry, StoreError> {
     catalogue::find(id).ok_or_else(|| StoreError::UnknownModel { id: id.to_owned() })
-}
-
-fn stamp(file: &ModelFile, meta: &Metadata, sha256: String) -> Stamp {
-    Stamp { file: file.name.to_owned(), bytes: meta.len(), modified_ns: modified_ns(meta), sha256 }
-}
-
-fn modified_ns(meta: &Metadata) -> u64 {
-    let since_epoch = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since_epoch.map_or(0, |since| since.as_nanos() as u64)
-}
-
-/// No stamps when there is no readable stamp file: then nothing counts as verified.
-fn read_stamps(folder: &Path) -> Vec<Stamp> {
-    fs::read(folder.join(STAMP)).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
-}
-
-fn write_stamps(folder: &Path, stamps: &[Stamp]) -> Result<(), StoreError> {
-    let path = folder.join(STAMP);
-    let part = folder.join("verified.json.part");
-    let written = serde_json::to_vec_pretty(stamps).map_err(Into::into).and_then(|json| fs::write(&part, json));
-    written.map_err(|error| StoreError::io("write", &part, error))?;
-    disk::publish(&part, &path)
 }

@@ -1,4 +1,4 @@
-//! `offhook models`: list, fetch, verify, import.
+//! `offhook models`: list, fetch, verify, import, prune.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,8 @@ pub(crate) enum Models {
         /// File or folder
         path: PathBuf,
     },
+    /// Delete the files that neither of the two releases which ran last needs
+    Prune,
 }
 
 impl Models {
@@ -48,6 +50,7 @@ impl Models {
             Models::Fetch { ids } => fetch(&store, &config, ids),
             Models::Verify { ids } => verify(&store, ids),
             Models::Import { path } => import(&store, path),
+            Models::Prune => prune(&store),
         }
     }
 }
@@ -171,6 +174,12 @@ fn import(store: &Store, path: &std::path::Path) -> anyhow::Result<ExitCode> {
     if imported.installed.is_empty() && imported.incomplete.is_empty() {
         anyhow::bail!("nothing in {} is a model of the catalogue (compared by hash)", path.display());
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prune(store: &Store) -> anyhow::Result<ExitCode> {
+    let pruned = store.prune()?;
+    println!("Deleted {} files, {:.1} MB.", pruned.files, pruned.bytes as f64 / 1e6);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::accept;
 use crate::Progress;
 use crate::catalogue::ModelFile;
-use crate::store::hash::Hasher;
+use crate::store::hash::{Fingerprint, Hasher};
 use crate::store::{StoreError, disk};
 
 /// A box without a way out notices it this soon and goes to the next source.
@@ -20,27 +20,27 @@ const ATTEMPTS: u32 = 4;
 /// A server may send this much more than expected (an official file differs a little from the converted one).
 const SLACK_BYTES: u64 = 1 << 20;
 
-/// Downloads `url` to `to`, by way of `to` + `.part`. Returns the SHA-256 of the content, which is an accepted one.
+/// Downloads `url` to `to`, by way of `to` + `.part`. Returns what the content hashes to, which is accepted.
 pub(super) fn download(
     url: &str,
     file: &ModelFile,
     to: &Path,
     progress: &mut dyn Progress,
-) -> Result<String, StoreError> {
+) -> Result<Fingerprint, StoreError> {
     let part = to.with_file_name(format!("{}.part", file.name));
     let have = part_bytes(&part);
     disk::check_space(to, file.bytes.saturating_sub(have))?;
     progress.started(file.name, file.bytes);
     let received = receive(url, file, &part, progress);
     progress.finished();
-    let sha256 = received.and_then(|hasher| accept(file, hasher.finish())).inspect_err(|error| {
+    let fingerprint = received.and_then(|hasher| accept(file, hasher.finish())).inspect_err(|error| {
         // A wrong content is of no use to the next attempt; what a broken line left is.
         if matches!(error, StoreError::WrongHash { .. }) {
             let _ = disk::remove(&part);
         }
     })?;
     disk::publish(&part, to)?;
-    Ok(sha256)
+    Ok(fingerprint)
 }
 
 fn receive(url: &str, file: &ModelFile, part: &Path, progress: &mut dyn Progress) -> Result<Hasher, StoreError> {

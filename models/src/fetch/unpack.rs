@@ -10,21 +10,21 @@ use super::{accept, made_by};
 use crate::Progress;
 use crate::catalogue::{Entry, Member, Quantisation, Step};
 use crate::convert::{self, Assets};
-use crate::store::hash::{Hasher, hash_file};
+use crate::store::hash::{Fingerprint, Hasher, hash_file};
 use crate::store::{StoreError, disk};
 
 /// No member that we take out is larger.
 const MEMBER_LIMIT_BYTES: u64 = 1 << 30;
 
-/// Makes the entry's files in `folder` from `archives`; returns their SHA-256, all accepted ones, in the entry's order.
+/// Makes the entry's files in `folder` from `archives`; returns what they hash to, all accepted, in the entry's order.
 pub(super) fn run_steps(
     entry: &Entry,
     steps: &[Step],
     archives: &[PathBuf],
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<Vec<String>, StoreError> {
-    let mut hashes = vec![String::new(); entry.files.len()];
+) -> Result<Vec<Fingerprint>, StoreError> {
+    let mut made = vec![Fingerprint::default(); entry.files.len()];
     for step in steps {
         let file = made_by(entry, step)?;
         let part = folder.join(format!("{}.part", file.name));
@@ -45,15 +45,15 @@ pub(super) fn run_steps(
                 hash_file(&part, &mut ())?
             }
         };
-        let sha256 = accept(file, fingerprint).inspect_err(|_| {
+        let fingerprint = accept(file, fingerprint).inspect_err(|_| {
             let _ = disk::remove(&part);
         })?;
         disk::publish(&part, &folder.join(file.name))?;
         if let Some(slot) = entry.files.iter().position(|other| other.name == file.name) {
-            hashes[slot] = sha256;
+            made[slot] = fingerprint;
         }
     }
-    Ok(hashes)
+    Ok(made)
 }
 
 fn join(archives: &[PathBuf], parts: &[Member], sha256: &str, to: &Path) -> Result<(), StoreError> {

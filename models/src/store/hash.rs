@@ -19,7 +19,7 @@ pub(crate) struct Hasher {
 }
 
 /// The digests of a whole content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     pub(crate) sha256: String,
     pub(crate) sha1: String,
