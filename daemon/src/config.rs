@@ -51,11 +51,13 @@ pub struct Config {
 pub struct Sip {
     /// Address the UDP and TCP listeners bind to.
     ///
-    /// Loopback by default: a box that nobody has set up must not answer the internet.
+    /// Loopback by default: a box that nobody has set up must not answer the internet. `0.0.0.0` is every address of
+    /// this machine.
     pub address: IpAddr,
     /// Port of both listeners; 0 takes any free one and the log says which.
     pub port: u16,
-    /// Address that peers can reach, written into Contact and SDP. Defaults to `address`.
+    /// Address that peers can reach, written into Contact and SDP. Defaults to `address`, and to
+    /// whichever address leads to the peer where that is `0.0.0.0`.
     pub public_address: Option<IpAddr>,
     /// Whether TCP is served beside UDP.
     pub tcp_enabled: bool,
@@ -285,11 +287,6 @@ impl Config {
             .or_else(|| std::env::var_os("OFFHOOK_MODELS").map(PathBuf::from))
             .or_else(|| std::env::var_os("CACHE_DIRECTORY").map(|folder| PathBuf::from(folder).join("models")))
             .unwrap_or_else(|| user_folder("XDG_CACHE_HOME", ".cache").join("offhook/models"))
-    }
-
-    /// Address written into Contact and SDP.
-    pub fn advertised_address(&self) -> IpAddr {
-        self.sip.public_address.unwrap_or(self.sip.address)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::conversation::intent::Classifier;
 use crate::conversation::{machine::Settings, phrases};
 use crate::engines::{Embedding, Engines};
 use crate::inference::{Priority, Worker};
+use crate::io::address::{self, advertised};
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
@@ -34,6 +35,7 @@ pub struct Service {
     storage: Storage,
     stop: watch::Sender<bool>,
     router: JoinHandle<()>,
+    address: JoinHandle<()>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
     // Kept to the end: dropping a worker waits for its thread.
@@ -65,6 +67,7 @@ impl Service {
         educated.await.context("the mind worker stopped")??;
 
         let (sip, events) = listen(&config).await?;
+        let address = tokio::spawn(address::follow(config.clone(), sip.clone()));
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
@@ -85,7 +88,7 @@ impl Service {
         });
         let (stop, stopped) = watch::channel(false);
         let router = tokio::spawn(Router::new(services).run(events, stopped));
-        Ok(Service { sip, ports, storage, stop, router, degraded, _ears: ears, _mind: mind, _mouth: mouth })
+        Ok(Service { sip, ports, storage, stop, router, address, degraded, _ears: ears, _mind: mind, _mouth: mouth })
     }
 
     /// Where SIP is listened to.
@@ -111,6 +114,7 @@ impl Service {
     /// Refuses new calls, lets the others finish for the configured time, and closes the database.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        self.address.abort();
         if let Err(error) = self.router.await {
             warn!(%error, "Router ended badly");
         }
@@ -211,7 +215,7 @@ async fn listen(
     config: &Config,
 ) -> anyhow::Result<(SipHandle, tokio::sync::mpsc::Receiver<sip_stack::endpoint::Event>)> {
     let listen = SocketAddr::new(config.sip.address, config.sip.port);
-    let advertised = config.advertised_address();
+    let advertised = advertised(config);
     let retry_after = config.calls.retry_after_seconds;
     // What comes beyond the calls we take is refused by the endpoint itself, without keeping state.
     let most_calls = usize::try_from(config.calls.concurrent_limit).unwrap_or(usize::MAX).saturating_add(REFUSED_CALLS);

@@ -28,7 +28,7 @@ use self::streams::Streams;
 use crate::dialog::DialogId;
 use crate::message::framing::Frame;
 use crate::message::header::{MAGIC_COOKIE, ReasonHeader};
-use crate::message::{HeaderName, Message, NameAddr, Request, StatusCode, Uri};
+use crate::message::{HeaderName, Host, Message, NameAddr, Request, StatusCode, Uri};
 use crate::transaction::Deadlines;
 use crate::transaction::table::{Table, TransactionId};
 use crate::ua::call::Call;
@@ -179,6 +179,14 @@ impl Endpoint {
     /// Turns new calls away, or welcomes them again.
     pub fn set_accepting(&mut self, accepting: Accepting) {
         self.accepting = accepting;
+    }
+
+    /// Peers reach us under another host from now on, on the same ports. Dialogs that are up keep the Contact that their
+    /// peer was told, until a re-INVITE.
+    pub fn set_advertised(&mut self, host: &Host) {
+        for local in [&mut self.config.udp, &mut self.config.tcp] {
+            local.advertised.host = host.clone();
+        }
     }
 
     /// What has been dropped so far.

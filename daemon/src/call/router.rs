@@ -13,6 +13,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::negotiate::{MediaAgreement, refusal};
 use super::services::Services;
 use super::task::{Answered, CallTask, End};
+use crate::io::address::advertised_to;
 use crate::redact::Redacted;
 use crate::storage::{
     CallId, Direction, EndedSession, NewSession, PeerAddressKind, UnixMs, end_session, insert_session, mark_answered,
@@ -225,7 +226,8 @@ async fn pick_up(
         reject(services, handle, StatusCode::SERVICE_UNAVAILABLE).await;
         return Err(End::NO_PORT);
     };
-    let mut agreement = MediaAgreement::new(port, services.config.advertised_address(), invitation.source.peer.ip());
+    let peer = invitation.source.peer.ip();
+    let mut agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer);
     let sdp = match invitation.offer.as_deref().map(|offer| agreement.answer(offer)) {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => {

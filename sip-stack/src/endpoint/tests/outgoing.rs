@@ -38,6 +38,19 @@ fn the_callers_own_headers_go_out_and_the_stacks_are_kept() {
     assert_eq!(invite.check(), Ok(()));
 }
 
+/// An office's router hands out another address: who is called from then on finds us there.
+#[test]
+fn another_address_is_told_to_those_who_are_called_from_then_on() {
+    let mut rig = Rig::new();
+    rig.endpoint.set_advertised(&Host::from(std::net::IpAddr::from([203, 0, 113, 5])));
+    place(&mut rig, Some(OFFER));
+    let invite = rig.requests(&Method::Invite).remove(0);
+    for name in [HeaderName::CONTACT, HeaderName::VIA] {
+        let value = invite.headers.text(&name).unwrap();
+        assert!(value.contains("203.0.113.5:5060"), "{value}");
+    }
+}
+
 #[test]
 fn a_repeated_200_gets_the_same_ack_again() {
     let mut rig = Rig::new();
