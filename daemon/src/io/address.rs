@@ -43,12 +43,14 @@ fn local_towards(peer: IpAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
 }
 
-/// Tells the signalling when the address changes; never ends. Only a box that listens on every address has to look.
+/// Tells the signalling when the address changes. Ends at once where the configuration says the address; else never.
 pub(crate) async fn follow(config: Config, sip: SipHandle) {
-    let is_found = config.sip.public_address.is_none() && config.sip.address.is_unspecified();
+    if config.sip.public_address.is_some() || !config.sip.address.is_unspecified() {
+        return;
+    }
     let mut known = advertised(&config);
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
-    while is_found {
+    loop {
         interval.tick().await;
         let now = advertised(&config);
         if now != known && sip.with(move |endpoint, _| endpoint.set_advertised(&Host::from(now))).await.is_ok() {
