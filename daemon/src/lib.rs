@@ -17,3 +17,4 @@ pub mod redact;
 pub mod service;
 pub mod speaker;
 pub mod storage;
+pub mod tuned;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    daemon::tuned::hand_over();
     daemon::cli::main()
 }

@@ -53,3 +53,11 @@ pub use store::{Pruned, SourceFailure, Status, Store, StoreError};
 pub use stt::{Rejection, STT_SAMPLE_RATE, SpeechToText, SttError, TranscribeOptions, Transcript};
 pub use tts::{Speech, TextToSpeech, TtsError, VoiceInfo};
 pub use vad::{VAD_FRAME_SAMPLES, VoiceActivity};
+#[cfg(feature = "engines")]
+pub use whisper::kernels;
+
+/// Built without engines: none.
+#[cfg(not(feature = "engines"))]
+pub fn kernels() -> Vec<&'static str> {
+    Vec::new()
+}

@@ -44,6 +44,12 @@ pub(crate) struct Whisper {
     threads: i32,
 }
 
+/// The processor features that whisper.cpp was compiled for, in its own words, such as `NEON` and `DOTPROD`.
+pub fn kernels() -> Vec<&'static str> {
+    let features = whisper_rs::print_system_info().split(['|', ':']);
+    features.filter_map(|feature| feature.trim().strip_suffix(" = 1")).collect()
+}
+
 impl Whisper {
     /// Loads the ggml file at `path`. `model` is its catalogue id; `threads` is 1..=8, and 1 is right almost always.
     pub(crate) fn load(model: &str, path: &Path, threads: usize) -> Result<Self, SttError> {

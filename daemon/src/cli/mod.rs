@@ -128,9 +128,13 @@ impl Version {
         let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
         let version = env!("CARGO_PKG_VERSION");
         if self.json {
-            println!("{}", serde_json::json!({ "version": version, "target": target, "engines": engines }));
+            let kernels = ::models::kernels();
+            let facts =
+                serde_json::json!({ "version": version, "target": target, "engines": engines, "kernels": kernels });
+            println!("{facts}");
         } else {
             println!("offhook {version} ({target}), engines: {engines}");
+            println!("whisper.cpp compiled for: {}", ::models::kernels().join(" "));
         }
         Ok(ExitCode::SUCCESS)
     }
