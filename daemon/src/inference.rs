@@ -131,6 +131,7 @@ impl<Engine: Send + 'static> Worker<Engine> {
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let worker = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            give_way();
             let mut engine = engine();
             while let Some(job) = worker.next() {
                 // A model that panics fails this job only; whoever waits for it sees its channel closed.
@@ -184,6 +185,14 @@ impl<Engine> Queue<Engine> {
         self.shared.changed.notify_one();
         Ok(())
     }
+}
+
+/// Lets every ordinary thread of the process go before this one: a transcript may come late, a packet may not.
+#[expect(unsafe_code, reason = "no safe wrapper for setpriority among our dependencies")]
+fn give_way() {
+    const NICE: libc::c_int = 5;
+    // SAFETY: no pointers; 0 is the calling thread on Linux. Raising the nice value needs no right and cannot fail.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 #[cfg(test)]
