@@ -21,3 +21,10 @@ pub(crate) fn speech_like(milliseconds: usize) -> Vec<i16> {
     };
     (0..milliseconds * 8).map(sample).collect()
 }
+
+/// The bytes of a hexadecimal text; white space is for the reader.
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> =
+        text.chars().filter(|digit| !digit.is_whitespace()).map(|digit| digit.to_digit(16).unwrap()).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}

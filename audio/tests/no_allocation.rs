@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use audio::FRAME_DURATION;
 use audio::codec::CodecKind;
 use audio::playout::{ClipId, Playout};
+use audio::rtp::srtp::{Inbound, MasterKey, Outbound, Profile};
 use audio::rtp::{PayloadType, Receiver, ReceiverConfig, Sender, SenderConfig};
 
 thread_local! {
@@ -98,4 +99,32 @@ fn a_call_in_steady_state_allocates_nothing() {
     (0..100).for_each(&mut tick); // Buffers reach their size.
     assert_eq!(allocations_of(|| (100..600).for_each(&mut tick)), 0);
     assert!(speech_frames > 500, "{speech_frames}");
+}
+
+/// Each profile both ways, with a forged packet, RTCP and a source that changes, among them.
+#[test]
+fn srtp_in_steady_state_allocates_nothing() {
+    for profile in Profile::ALL {
+        let key = MasterKey::generate(profile, |bytes| bytes.fill(7));
+        let (mut outbound, mut inbound) = (Outbound::new(&key), Inbound::new(&key));
+        let mut datagram = Vec::with_capacity(200);
+        let mut genuine = 0;
+        let mut tick = |sequence: u16| {
+            datagram.clear();
+            datagram.extend([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, (sequence / 200) as u8]);
+            datagram[2..4].copy_from_slice(&sequence.to_be_bytes());
+            datagram.resize(172, 5);
+            outbound.protect_rtp(&mut datagram).unwrap();
+            datagram[100] ^= u8::from(sequence % 10 == 3);
+            genuine += u32::from(inbound.unprotect_rtp(&mut datagram).is_ok());
+            if sequence.is_multiple_of(50) {
+                datagram.clear();
+                datagram.extend([0x80, 201, 0, 1, 0, 0, 0, 1]);
+                outbound.protect_rtcp(&mut datagram).unwrap();
+                inbound.unprotect_rtcp(&mut datagram).unwrap();
+            }
+        };
+        assert_eq!(allocations_of(|| (0..1_000).for_each(&mut tick)), 0, "{profile:?}");
+        assert_eq!(genuine, 900, "{profile:?}");
+    }
 }

@@ -8,6 +8,7 @@ mod reception;
 pub mod rtcp;
 mod sender;
 mod seq;
+pub mod srtp;
 
 pub use dtmf::{DtmfError, DtmfEvent, DtmfReceiver, EventPayload, digit_of, event_code_of};
 pub use error::{ErrorCounts, RtpError};

@@ -92,7 +92,7 @@ impl<'a> Packet<'a> {
 }
 
 /// The RTCP packet type if `datagram` is RTCP by the rule of RFC 5761 §4: version 2 and a second byte of 192 to 223.
-fn rtcp_packet_type(datagram: &[u8]) -> Option<u8> {
+pub(super) fn rtcp_packet_type(datagram: &[u8]) -> Option<u8> {
     match datagram {
         [first, packet_type @ 192..=223, ..] if first >> 6 == 2 => Some(*packet_type),
         _ => None,
