@@ -7,6 +7,7 @@ mod unpack;
 
 use std::path::Path;
 
+pub use http::{RemoteFile, download_file, download_text};
 pub use import::{Imported, Incomplete};
 
 use crate::Progress;

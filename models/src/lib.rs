@@ -46,7 +46,7 @@ pub use energy::EnergyVad;
 pub use engines::{
     LoadError, VadFactory, VoiceSettings, load_embedder, load_speech_to_text, load_text_to_speech, load_voice_activity,
 };
-pub use fetch::{Imported, Incomplete};
+pub use fetch::{Imported, Incomplete, RemoteFile, download_file, download_text};
 pub use progress::Progress;
 pub use scripted::{HashedEmbedder, LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
 pub use store::{Pruned, SourceFailure, Status, Store, StoreError};

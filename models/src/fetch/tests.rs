@@ -65,6 +65,10 @@ enum Reply {
     IgnoreRange,
     /// This status.
     Status(u16),
+    /// As `CutAfter`, with this entity tag.
+    TaggedCut(&'static str, usize),
+    /// Everything, with this entity tag; from the asked offset on only if `If-Range` names it.
+    Tagged(&'static str),
 }
 
 /// Serves `content`, one reply a connection; tells what was asked for (the `Range` value, or "").
@@ -82,15 +86,15 @@ fn serve(content: Vec<u8>, replies: &'static [Reply]) -> (String, mpsc::Receiver
 }
 
 fn answer(mut stream: TcpStream, content: &[u8], reply: Reply) -> String {
-    let mut range = String::new();
+    let (mut range, mut if_range) = (String::new(), String::new());
     for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
         if line.is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(": ")
-            && name.eq_ignore_ascii_case("range")
-        {
-            range = value.to_owned();
+        match line.split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("range") => range = value.to_owned(),
+            Some((name, value)) if name.eq_ignore_ascii_case("if-range") => if_range = value.to_owned(),
+            Some(_) | None => {}
         }
     }
     let from = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
@@ -100,8 +104,15 @@ fn answer(mut stream: TcpStream, content: &[u8], reply: Reply) -> String {
         Reply::CutAfter(count) => (200, content, count),
         Reply::Whole | Reply::IgnoreRange => (200, content, usize::MAX),
         Reply::Status(status) => (status, &content[..0], usize::MAX),
+        Reply::TaggedCut(_, count) => (200, content, count),
+        Reply::Tagged(tag) if from > 0 && if_range == tag => (206, &content[from..], usize::MAX),
+        Reply::Tagged(_) => (200, content, usize::MAX),
     };
-    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let tag = match reply {
+        Reply::TaggedCut(tag, _) | Reply::Tagged(tag) => format!("ETag: {tag}\r\n"),
+        Reply::Whole | Reply::CutAfter(_) | Reply::IgnoreRange | Reply::Status(_) => String::new(),
+    };
+    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{tag}Connection: close\r\n\r\n", body.len());
     let _ = stream.write_all(head.as_bytes());
     let _ = stream.write_all(&body[..sent.min(body.len())]);
     range
@@ -346,4 +357,61 @@ fn unknown_and_missing_models_say_what_to_do() {
     assert!(matches!(store.status("no such"), Err(StoreError::UnknownModel { .. })));
     let error = store.path("silero-vad", "silero_vad.onnx").unwrap_err().to_string();
     assert!(error.contains("models fetch silero-vad"), "{error}");
+}
+
+/// A file of unknown content is taken up again only by the entity tag it began with.
+fn bring(url: &str, folder: &Path, limit_bytes: u64) -> Result<String, StoreError> {
+    let file = crate::RemoteFile { url, name: "bundle", bytes: None, limit_bytes, sha256: None };
+    crate::download_file(&file, &folder.join("bundle"), &mut ())
+}
+
+#[test]
+fn an_unknown_file_goes_on_by_its_entity_tag() {
+    let folder = tempdir().unwrap();
+    let (url, ranges) = serve(content(), &[Reply::TaggedCut("\"one\"", 500_000), Reply::Tagged("\"one\"")]);
+    assert_eq!(bring(&url, folder.path(), 1 << 30).unwrap(), sha256(&content()));
+    assert_eq!(fs::read(folder.path().join("bundle")).unwrap(), content());
+    assert_eq!(ranges.recv().unwrap(), "");
+    assert!(ranges.recv().unwrap().starts_with("bytes="));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+/// The content changed on the server while the box was off: not a byte of the old one may remain.
+#[test]
+fn an_unknown_file_that_changed_meanwhile_is_fetched_anew() {
+    let folder = tempdir().unwrap();
+    let (url, ranges) = serve(content(), &[Reply::Tagged("\"two\"")]);
+    fs::write(folder.path().join("bundle.part"), vec![7; 1_000]).unwrap();
+    fs::write(folder.path().join("bundle.part.tag"), "\"one\"").unwrap();
+    bring(&url, folder.path(), 1 << 30).unwrap();
+    assert_eq!(ranges.recv().unwrap(), "bytes=1000-");
+    assert_eq!(fs::read(folder.path().join("bundle")).unwrap(), content());
+}
+
+#[test]
+fn an_unknown_file_without_a_strong_tag_starts_over() {
+    let folder = tempdir().unwrap();
+    let (url, ranges) = serve(content(), &[Reply::TaggedCut("W/\"weak\"", 500_000), Reply::Whole]);
+    bring(&url, folder.path(), 1 << 30).unwrap();
+    assert_eq!((ranges.recv().unwrap(), ranges.recv().unwrap()), (String::new(), String::new()));
+    assert_eq!(fs::read(folder.path().join("bundle")).unwrap(), content());
+}
+
+#[test]
+fn a_file_larger_than_allowed_or_of_another_hash_is_refused() {
+    let folder = tempdir().unwrap();
+    let (url, _ranges) = serve(content(), &[Reply::Whole, Reply::Whole]);
+    let error = bring(&url, folder.path(), 1_000).unwrap_err().to_string();
+    assert!(error.contains("1200000 bytes") && error.contains("1000"), "{error}");
+    let file = crate::RemoteFile { url: &url, name: "bundle", bytes: None, limit_bytes: 1 << 30, sha256: Some("00") };
+    let error = crate::download_file(&file, &folder.path().join("bundle"), &mut ()).unwrap_err();
+    assert!(matches!(error, StoreError::WrongHash { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_small_document_is_read_whole_and_a_large_one_refused() {
+    let (url, _ranges) = serve(b"{}".to_vec(), &[Reply::Whole, Reply::Whole]);
+    assert_eq!(crate::download_text(&url, 100).unwrap(), "{}");
+    assert!(crate::download_text(&url, 1).is_err());
 }

@@ -42,7 +42,7 @@ pub enum StoreError {
     },
     /// The disk is too small.
     #[error(
-        "not enough space for {path}: {needed_bytes} bytes needed, {free_bytes} free; free some or choose another models folder"
+        "not enough space for {path}: {needed_bytes} bytes needed, {free_bytes} free; free some or choose another folder"
     )]
     DiskFull {
         /// What was being written.
