@@ -59,7 +59,7 @@ setup-test:
 .PHONY: setup-test
 
 check:
-	.ci/stage 'scripts' shellcheck .ci/cargo .ci/cross .ci/run .ci/setup .ci/stage
+	.ci/stage 'scripts' shellcheck .ci/cargo .ci/cross .ci/run .ci/setup .ci/stage tests/standins/*
 	.ci/stage 'format' $(CARGO) fmt --all --check
 	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings

@@ -6,14 +6,17 @@
 //!
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
+mod machine;
 mod mistakes;
 mod sources;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use machine::is_web_address;
+pub use machine::{Machine, Programs, Update};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
 
 use crate::office::{Office, OfficeConfig};
@@ -39,6 +42,10 @@ pub struct Config {
     pub conversation: Conversation,
     /// Where the office's knowledge files lie.
     pub knowledge: Knowledge,
+    /// Updates of the whole box.
+    pub update: Update,
+    /// What belongs to the machine rather than to the daemon.
+    pub machine: Machine,
     /// What the box logs and where to.
     pub log: Log,
     /// The office that is answered for: name, hours, address, people.
@@ -239,6 +246,7 @@ impl Config {
         range("conversation.message_limit_seconds", self.conversation.message_limit_seconds, 10, 600);
         range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
         range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
+        self.update.check(mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {
@@ -279,6 +287,11 @@ impl Config {
             .unwrap_or_else(|| user_folder("XDG_STATE_HOME", ".local/state").join("offhook"))
     }
 
+    /// Folder of what belongs to the machine: identity, keys, updates.
+    pub fn machine_directory(&self) -> PathBuf {
+        self.machine.directory.clone().unwrap_or_else(|| self.state_directory().join("machine"))
+    }
+
     /// Folder of the model files.
     pub fn models_directory(&self) -> PathBuf {
         self.models
@@ -287,6 +300,13 @@ impl Config {
             .or_else(|| std::env::var_os("OFFHOOK_MODELS").map(PathBuf::from))
             .or_else(|| std::env::var_os("CACHE_DIRECTORY").map(|folder| PathBuf::from(folder).join("models")))
             .unwrap_or_else(|| user_folder("XDG_CACHE_HOME", ".cache").join("offhook/models"))
+    }
+
+    /// Where this machine reaches its own SIP listener.
+    pub fn own_sip_address(&self) -> SocketAddr {
+        let loopback = if self.sip.address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let address = if self.sip.address.is_unspecified() { loopback } else { self.sip.address };
+        SocketAddr::new(address, self.sip.port)
     }
 }
 

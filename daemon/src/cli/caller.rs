@@ -142,6 +142,5 @@ fn spoken(text: &str, cue: Cue, renderer: &mut Option<Renderer>, config: &Config
 
 /// The box that runs on this machine with this configuration.
 pub(crate) fn own_address(config: &Config) -> String {
-    let address = if config.sip.address.is_unspecified() { [127, 0, 0, 1].into() } else { config.sip.address };
-    format!("sip:office@{}", std::net::SocketAddr::new(address, config.sip.port))
+    format!("sip:office@{}", config.own_sip_address())
 }

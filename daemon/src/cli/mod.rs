@@ -13,6 +13,7 @@ mod ladder;
 pub(crate) mod models;
 mod run;
 mod say;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +66,9 @@ enum Verb {
     Calls(calls::Calls),
     /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
     Doctor(doctor::Doctor),
+    /// Updates of the whole box: check, install, status, rollback, confirm
+    #[command(subcommand, after_long_help = update::HELP)]
+    Update(update::Update),
     /// Print the version, the build and the features of this binary
     Version(Version),
 }
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
+        Verb::Update(update) => update.run(&command.common),
         Verb::Version(version) => version.run(),
     };
     match result {

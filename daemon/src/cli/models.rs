@@ -184,14 +184,14 @@ fn prune(store: &Store) -> anyhow::Result<ExitCode> {
 }
 
 /// One line of progress a model; without a terminal, a line at the end.
-struct Bar {
+pub(crate) struct Bar {
     bar: ProgressBar,
     id: String,
     began: std::time::Instant,
 }
 
 impl Bar {
-    fn new(id: &str) -> Bar {
+    pub(crate) fn new(id: &str) -> Bar {
         let bar = ProgressBar::new(0).with_prefix(id.to_owned());
         bar.set_style(style("{prefix:26} {bar:28} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>11} {eta:>4} {msg}"));
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -203,7 +203,7 @@ impl Bar {
         println!("  fetched and verified {} in {:.1} s", self.id, self.began.elapsed().as_secs_f64());
     }
 
-    fn clear(self) {
+    pub(crate) fn clear(self) {
         self.bar.finish_and_clear();
     }
 }

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod media;
 pub mod ports;
+pub mod probe;
 pub mod sip;
 
 /// Waits until `deadline`, for ever without one.

@@ -256,6 +256,37 @@ pub fn list_sessions(db: &Connection, limit: u32, before: Option<UnixMs>) -> Res
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many calls there are and were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallCounts {
+    /// Rows not closed: calls in progress while a daemon runs, else what a dead one left.
+    pub open: u32,
+    /// Calls that began since the given moment and came from other machines.
+    pub from_outside: u32,
+    /// Those that this machine placed to itself: tests, demonstrations, health checks.
+    pub from_here: u32,
+}
+
+/// Counts the open calls, and those that began at `since` or later.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn count_calls(db: &Connection, since: UnixMs) -> Result<CallCounts, StorageError> {
+    let count = |sql: &str, since: Option<UnixMs>| -> Result<u32, StorageError> {
+        let mut statement = db.prepare_cached(sql)?;
+        Ok(match since {
+            Some(since) => statement.query_row([since], |row| row.get(0))?,
+            None => statement.query_row([], |row| row.get(0))?,
+        })
+    };
+    const SINCE: &str = "SELECT count(*) FROM call_sessions WHERE started_at >= ?1 AND peer_address_kind";
+    Ok(CallCounts {
+        open: count("SELECT count(*) FROM call_sessions WHERE ended_at IS NULL", None)?,
+        from_outside: count(&format!("{SINCE} <> 'loopback'"), Some(since))?,
+        from_here: count(&format!("{SINCE} = 'loopback'"), Some(since))?,
+    })
+}
+
 /// The one call whose id starts with `prefix` (upper or lower case).
 ///
 /// # Errors

@@ -13,9 +13,9 @@ mod voicemail;
 
 pub use call_metrics::{CallMetrics, Leg, insert_metrics, metrics_of};
 pub use call_session::{
-    CallSession, Direction, EndedSession, NewSession, PeerAddressKind, SessionDetail, SessionState, Termination,
-    close_interrupted_sessions, end_session, find_by_sip_call_id, find_call, insert_session, list_sessions,
-    mark_answered, session_detail, set_summary,
+    CallCounts, CallSession, Direction, EndedSession, NewSession, PeerAddressKind, SessionDetail, SessionState,
+    Termination, close_interrupted_sessions, count_calls, end_session, find_by_sip_call_id, find_call, insert_session,
+    list_sessions, mark_answered, session_detail, set_summary,
 };
 pub use change::{Change, ChangeOp, changes_after};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
