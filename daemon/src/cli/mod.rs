@@ -9,10 +9,12 @@ mod calls;
 mod config;
 mod demo;
 mod doctor;
+mod first_boot;
 mod ladder;
 pub(crate) mod models;
 mod run;
 mod say;
+mod status;
 mod update;
 
 use std::path::PathBuf;
@@ -66,6 +68,15 @@ enum Verb {
     Calls(calls::Calls),
     /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
     Doctor(doctor::Doctor),
+    /// The box on one screen: name, addresses, version, slot, calls
+    ///
+    /// Works without the daemon too, and says so. The exit status is 1 when calls are not answered.
+    Status(status::StatusCommand),
+    /// Make this box's identity and keys, once
+    ///
+    /// An id, a P-256 key with a self-signed certificate, and the secret for the first set-up, in the folder identity of
+    /// machine.directory. A second run changes nothing. Run as root before the daemon starts.
+    FirstBoot(first_boot::FirstBoot),
     /// Updates of the whole box: check, install, status, rollback, confirm
     #[command(subcommand, after_long_help = update::HELP)]
     Update(update::Update),
@@ -107,6 +118,8 @@ pub fn main() -> ExitCode {
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
+        Verb::Status(status) => status.run(&command.common),
+        Verb::FirstBoot(first_boot) => first_boot.run(&command.common),
         Verb::Update(update) => update.run(&command.common),
         Verb::Version(version) => version.run(),
     };

@@ -1,0 +1,280 @@
+//! What the box's console shows: gathered from what is there anyway, for people who stand before the box.
+//!
+//! The running daemon is asked as anybody could ask it, with an OPTIONS, and read through its database; there is no
+//! second control channel. So all of this works without the daemon too, and says that it is missing.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::doctor::Verdict;
+use crate::engines;
+use crate::identity::IdentityFolder;
+use crate::io::probe;
+use crate::office::Office;
+use crate::storage::{CallCounts, Reader, UnixMs, count_calls};
+use crate::update::machine::Machine;
+
+/// A daemon that is there answers at once.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The picture.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// `offhook-3f9a`; none before the first boot has made it.
+    name: Option<String>,
+    /// This machine's addresses towards its networks.
+    addresses: Vec<IpAddr>,
+    version: String,
+    /// The running slot, and whether it is confirmed; none on a machine without slots.
+    slot: Option<SlotState>,
+    sip: SipState,
+    calls: Option<Calls>,
+    /// What callers miss.
+    degraded: Vec<String>,
+    awaits_setup: bool,
+    #[serde(skip)]
+    setup_secret: Option<String>,
+}
+
+/// The running slot.
+#[derive(Debug, Clone, Serialize)]
+pub struct SlotState {
+    name: String,
+    confirmed: bool,
+    reboot_pending: bool,
+}
+
+/// Calls of today, in the office's time zone.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Calls {
+    now: u32,
+    today: u32,
+    /// Placed by this machine to itself.
+    own_today: u32,
+}
+
+/// What the SIP listener says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SipState {
+    /// It answers.
+    Answering {
+        /// Where.
+        at: SocketAddr,
+    },
+    /// It answers that it takes no calls now.
+    Refusing {
+        /// Where.
+        at: SocketAddr,
+        /// SIP status.
+        status: u16,
+    },
+    /// Nobody is there.
+    Silent {
+        /// Where.
+        at: SocketAddr,
+        /// Why we think so.
+        reason: String,
+    },
+}
+
+/// Looks around. `with_secret` is for the console in front of the box only.
+pub async fn look(config: &Config, with_secret: bool) -> Status {
+    let machine = Machine::new(config);
+    let slots = machine.slots().await.ok();
+    let slot = slots.as_ref().and_then(|slots| {
+        let running = slots.running()?;
+        let (name, confirmed) = (running.bootname.clone(), running.confirmed);
+        Some(SlotState { name, confirmed, reboot_pending: slots.reboot_pending() })
+    });
+    let sip = ask(config.own_sip_address()).await;
+    let for_blocking = config.clone();
+    let running = matches!(sip, SipState::Answering { .. });
+    let read = tokio::task::spawn_blocking(move || (calls(&for_blocking, running), losses(&for_blocking))).await;
+    let (calls, degraded) = read.unwrap_or_default();
+    let folder = IdentityFolder::below(&config.machine_directory());
+    let secret = if with_secret { folder.setup_secret().ok().flatten() } else { None };
+    Status {
+        name: folder.load().ok().map(|identity| identity.name),
+        addresses: addresses(),
+        version: machine.version,
+        slot,
+        sip,
+        calls,
+        degraded,
+        awaits_setup: folder.awaits_setup(),
+        setup_secret: secret.map(|secret| secret.reveal().to_owned()),
+    }
+}
+
+async fn ask(at: SocketAddr) -> SipState {
+    match probe::options(at, PROBE_LIMIT).await {
+        Ok(status) if status.as_u16() == 200 => SipState::Answering { at },
+        Ok(status) => SipState::Refusing { at, status: status.as_u16() },
+        Err(error) => SipState::Silent { at, reason: error.to_string() },
+    }
+}
+
+/// None when the database cannot be read: before the first start there is none.
+fn calls(config: &Config, running: bool) -> Option<Calls> {
+    let zone = Office::try_from(&config.office).map_or(TimeZone::UTC, |office| office.time_zone().clone());
+    let midnight = Timestamp::now().to_zoned(zone).start_of_day().ok()?;
+    let since = UnixMs(midnight.timestamp().as_millisecond());
+    let reader = Reader::open(&config.state_directory(), 1).ok()?;
+    let CallCounts { open, from_outside, from_here } = reader.read_blocking(|db| count_calls(db, since)).ok()?;
+    // Rows that a dead daemon left open are no calls.
+    Some(Calls { now: if running { open } else { 0 }, today: from_outside, own_today: from_here })
+}
+
+/// Models that are missing here, with what that means.
+fn losses(config: &Config) -> Vec<String> {
+    let findings = engines::examine(config).into_iter().filter(|finding| finding.verdict != Verdict::Good);
+    findings.map(|finding| finding.detail).collect()
+}
+
+/// The addresses this machine would send from. Connecting a UDP socket sends nothing; it only asks for the route to an
+/// address that is nobody's (RFC 5737, RFC 3849).
+fn addresses() -> Vec<IpAddr> {
+    let towards: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let local = |(any, nobody): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((nobody, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    towards.into_iter().filter_map(local).filter(|address| !address.is_unspecified()).collect()
+}
+
+impl Status {
+    /// Whether calls are answered now.
+    pub fn answers(&self) -> bool {
+        matches!(self.sip, SipState::Answering { .. })
+    }
+
+    /// One screen for people.
+    pub fn in_words(&self) -> String {
+        let mut text = String::new();
+        for (label, value) in self.lines() {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{label:<9} {value}");
+        }
+        text
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let name =
+            self.name.as_ref().map_or("(no identity yet: offhook first-boot)".into(), |name| format!("{name}.local"));
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let network = if addresses.is_empty() { "no network".to_owned() } else { addresses.join("  ") };
+        let mut lines = vec![
+            ("Offhook", name),
+            ("address", network),
+            ("version", format!("{}{}", self.version, self.slot.as_ref().map_or(String::new(), slot_in_words))),
+            ("SIP", sip_in_words(&self.sip)),
+            ("calls", self.calls.map_or("none yet".into(), calls_in_words)),
+        ];
+        lines.extend(self.degraded.iter().map(|loss| ("degraded", loss.clone())));
+        match &self.setup_secret {
+            Some(secret) => lines.push(("set-up", format!("not done; secret {secret}"))),
+            None if self.awaits_setup => {
+                lines.push(("set-up", "not done; the secret is on the label and on the console".into()));
+            }
+            None => {}
+        }
+        lines
+    }
+}
+
+fn slot_in_words(slot: &SlotState) -> String {
+    let confirmed = if slot.confirmed { "" } else { ", not confirmed yet" };
+    let pending = if slot.reboot_pending { "; an update waits for a reboot" } else { "" };
+    format!(" in slot {}{confirmed}{pending}", slot.name)
+}
+
+fn sip_in_words(sip: &SipState) -> String {
+    match sip {
+        SipState::Answering { at } => format!("answering calls at {at}"),
+        SipState::Refusing { at, status } => format!("takes no calls now: {at} answers {status}"),
+        SipState::Silent { reason, .. } => format!("NOT ANSWERING: Offhook does not run here ({reason})"),
+    }
+}
+
+fn calls_in_words(calls: Calls) -> String {
+    let own =
+        if calls.own_today > 0 { format!(" (and {} by this box itself)", calls.own_today) } else { String::new() };
+    format!("{} now, {} today{own}", calls.now, calls.today)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            name: Some("offhook-3f9a".into()),
+            addresses: vec!["192.0.2.17".parse().unwrap()],
+            version: "0.2.0".into(),
+            slot: Some(SlotState { name: "B".into(), confirmed: true, reboot_pending: false }),
+            sip: SipState::Answering { at: "192.0.2.17:5060".parse().unwrap() },
+            calls: Some(Calls { now: 1, today: 12, own_today: 1 }),
+            degraded: vec![],
+            awaits_setup: false,
+            setup_secret: None,
+        }
+    }
+
+    #[test]
+    fn a_box_at_work_fits_in_five_lines() {
+        expect![[r"
+            Offhook   offhook-3f9a.local
+            address   192.0.2.17
+            version   0.2.0 in slot B
+            SIP       answering calls at 192.0.2.17:5060
+            calls     1 now, 12 today (and 1 by this box itself)
+        "]]
+        .assert_eq(&status().in_words());
+    }
+
+    #[test]
+    fn a_new_box_without_network_says_what_is_missing() {
+        let at = "127.0.0.1:5060".parse().unwrap();
+        let status = Status {
+            name: None,
+            addresses: vec![],
+            slot: Some(SlotState { name: "A".into(), confirmed: false, reboot_pending: true }),
+            sip: SipState::Silent { at, reason: "nothing answered".into() },
+            calls: None,
+            degraded: vec!["No voice: callers hear tones.".into()],
+            awaits_setup: true,
+            setup_secret: Some("7KQM-X2RD-9ABC-HJKM".into()),
+            ..status()
+        };
+        expect![[r"
+            Offhook   (no identity yet: offhook first-boot)
+            address   no network
+            version   0.2.0 in slot A, not confirmed yet; an update waits for a reboot
+            SIP       NOT ANSWERING: Offhook does not run here (nothing answered)
+            calls     none yet
+            degraded  No voice: callers hear tones.
+            set-up    not done; secret 7KQM-X2RD-9ABC-HJKM
+        "]]
+        .assert_eq(&status.in_words());
+    }
+
+    #[test]
+    fn the_secret_is_never_in_json() {
+        let status = Status { setup_secret: Some("7KQM".into()), awaits_setup: true, ..status() };
+        let json = serde_json::to_string(&status).unwrap();
+        assert!(!json.contains("7KQM") && json.contains("\"awaits_setup\":true"), "{json}");
+    }
+}
