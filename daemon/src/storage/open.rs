@@ -89,7 +89,7 @@ fn refuse(path: &Path, stamp: &Stamp) -> Result<(), OpenError> {
     if stamp.is_foreign() {
         return Err(OpenError::NotOurs { path: path.to_owned(), found: stamp.application_id });
     }
-    if stamp.user_version > known_version() {
+    if stamp.is_too_new() {
         return Err(OpenError::Newer { path: path.to_owned(), found: stamp.user_version, known: known_version() });
     }
     Ok(())

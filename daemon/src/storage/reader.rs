@@ -120,9 +120,11 @@ fn open_one(path: &Path) -> Result<Connection, OpenError> {
     if stamp.is_foreign() {
         return Err(OpenError::NotOurs { path: path.to_owned(), found: stamp.application_id });
     }
-    match found.cmp(&known) {
-        std::cmp::Ordering::Less => Err(OpenError::NotMigrated { path: path.to_owned(), found, known }),
-        std::cmp::Ordering::Equal => Ok(db),
-        std::cmp::Ordering::Greater => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+    if found < known {
+        return Err(OpenError::NotMigrated { path: path.to_owned(), found, known });
     }
+    if stamp.is_too_new() {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(db)
 }
