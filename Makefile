@@ -5,7 +5,11 @@ OFFHOOK := $(TARGET)/release/offhook
 # What both the box and a caller of it must know, so that `make run PORT=5070` and `make demo PORT=5070` meet.
 OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT))
 
-.PHONY: help run demo test check bench soak build setup deny cross cross-test
+# Bash and sh on the builder and on the box.
+IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook development-keys common.sh \
+    files/usr/lib/offhook/slots files/usr/lib/offhook/stick initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
+
+.PHONY: help run demo test check bench soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -19,6 +23,9 @@ help:
 	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
 	echo 'make cross    the release build for the box (aarch64); make cross-test runs tests of it under emulation'
+	echo 'make image    the disk image of a box (as root; needs "make cross"): $(TARGET)/image/offhook.img'
+	echo 'make bundle   the same as a signed update: $(TARGET)/image/offhook-VERSION.raucb'
+	echo 'make image-test  an emulated box: call, updates, power cuts (as root; an hour)'
 	echo
 	echo 'make run PORT=5070            another SIP port (demo too)'
 	echo 'make run CONFIG=FILE.toml     another configuration (demo too)'
@@ -59,7 +66,8 @@ setup-test:
 .PHONY: setup-test
 
 check:
-	.ci/stage 'scripts' shellcheck .ci/cargo .ci/cross .ci/run .ci/setup .ci/stage tests/standins/*
+	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/run .ci/setup .ci/stage tests/standins/* \
+		$(IMAGE_SCRIPTS)
 	.ci/stage 'format' $(CARGO) fmt --all --check
 	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings
@@ -77,3 +85,15 @@ bench: setup-test
 
 soak: setup-test
 	OFFHOOK_PACING_SECONDS=570 $(CARGO) bench --package tests --bench pacing --locked
+
+image bundle: setup-image
+	.ci/stage '$@' image/$(subst image,disk,$@)
+
+# Builds what the tests install: two releases, the disk of the first. CI runs the part of it that starts nothing.
+image-test:
+	.ci/setup image-test
+	.ci/stage 'image-test' image/test $(ARGS)
+
+setup-image:
+	.ci/setup image
+.PHONY: setup-image
