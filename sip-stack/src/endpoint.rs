@@ -8,11 +8,14 @@
 //! [`poll_event`](Endpoint::poll_event) until both are empty, then wait for the next input or for
 //! [`poll_timeout`](Endpoint::poll_timeout), whichever comes first.
 
+mod commands;
 mod config;
 mod event;
 mod path;
+mod random;
 mod streams;
 
+pub use commands::OutgoingInvite;
 pub use config::{EndpointConfig, EndpointLimits, LocalAddress};
 pub use event::{Accepting, CallHandle, Counters, EndpointMisuse, Event, Occupancy};
 pub use path::{FlowId, Source, Transmit, Transport};
@@ -21,14 +24,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use rand::rngs::ChaCha12Rng;
-use rand::{Rng, RngExt, SeedableRng};
-
+use self::random::Random;
 use self::streams::Streams;
 use crate::dialog::DialogId;
+use crate::message::{Host, Message};
 use crate::message::framing::Frame;
-use crate::message::header::{MAGIC_COOKIE, ReasonHeader};
-use crate::message::{HeaderName, Host, Message, NameAddr, Request, StatusCode, Uri};
 use crate::transaction::Deadlines;
 use crate::transaction::table::{Table, TransactionId};
 use crate::ua::call::Call;
@@ -37,34 +37,11 @@ use crate::ua::{MergeKey, Use};
 /// The answer to a ping (RFC 5626 §3.5.1).
 const PONG: &[u8] = b"\r\n";
 
-/// A call to place.
-#[derive(Debug, Clone)]
-pub struct OutgoingInvite {
-    /// Request-URI: whom to call.
-    pub target: Uri,
-    /// Who calls; a tag is added.
-    pub from: NameAddr,
-    /// Whom we call, in the caller's words; mostly the same address as `target`.
-    pub to: NameAddr,
-    /// Where in-dialog requests shall go; `None` takes the transport's own Contact.
-    pub contact: Option<NameAddr>,
-    /// Where to send it; the stack looks no names up.
-    pub peer: SocketAddr,
-    /// How to send it. Over UDP also when it is larger than 1300 bytes: RFC 3261 §18.1.1 asks for TCP then.
-    pub transport: Transport,
-    /// Session description; `None` leaves the offer to the callee (late offer).
-    pub offer: Option<Vec<u8>>,
-    /// More headers. Those that the stack makes itself are ignored.
-    pub headers: Vec<(HeaderName, String)>,
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) config: EndpointConfig,
-    rng: ChaCha12Rng,
-    /// Keeps peers from foreseeing the tags of stateless responses.
-    tag_secret: u64,
+    pub(crate) random: Random,
     pub(crate) accepting: Accepting,
     pub(crate) transactions: Table<Use>,
     /// Requests that would be the same if they came again under another branch.
@@ -81,11 +58,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint that accepts calls.
     pub fn new(config: EndpointConfig) -> Self {
-        let mut rng = ChaCha12Rng::from_seed(config.seed);
         let limits = config.limits;
         Self {
-            tag_secret: rng.next_u64(),
-            rng,
+            random: Random::new(config.seed),
             accepting: Accepting::Yes,
             transactions: Table::new(limits.transactions, limits.queued, config.timers),
             merges: BTreeMap::new(),
@@ -204,125 +179,6 @@ impl Endpoint {
         }
     }
 
-    /// Tells the caller that it rings: 180, or 183 with a session description for early media.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: not an incoming call, or it has its final response.
-    pub fn ring(&mut self, call: CallHandle, sdp: Option<Vec<u8>>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_ring(call, sdp, now);
-        self.settle(now);
-        result
-    }
-
-    /// Answers with 200, repeated until the ACK is here. `sdp` is the answer, or our offer if the INVITE had none.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: not an incoming call, or it has its final response.
-    pub fn answer(&mut self, call: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_answer(call, sdp, now);
-        self.settle(now);
-        result
-    }
-
-    /// Refuses the call with 300 to 699, and ends it.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: not an incoming call, it has its final response, or another status.
-    pub fn reject(
-        &mut self,
-        call: CallHandle,
-        status: StatusCode,
-        headers: &[(HeaderName, String)],
-        now: Instant,
-    ) -> Result<(), EndpointMisuse> {
-        let result = self.do_reject(call, status, headers, now);
-        self.settle(now);
-        result
-    }
-
-    /// Accepts the peer's re-INVITE.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: there is none to answer.
-    pub fn answer_reinvite(&mut self, call: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_answer_reinvite(call, sdp, now);
-        self.settle(now);
-        result
-    }
-
-    /// Refuses the peer's re-INVITE with 300 to 699; the session stays as it was.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: there is none to answer, or another status.
-    pub fn reject_reinvite(
-        &mut self,
-        call: CallHandle,
-        status: StatusCode,
-        now: Instant,
-    ) -> Result<(), EndpointMisuse> {
-        let result = self.do_reject_reinvite(call, status, now);
-        self.settle(now);
-        result
-    }
-
-    /// Hangs up. Before our ACK is here the BYE waits for it (RFC 3261 §15); of a call that we place and that is not
-    /// yet answered it makes a [`cancel`](Self::cancel).
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: an incoming call without final response is rejected instead; a BYE is already out.
-    pub fn bye(&mut self, call: CallHandle, reason: Option<ReasonHeader>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_bye(call, reason, now);
-        self.settle(now);
-        result
-    }
-
-    /// Places a call. Once it rings nothing ends the wait but an answer or [`cancel`](Self::cancel): how long somebody
-    /// may ring is the user's choice.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse::Full`].
-    pub fn invite(&mut self, invite: OutgoingInvite, now: Instant) -> Result<CallHandle, EndpointMisuse> {
-        let result = self.do_invite(invite, now);
-        self.settle(now);
-        result
-    }
-
-    /// Takes our INVITE back: at once, or as soon as the first provisional response is here (RFC 3261 §9.1). If the
-    /// answer was faster the endpoint confirms it and hangs up.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: not a call that we place, or it has its final response.
-    pub fn cancel(
-        &mut self,
-        call: CallHandle,
-        reason: Option<ReasonHeader>,
-        now: Instant,
-    ) -> Result<(), EndpointMisuse> {
-        let result = self.do_cancel(call, reason, now);
-        self.settle(now);
-        result
-    }
-
-    /// Confirms a 2xx whose session description was an offer, with our answer.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: no such 2xx is waiting.
-    pub fn ack_with_answer(&mut self, call: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_ack_with_answer(call, sdp);
-        self.settle(now);
-        result
-    }
-
-    /// Asks for another session within a call that is up: hold, resume, other codecs. `None` asks for their offer.
-    ///
-    /// # Errors
-    /// [`EndpointMisuse`]: the call is not up, or another re-INVITE is under way.
-    pub fn reinvite(&mut self, call: CallHandle, offer: Option<Vec<u8>>, now: Instant) -> Result<(), EndpointMisuse> {
-        let result = self.do_reinvite(call, offer, now);
-        self.settle(now);
-        result
-    }
-
     fn receive(&mut self, message: Message, source: Source, now: Instant) {
         match message {
             Message::Request(request) => self.receive_request(request, source, now),
@@ -369,30 +225,6 @@ impl Endpoint {
         }
         self.reschedule(handle);
         self.emit(Event::CallEnded { call: handle });
-    }
-
-    /// 64 random bits (RFC 3261 §19.3 asks for 32) for tags and Call-IDs.
-    pub(crate) fn random_token(&mut self) -> String {
-        format!("{:016x}", self.rng.next_u64())
-    }
-
-    pub(crate) fn random_branch(&mut self) -> String {
-        format!("{MAGIC_COOKIE}{}", self.random_token())
-    }
-
-    pub(crate) fn random_below(&mut self, end: u32) -> u32 {
-        self.rng.random_range(0..end.max(1))
-    }
-
-    /// The same tag for every copy of a request, and one that a peer cannot foresee (RFC 3261 §8.2.7).
-    pub(crate) fn stateless_tag(&self, request: &Request) -> String {
-        let names = [HeaderName::VIA, HeaderName::CALL_ID, HeaderName::FROM, HeaderName::CSEQ];
-        let fields = names.iter().filter_map(|name| request.headers.first(name));
-        // FNV-1a from a secret start.
-        let hash = fields
-            .flat_map(|field| field.value())
-            .fold(self.tag_secret, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        format!("{hash:016x}")
     }
 }
 

@@ -91,7 +91,7 @@ impl Endpoint {
 
     fn refuse_overtaking(&mut self, id: TransactionId, request: &Request, now: Instant) {
         let mut response = self.response(request, StatusCode::SERVER_INTERNAL_ERROR, &self.to_tag(id));
-        let seconds = self.random_below(REINVITE_RETRY_SECONDS + 1);
+        let seconds = self.random.below(REINVITE_RETRY_SECONDS + 1);
         response.headers.push(HeaderName::RETRY_AFTER, RetryAfter::new(seconds));
         self.respond_anyway(id, &response, now);
     }

@@ -47,7 +47,7 @@ impl Endpoint {
             return None;
         }
         let merge = MergeKey::of(request).filter(|merge| !self.merges.contains_key(merge));
-        let to_tag = self.random_token();
+        let to_tag = self.random.token();
         let user = Use::Server(ServerUse { call: None, to_tag, merge: merge.clone() });
         let id = self.transactions.open_server(key, request.method == Method::Invite, path, user).ok()?;
         if let Some(merge) = merge {

@@ -60,7 +60,7 @@ impl Endpoint {
         purpose: Purpose,
         now: Instant,
     ) -> Result<TransactionId, Full> {
-        let branch = self.random_branch();
+        let branch = self.random.branch();
         self.stamp(&mut request, path.transport, &branch);
         let key = ClientKey::new(&branch, &request.method);
         self.open_client(handle, key, request, path, purpose, now)
@@ -108,7 +108,7 @@ impl Endpoint {
     pub(super) fn ack(&mut self, dialog: &Dialog, cseq: u32, answer: Option<Vec<u8>>) -> Transmit {
         let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
         let mut request = dialog.ack(cseq);
-        let branch = self.random_branch();
+        let branch = self.random.branch();
         self.stamp(&mut request, path.transport, &branch);
         if let Some(answer) = answer {
             request.set_body(SDP, answer);

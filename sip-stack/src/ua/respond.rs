@@ -64,14 +64,14 @@ impl Endpoint {
 
     /// The same without a transaction: repeats are refused anew, with the same tag (RFC 3261 §8.2.7).
     pub(super) fn refuse_statelessly(&mut self, request: &Request, error: &PeerError, path: Source) {
-        let response = self.refusal(request, error, &self.stateless_tag(request));
+        let response = self.refusal(request, error, &self.random.stateless_tag(request));
         self.note_peer_error(path, error);
         self.transactions.send(Transmit::back(path, response.to_bytes()));
     }
 
     /// 503, because there is no room.
     pub(super) fn refuse_overload_statelessly(&mut self, request: &Request, path: Source) {
-        let response = self.overload_response(request, &self.stateless_tag(request), None);
+        let response = self.overload_response(request, &self.random.stateless_tag(request), None);
         self.counters.overload_refusals += 1;
         self.transactions.send(Transmit::back(path, response.to_bytes()));
     }

@@ -54,10 +54,10 @@ impl Endpoint {
 
     fn invite_request(&mut self, invite: OutgoingInvite) -> Request {
         let contact = invite.contact.unwrap_or_else(|| self.contact(invite.transport));
-        let from = invite.from.with_tag(&self.random_token());
+        let from = invite.from.with_tag(&self.random.token());
         let mut to = invite.to;
         to.params.remove("tag");
-        let call_id = format!("{}{}", self.random_token(), self.random_token());
+        let call_id = format!("{}{}", self.random.token(), self.random.token());
         let mut request = Request::new(Method::Invite, invite.target);
         let headers = &mut request.headers;
         headers.push(HeaderName::MAX_FORWARDS, 70);

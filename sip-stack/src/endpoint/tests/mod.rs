@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::message::{Limits, Method, Response};
+use crate::message::{HeaderName, Limits, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::transaction::trace::start;
 
 const OFFER: &str = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\nm=audio 4000 RTP/AVP 8\n";
