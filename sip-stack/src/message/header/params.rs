@@ -90,7 +90,7 @@ impl Params {
 }
 
 impl Param {
-    fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
+    pub(crate) fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
         let name = scan.token("a parameter name")?.to_owned();
         let value = if scan.eat_separator(b'=') { Some(ParamValue::scan(scan)?) } else { None };
         Ok(Self { name, value })

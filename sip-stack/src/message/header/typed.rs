@@ -5,7 +5,10 @@ use super::super::error::{ParseError, Reason};
 use super::super::headers::{Field, Headers};
 use super::super::method::Method;
 use super::super::scan::{Scan, text};
-use super::{CSeq, Contact, Date, HeaderName, MediaType, NameAddr, ReasonHeader, RetryAfter, Via, Warning};
+use super::{
+    CSeq, Contact, Date, Diversion, EventHeader, HeaderName, MediaType, NameAddr, Params, RAck, ReasonHeader, Replaces,
+    RetryAfter, SessionExpires, SubscriptionState, Via, Warning,
+};
 
 type Read<T> = fn(&mut Scan<'_>) -> Result<T, ParseError>;
 
@@ -170,6 +173,95 @@ impl Headers {
     /// When the peer sent the message, by its own clock.
     pub fn date(&self) -> Result<Option<Date>, ParseError> {
         self.optional(&HeaderName::DATE, Date::scan)
+    }
+
+    /// Proxies that a request towards a registered contact has to visit (RFC 3327).
+    pub fn path(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::PATH, NameAddr::scan)
+    }
+
+    /// Proxies that requests of whoever registers have to visit (RFC 3608).
+    pub fn service_route(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::SERVICE_ROUTE, NameAddr::scan)
+    }
+
+    /// Who the network says the sender is: at most two, a `sip:` and a `tel:` URI (RFC 3325 §9.1).
+    pub fn asserted_identities(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::P_ASSERTED_IDENTITY, NameAddr::scan)
+    }
+
+    /// Who the sender would like to be (RFC 3325 §9.2).
+    pub fn preferred_identities(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::P_PREFERRED_IDENTITY, NameAddr::scan)
+    }
+
+    /// Remote-Party-ID, with `party`, `screen` and `privacy` among the parameters; a draft that never became an RFC.
+    pub fn remote_parties(&self) -> Result<Vec<NameAddr>, ParseError> {
+        self.list(&HeaderName::REMOTE_PARTY_ID, NameAddr::scan)
+    }
+
+    /// Whom the request was for before, the latest first (RFC 5806).
+    pub fn diversions(&self) -> Result<Vec<Diversion>, ParseError> {
+        self.list(&HeaderName::DIVERSION, Diversion::scan)
+    }
+
+    /// How long the session lasts (RFC 4028).
+    pub fn session_expires(&self) -> Result<Option<SessionExpires>, ParseError> {
+        self.optional(&HeaderName::SESSION_EXPIRES, SessionExpires::scan)
+    }
+
+    /// The shortest session interval the peer bears. Seconds (RFC 4028 §5).
+    pub fn min_se(&self) -> Result<Option<u32>, ParseError> {
+        self.optional(&HeaderName::MIN_SE, |scan| {
+            let least = seconds(scan)?;
+            Params::scan(scan)?;
+            Ok(least)
+        })
+    }
+
+    /// The event package of a SUBSCRIBE or NOTIFY (RFC 6665).
+    pub fn event(&self) -> Result<Option<EventHeader>, ParseError> {
+        self.optional(&HeaderName::EVENT, EventHeader::scan)
+    }
+
+    /// Event packages the peer takes subscriptions for (RFC 6665 §8.2.2).
+    pub fn allow_events(&self) -> Result<Vec<String>, ParseError> {
+        self.list(&HeaderName::ALLOW_EVENTS, token)
+    }
+
+    /// How far the subscription has come (RFC 6665).
+    pub fn subscription_state(&self) -> Result<Option<SubscriptionState>, ParseError> {
+        self.optional(&HeaderName::SUBSCRIPTION_STATE, SubscriptionState::scan)
+    }
+
+    /// Whom a REFER wants to be called (RFC 3515 §2.1).
+    pub fn refer_to(&self) -> Result<Option<NameAddr>, ParseError> {
+        self.optional(&HeaderName::REFER_TO, NameAddr::scan)
+    }
+
+    /// On whose behalf (RFC 3892).
+    pub fn referred_by(&self) -> Result<Option<NameAddr>, ParseError> {
+        self.optional(&HeaderName::REFERRED_BY, NameAddr::scan)
+    }
+
+    /// The call that this one takes the place of (RFC 3891).
+    pub fn replaces(&self) -> Result<Option<Replaces>, ParseError> {
+        self.optional(&HeaderName::REPLACES, Replaces::scan)
+    }
+
+    /// The number of a reliable provisional response (RFC 3262 §7.1).
+    pub fn rseq(&self) -> Result<Option<u32>, ParseError> {
+        self.optional(&HeaderName::RSEQ, seconds)
+    }
+
+    /// What a PRACK confirms (RFC 3262 §7.2).
+    pub fn rack(&self) -> Result<Option<RAck>, ParseError> {
+        self.optional(&HeaderName::RACK, RAck::scan)
+    }
+
+    /// How long a registrar's edge keeps an idle flow open. Seconds (RFC 5626 §5.4).
+    pub fn flow_timer(&self) -> Result<Option<u32>, ParseError> {
+        self.optional(&HeaderName::FLOW_TIMER, seconds)
     }
 
     /// More about a response.
