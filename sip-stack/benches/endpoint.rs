@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use sip_stack::endpoint::{Endpoint, EndpointConfig, Event, OutgoingInvite, Source, Transport};
+use sip_stack::endpoint::{Destination, Endpoint, EndpointConfig, Event, OutgoingInvite, Source, Transport};
 use sip_stack::message::{NameAddr, Uri};
 
 const SDP: &[u8] =
@@ -37,16 +37,8 @@ impl Pair {
     /// INVITE, 100, 200, ACK and, if wanted, BYE and its 200.
     fn call(&mut self, hangs_up: bool) {
         let uri = || Uri::parse(b"sip:100@192.0.2.20").expect("a constant");
-        let invite = OutgoingInvite {
-            target: uri(),
-            from: NameAddr::new(uri()),
-            to: NameAddr::new(uri()),
-            contact: None,
-            peer: CALLEE.parse().expect("a constant"),
-            transport: Transport::Udp,
-            offer: Some(SDP.to_vec()),
-            headers: Vec::new(),
-        };
+        let destination = Destination::udp(CALLEE.parse().expect("a constant"));
+        let invite = OutgoingInvite::new(uri(), NameAddr::new(uri()), destination).with_offer(SDP.to_vec());
         let call = self.caller.invite(invite, self.now).expect("there is room");
         self.pass();
         if hangs_up {

@@ -11,13 +11,16 @@
 mod commands;
 mod config;
 mod event;
+mod outgoing;
 mod path;
 mod random;
 mod streams;
 
-pub use commands::OutgoingInvite;
 pub use config::{EndpointConfig, EndpointLimits, LocalAddress};
-pub use event::{Accepting, CallHandle, Counters, EndpointMisuse, Event, Occupancy};
+pub use event::{
+    Accepting, CallHandle, Counters, EndpointMisuse, Event, Occupancy, PeerRequestHandle, RequestFailure, RequestHandle,
+};
+pub use outgoing::{Answer, Body, Destination, DialogRequest, OutgoingInvite, OutgoingRequest};
 pub use path::{FlowId, Source, Transmit, Transport};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,15 +30,37 @@ use std::time::Instant;
 use self::random::Random;
 use self::streams::Streams;
 use crate::dialog::DialogId;
-use crate::message::{Host, Message};
 use crate::message::framing::Frame;
+use crate::message::{Host, Message, Method};
 use crate::transaction::Deadlines;
 use crate::transaction::table::{Table, TransactionId};
+use crate::ua;
 use crate::ua::call::Call;
+use crate::ua::peer_request::PeerRequest;
+use crate::ua::request::OwnRequest;
 use crate::ua::{MergeKey, Use};
 
 /// The answer to a ping (RFC 5626 §3.5.1).
 const PONG: &[u8] = b"\r\n";
+
+/// Who can be woken by a timer of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Waiter {
+    Call(CallHandle),
+    PeerRequest(PeerRequestHandle),
+}
+
+impl From<CallHandle> for Waiter {
+    fn from(call: CallHandle) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl From<PeerRequestHandle> for Waiter {
+    fn from(request: PeerRequestHandle) -> Self {
+        Self::PeerRequest(request)
+    }
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -43,13 +68,19 @@ pub struct Endpoint {
     pub(crate) config: EndpointConfig,
     pub(crate) random: Random,
     pub(crate) accepting: Accepting,
+    /// What we take; everything else gets 405 or 501.
+    pub(crate) allowed: Vec<Method>,
     pub(crate) transactions: Table<Use>,
     /// Requests that would be the same if they came again under another branch.
     pub(crate) merges: BTreeMap<MergeKey, TransactionId>,
     pub(crate) calls: BTreeMap<CallHandle, Call>,
     pub(crate) dialogs: BTreeMap<DialogId, CallHandle>,
-    call_deadlines: Deadlines<CallHandle>,
-    next_call: u64,
+    /// Requests of ours outside of calls, and those within calls that our user made.
+    pub(crate) requests: BTreeMap<RequestHandle, OwnRequest>,
+    /// Requests of theirs that wait for our user's answer.
+    pub(crate) peer_requests: BTreeMap<PeerRequestHandle, PeerRequest>,
+    deadlines: Deadlines<Waiter>,
+    next_handle: u64,
     pub(crate) streams: Streams,
     events: VecDeque<Event>,
     pub(crate) counters: Counters,
@@ -62,12 +93,15 @@ impl Endpoint {
         Self {
             random: Random::new(config.seed),
             accepting: Accepting::Yes,
+            allowed: ua::ALLOWED.iter().chain(&config.accepted).cloned().collect(),
             transactions: Table::new(limits.transactions, limits.queued, config.timers),
             merges: BTreeMap::new(),
             calls: BTreeMap::new(),
             dialogs: BTreeMap::new(),
-            call_deadlines: Deadlines::new(),
-            next_call: 1,
+            requests: BTreeMap::new(),
+            peer_requests: BTreeMap::new(),
+            deadlines: Deadlines::new(),
+            next_handle: 1,
             streams: Streams::new(limits.streams, config.message_limits),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -123,16 +157,19 @@ impl Endpoint {
     /// Works off every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.transactions.handle_timeout(now);
-        while let Some(call) = self.call_deadlines.due(now) {
-            self.on_call_timeout(call, now);
-            self.reschedule(call);
+        while let Some(waiter) = self.deadlines.due(now) {
+            match waiter {
+                Waiter::Call(call) => self.on_call_timeout(call, now),
+                Waiter::PeerRequest(request) => self.on_peer_request_timeout(request, now),
+            }
+            self.reschedule(waiter);
         }
         self.settle(now);
     }
 
     /// The next deadline and its timer's RFC letter, so a log line can say why we woke. `None`: nothing is under way.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let deadlines = [self.transactions.poll_timeout(), self.call_deadlines.next()];
+        let deadlines = [self.transactions.poll_timeout(), self.deadlines.next()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -176,6 +213,7 @@ impl Endpoint {
             dialogs: self.dialogs.len(),
             transactions: self.transactions.len(),
             streams: self.streams.len(),
+            requests: self.requests.len() + self.peer_requests.len(),
         }
     }
 
@@ -203,15 +241,21 @@ impl Endpoint {
         self.events.len() < self.config.limits.queued
     }
 
-    pub(crate) fn new_call(&mut self) -> CallHandle {
-        let call = CallHandle(self.next_call);
-        self.next_call += 1;
-        call
+    /// The next number for a handle; handles of all kinds share one count.
+    pub(crate) fn new_handle(&mut self) -> u64 {
+        let handle = self.next_handle;
+        self.next_handle += 1;
+        handle
     }
 
-    /// Notes when the call wants to be woken. Due after every change of its waits.
-    pub(crate) fn reschedule(&mut self, handle: CallHandle) {
-        self.call_deadlines.set(handle, self.calls.get(&handle).and_then(Call::poll_timeout));
+    /// Notes when somebody wants to be woken. Due after every change of its waits.
+    pub(crate) fn reschedule(&mut self, waiter: impl Into<Waiter>) {
+        let waiter = waiter.into();
+        let deadline = match waiter {
+            Waiter::Call(call) => self.calls.get(&call).and_then(Call::poll_timeout),
+            Waiter::PeerRequest(request) => self.peer_requests.get(&request).map(PeerRequest::poll_timeout),
+        };
+        self.deadlines.set(waiter, deadline);
     }
 
     /// Forgets the call. Its transactions linger on their own.
@@ -223,6 +267,7 @@ impl Endpoint {
         if let Some(reinvite) = call.own_reinvite {
             self.transactions.give_up(reinvite.transaction);
         }
+        self.fail_requests(call.requests);
         self.reschedule(handle);
         self.emit(Event::CallEnded { call: handle });
     }

@@ -9,6 +9,7 @@
 //! - [`message`]: requests, responses, headers, URIs; datagrams and streams to messages and back; what a UAS answers to
 //!   a message that is wrong.
 //! - [`sdp`]: session descriptions, offer and answer for one audio stream.
+//! - [`digest`]: who somebody is, for both sides.
 //! - [`transaction`]: the four machines of RFC 3261 §17, each in a file with its diagram's states and timers.
 //! - `dialog` and `ua`: what two user agents know of each other, and what each does with it; private, `endpoint` shows it.
 //! - [`endpoint`]: datagram to transaction to dialog to event; owns every `handle_` and `poll_` a shell calls.
@@ -32,6 +33,7 @@
 //! | 4733 | telephone-event: its negotiation only | `sdp` |
 //! | 5626 §3.5.1 | Keep-alive on streams | `message::framing` |
 //! | 6026 | Accepted state of INVITE transactions | `transaction` |
+//! | 7616, 8760, 2617 | Digest authentication | `digest` |
 //! | 8866 | SDP grammar (crate `sdp-types`) | `sdp` |
 //!
 //! # Why our own parser (2026-11)
@@ -41,6 +43,7 @@
 //! tests would change our mind.
 
 mod dialog;
+pub mod digest;
 pub mod endpoint;
 pub mod message;
 pub mod sdp;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use sip_stack::digest::Credentials;
 use sip_stack::message::{Method, StatusCode};
 use tests::sim::{Script, Sim, TrunkCall, check_flow, ms, replayed_seed, run, sdp};
 
@@ -357,6 +358,55 @@ fn missing_ack_ends_the_call_after_32_s() {
     );
 }
 
+/// A gateway with a password: 407, then the same call again with credentials (RFC 3261 §22.3).
+#[test]
+fn challenged_call_comes_again_with_credentials() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.password = Some("zanzibar");
+            sim.trunk.credentials = vec![Credentials::new("bob", "zanzibar")];
+            let call = confirmed_call(sim);
+            sim.run_for(ms(100));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  407 Proxy Authentication Required
+            0.030  trunk -> gw  ACK
+            0.030  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.045  trunk <- gw  100 Trying
+            0.245  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.260  trunk -> gw  ACK
+            0.360  trunk -> gw  BYE
+            0.375  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// The wrong password is tried once.
+#[test]
+fn wrong_password_is_rejected_once_and_for_all() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.password = Some("zanzibar");
+            sim.trunk.credentials = vec![Credentials::new("bob", "wrong")];
+            let call = sim.trunk.invite(OFFICE);
+            sim.run_until(call.ended());
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  407 Proxy Authentication Required
+            0.030  trunk -> gw  ACK
+            0.030  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.045  trunk <- gw  100 Trying
+            0.045  trunk <- gw  407 Proxy Authentication Required
+            0.060  trunk -> gw  ACK
+        "#]],
+    );
+}
+
 /// The trunk asks about a call that is not there, and sends what is no SIP at all.
 #[test]
 fn strange_datagrams_get_an_answer_or_silence() {
@@ -385,6 +435,8 @@ fn lossy_call(sim: &mut Sim, seed: u64) -> bool {
     sim.gateway.script.rings = seed.is_multiple_of(2);
     sim.gateway.script.answer_after = Some(ms(200 * (seed % 7)));
     sim.gateway.script.hang_up_after = seed.is_multiple_of(3).then(|| ms(5_000));
+    sim.gateway.script.password = seed.is_multiple_of(4).then_some("zanzibar");
+    sim.trunk.credentials = vec![Credentials::new("bob", "zanzibar")];
     let call = if seed.is_multiple_of(5) { sim.trunk.invite_without_offer(OFFICE) } else { sim.trunk.invite(OFFICE) };
     sim.run_for(ms(900));
     let is_answered = sim.trunk_has_answered(call);

@@ -175,6 +175,10 @@ pub(super) async fn in_dialog(
         | Event::TimedOut { .. }
         | Event::TransportFailed { .. }
         | Event::InfoReceived { .. }
+        | Event::RequestReceived { .. }
+        | Event::RequestAnswered { .. }
+        | Event::RequestFailed { .. }
+        | Event::AuthenticationFailed { .. }
         | Event::PeerErrorSeen { .. } => InDialog::Nothing,
     }
 }

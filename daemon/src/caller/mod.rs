@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use audio::dsp::level::rms_dbov;
 use audio::playout::ClipId;
-use sip_stack::endpoint::{CallHandle, EndpointConfig, Event, OutgoingInvite, Transport};
+use sip_stack::endpoint::{CallHandle, Destination, EndpointConfig, Event, OutgoingInvite, Transport};
 use sip_stack::message::{NameAddr, SipUri, StatusCode, Uri};
 use tokio::sync::mpsc;
 
@@ -160,16 +160,8 @@ pub async fn place(plan: CallPlan) -> Result<CallReport, CallError> {
     let port = PortPool::new(local, RTP_PORTS.0, RTP_PORTS.1).lend()?;
     let mut agreement = MediaAgreement::new(port, local, peer.ip());
     let from = SipUri::new(sip.local()).with_user("caller");
-    let invite = OutgoingInvite {
-        target: uri.clone(),
-        from: NameAddr::new(from).with_display_name("Offhook test caller"),
-        to: NameAddr::new(uri),
-        contact: None,
-        peer,
-        transport,
-        offer: Some(agreement.offer()),
-        headers: Vec::new(),
-    };
+    let from = NameAddr::new(from).with_display_name("Offhook test caller");
+    let invite = OutgoingInvite::new(uri, from, Destination { transport, peer }).with_offer(agreement.offer());
     let ladder = Ladder::new(trace, Instant::now());
     let call = sip
         .with(move |endpoint, now| endpoint.invite(invite, now))
@@ -227,6 +219,10 @@ impl Caller {
                 | Event::ByeReceived { .. }
                 | Event::ProvisionalReceived { .. }
                 | Event::InfoReceived { .. }
+                | Event::RequestReceived { .. }
+                | Event::RequestAnswered { .. }
+                | Event::RequestFailed { .. }
+                | Event::AuthenticationFailed { .. }
                 | Event::PeerErrorSeen { .. } => {}
             }
         }

@@ -117,9 +117,15 @@ impl Dialog {
 
     /// The next request of ours, without Via and body (§12.2.1.1).
     pub(crate) fn request(&mut self, method: Method) -> Request {
+        let number = self.next_cseq();
+        self.numbered(method, number)
+    }
+
+    /// The number of our next request.
+    pub(crate) fn next_cseq(&mut self) -> u32 {
         // Below 2^31 by the RFC; a dialog does not last that long.
         self.local_cseq = self.local_cseq.wrapping_add(1);
-        self.numbered(method, self.local_cseq)
+        self.local_cseq
     }
 
     /// The ACK to a 2xx: a request of its own with the INVITE's number (§13.2.2.4).

@@ -1,32 +1,12 @@
 //! What the user of an endpoint asks of its calls.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{CallHandle, Endpoint, EndpointMisuse, Transport};
+use super::outgoing::{Answer, DialogRequest, OutgoingInvite, OutgoingRequest};
+use super::{CallHandle, Endpoint, EndpointMisuse, PeerRequestHandle, RequestHandle};
+use crate::digest::Credentials;
 use crate::message::header::ReasonHeader;
-use crate::message::{HeaderName, NameAddr, StatusCode, Uri};
-
-/// A call to place.
-#[derive(Debug, Clone)]
-pub struct OutgoingInvite {
-    /// Request-URI: whom to call.
-    pub target: Uri,
-    /// Who calls; a tag is added.
-    pub from: NameAddr,
-    /// Whom we call, in the caller's words; mostly the same address as `target`.
-    pub to: NameAddr,
-    /// Where in-dialog requests shall go; `None` takes the transport's own Contact.
-    pub contact: Option<NameAddr>,
-    /// Where to send it; the stack looks no names up.
-    pub peer: SocketAddr,
-    /// How to send it. Over UDP also when it is larger than 1300 bytes: RFC 3261 §18.1.1 asks for TCP then.
-    pub transport: Transport,
-    /// Session description; `None` leaves the offer to the callee (late offer).
-    pub offer: Option<Vec<u8>>,
-    /// More headers. Those that the stack makes itself are ignored.
-    pub headers: Vec<(HeaderName, String)>,
-}
+use crate::message::{HeaderName, StatusCode};
 
 impl Endpoint {
     /// Tells the caller that it rings: 180, or 183 with a session description for early media.
@@ -144,6 +124,50 @@ impl Endpoint {
     /// [`EndpointMisuse`]: the call is not up, or another re-INVITE is under way.
     pub fn reinvite(&mut self, call: CallHandle, offer: Option<Vec<u8>>, now: Instant) -> Result<(), EndpointMisuse> {
         let result = self.do_reinvite(call, offer, now);
+        self.settle(now);
+        result
+    }
+
+    /// What to answer with when a peer asks who we are within this call. An [`OutgoingInvite`] brings its own.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse::UnknownCall`].
+    pub fn set_credentials(&mut self, call: CallHandle, credentials: Vec<Credentials>) -> Result<(), EndpointMisuse> {
+        self.do_set_credentials(call, credentials)
+    }
+
+    /// Sends a request that belongs to no call: OPTIONS, MESSAGE, SUBSCRIBE and others.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse`]: no room, or a method that has a command of its own.
+    pub fn request(&mut self, request: OutgoingRequest, now: Instant) -> Result<RequestHandle, EndpointMisuse> {
+        let result = self.do_request(request, now);
+        self.settle(now);
+        result
+    }
+
+    /// Sends a request within a call that is up, or that we place and that rings: INFO, MESSAGE, NOTIFY and others.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse`]: no room, no dialog yet or none any more, or a method that has a command of its own.
+    pub fn request_within(
+        &mut self,
+        call: CallHandle,
+        request: DialogRequest,
+        now: Instant,
+    ) -> Result<RequestHandle, EndpointMisuse> {
+        let result = self.do_request_within(call, request, now);
+        self.settle(now);
+        result
+    }
+
+    /// Answers a request that [`Event::RequestReceived`](super::Event::RequestReceived) told of. A provisional answer
+    /// may come before the final one.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse::UnknownRequest`]: it has its final response, maybe from us because it waited for too long.
+    pub fn respond(&mut self, request: PeerRequestHandle, answer: Answer, now: Instant) -> Result<(), EndpointMisuse> {
+        let result = self.do_respond(request, answer, now);
         self.settle(now);
         result
     }

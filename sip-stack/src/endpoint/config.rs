@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::path::Transport;
-use crate::message::{HostPort, Limits};
+use crate::message::{HostPort, Limits, Method};
 use crate::transaction::Timers;
 
 /// Settings of an [`Endpoint`](super::Endpoint).
@@ -17,6 +17,9 @@ pub struct EndpointConfig {
     pub tcp: LocalAddress,
     /// User part of our Contact.
     pub contact_user: String,
+    /// Methods our user takes besides those the stack takes itself, such as REGISTER, SUBSCRIBE and MESSAGE. They come as
+    /// [`Event::RequestReceived`](super::Event::RequestReceived); others are answered with 405 or 501.
+    pub accepted: Vec<Method>,
     /// For the Server and User-Agent headers; empty leaves them out.
     pub product: String,
     /// T1, T2, T4.
@@ -73,6 +76,7 @@ impl EndpointConfig {
             udp: LocalAddress::new(socket),
             tcp: LocalAddress::new(socket),
             contact_user: "offhook".to_owned(),
+            accepted: Vec::new(),
             product: "Offhook".to_owned(),
             timers: Timers::default(),
             limits: EndpointLimits::default(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::path::Source;
+use crate::digest::ChallengeRefusal;
 use crate::message::header::ReasonHeader;
 use crate::message::{Request, Response, StatusCode};
 
@@ -19,6 +20,25 @@ impl CallHandle {
     pub fn as_u64(self) -> u64 {
         self.0
     }
+}
+
+/// One request of ours that is not a call. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestHandle(pub(crate) u64);
+
+/// One request of a peer that waits for our user's answer. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerRequestHandle(pub(crate) u64);
+
+/// Why a request of ours has no final response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFailure {
+    /// None came within 64·T1.
+    #[error("no response in time")]
+    TimedOut,
+    /// It could not be sent, or its connection broke.
+    #[error("transport failed")]
+    TransportFailed,
 }
 
 /// Something happened. SDP is handed over as bytes; [`crate::sdp`] reads it.
@@ -151,6 +171,43 @@ pub enum Event {
         /// Headers and body.
         request: Arc<Request>,
     },
+    /// A peer asks for something that our user takes (see [`accepted`](super::EndpointConfig::accepted)): answer with
+    /// [`respond`](super::Endpoint::respond) within 64·T1, else it gets 500.
+    RequestReceived {
+        /// To answer it.
+        request: PeerRequestHandle,
+        /// The call it came within, if it did.
+        call: Option<CallHandle>,
+        /// The request itself.
+        message: Arc<Request>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// The final response to a request of ours.
+    RequestAnswered {
+        /// The request; its handle is not used again.
+        request: RequestHandle,
+        /// The call it was sent within, if it was.
+        call: Option<CallHandle>,
+        /// 200 to 699.
+        response: Arc<Response>,
+    },
+    /// A request of ours gets no response any more.
+    RequestFailed {
+        /// The request; its handle is not used again.
+        request: RequestHandle,
+        /// The call it was sent within, if it was.
+        call: Option<CallHandle>,
+        /// Why.
+        failure: RequestFailure,
+    },
+    /// Somebody asked who we are and we did not answer. The 401 or 407 follows as a rejection.
+    AuthenticationFailed {
+        /// The call, if it is about one.
+        call: Option<CallHandle>,
+        /// Why.
+        refusal: ChallengeRefusal,
+    },
     /// The handle will not be used again, and every command with it is misuse.
     CallEnded {
         /// The call.
@@ -188,6 +245,10 @@ impl Event {
             | Self::TransportFailed { call }
             | Self::InfoReceived { call, .. }
             | Self::CallEnded { call } => Some(*call),
+            Self::RequestReceived { call, .. }
+            | Self::RequestAnswered { call, .. }
+            | Self::RequestFailed { call, .. }
+            | Self::AuthenticationFailed { call, .. } => *call,
             Self::PeerErrorSeen { .. } => None,
         }
     }
@@ -199,6 +260,12 @@ pub enum EndpointMisuse {
     /// No such call, or it has ended.
     #[error("no such call")]
     UnknownCall,
+    /// No such request, or it has its final response.
+    #[error("no such request")]
+    UnknownRequest,
+    /// A method with a command or a machine of its own, such as INVITE, BYE or ACK.
+    #[error("the command cannot send this method")]
+    WrongMethod,
     /// The call is not in a state for this command: answering twice, a re-INVITE before the first is through.
     #[error("the call is not in a state for this")]
     WrongState,
@@ -250,4 +317,6 @@ pub struct Occupancy {
     pub transactions: usize,
     /// Framed connections.
     pub streams: usize,
+    /// Requests outside the usage of calls that wait for an answer, either way.
+    pub requests: usize,
 }

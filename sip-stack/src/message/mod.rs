@@ -14,7 +14,7 @@ mod parse;
 mod print;
 mod request;
 mod response;
-mod scan;
+pub(crate) mod scan;
 mod status;
 mod version;
 

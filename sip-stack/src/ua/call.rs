@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dialog::{Dialog, DialogId};
-use crate::endpoint::Transmit;
+use crate::digest::Authenticator;
+use crate::endpoint::{RequestHandle, Transmit};
 use crate::message::header::ReasonHeader;
 use crate::message::{Request, StatusCode};
 use crate::transaction::table::TransactionId;
@@ -28,6 +29,10 @@ pub(crate) struct Call {
     pub(crate) own_reinvite: Option<OwnReinvite>,
     /// A 2xx of theirs that waits for our user's answer.
     pub(crate) unacked: Option<Unacked>,
+    /// What our user asked for within this call and has no answer to.
+    pub(crate) requests: Vec<RequestHandle>,
+    /// Answers for our requests when somebody asks who we are.
+    pub(crate) authenticator: Option<Authenticator>,
     /// Our user has hung up, but the ACK is still missing; with the Reason to send.
     pub(crate) bye_waiting: Option<Option<ReasonHeader>>,
 }
@@ -127,6 +132,8 @@ impl Call {
             peer_reinvite: None,
             own_reinvite: None,
             unacked: None,
+            requests: Vec::new(),
+            authenticator: None,
             bye_waiting: None,
         }
     }

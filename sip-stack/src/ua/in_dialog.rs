@@ -109,7 +109,7 @@ impl Endpoint {
         let (tag, contact) = (dialog.id.local_tag().to_owned(), dialog.contact.clone());
         call.peer_reinvite = None;
         let response = self.dialog_response(&invite.request, StatusCode::OK, &tag, &contact, Some(sdp));
-        self.respond(invite.transaction, &response, now)?;
+        self.respond_within(invite.transaction, &response, now)?;
         self.await_ack(handle, &invite, &response, true, now);
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Endpoint {
             call.peer_reinvite = None;
         }
         let response = self.response(&invite.request, status, &self.to_tag(invite.transaction));
-        self.respond(invite.transaction, &response, now)
+        self.respond_within(invite.transaction, &response, now)
     }
 
     fn waiting_reinvite(&self, handle: CallHandle) -> Result<PeerInvite, EndpointMisuse> {
@@ -168,8 +168,8 @@ impl Endpoint {
         if let Some(unacked) = unacked {
             self.send_ack(handle, unacked, None);
         }
-        let reason = reason.map(|reason| (HeaderName::REASON, reason.to_string()));
-        if self.send_in_dialog(handle, Method::Bye, Purpose::Bye, reason, None, now).is_err() {
+        let headers = reason.map(|reason| (HeaderName::REASON, reason.to_string())).into_iter().collect();
+        if self.send_in_dialog(handle, Method::Bye, Purpose::Bye, headers, None, now).is_err() {
             // No room to wait for its response.
             self.end(handle);
         }
@@ -188,7 +188,7 @@ impl Endpoint {
             return Err(EndpointMisuse::WrongState);
         }
         let body = offer.map(|offer| (SDP, offer));
-        let transaction = self.send_in_dialog(handle, Method::Invite, Purpose::Reinvite, None, body, now)?;
+        let transaction = self.send_in_dialog(handle, Method::Invite, Purpose::Reinvite, Vec::new(), body, now)?;
         if let Some(call) = self.calls.get_mut(&handle) {
             call.own_reinvite = Some(OwnReinvite { transaction, give_up_at: now + REINVITE_PATIENCE });
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ALLOWED, MergeKey, SUPPORTED, ServerUse, Use};
+use super::{MergeKey, SUPPORTED, ServerUse, Use};
 use crate::dialog::DialogId;
 use crate::endpoint::{Accepting, Endpoint, Event, Source, Transport};
 use crate::message::{HeaderName, Method, Misbehaviour, PeerError, Request, StatusCode};
@@ -62,7 +62,7 @@ impl Endpoint {
     /// RFC 4475 §3.3.11 says that an endpoint takes even zero).
     fn examine(&self, request: &Request) -> Result<(), PeerError> {
         request.check()?;
-        request.check_method(&ALLOWED)?;
+        request.check_method(&self.allowed)?;
         if MergeKey::of(request).is_some_and(|merge| self.merges.contains_key(&merge)) {
             return Err(PeerError::Misbehaved(Misbehaviour::Merged));
         }
@@ -85,6 +85,7 @@ impl Endpoint {
             Some(dialog) => self.serve_in_dialog(id, request, &dialog, source, now),
             None if request.method == Method::Invite => self.receive_invite(id, request, source, now),
             None if request.method == Method::Options => self.serve_options(id, &request, now),
+            None if self.config.accepted.contains(&request.method) => self.hand_over(id, request, None, source, now),
             None => self.refuse(id, &request, &PeerError::Misbehaved(Misbehaviour::NoSuchDialog), now),
         }
     }
@@ -122,6 +123,8 @@ impl Endpoint {
         } else if request.method == Method::Options {
             let response = self.options_response(&request, &self.to_tag(id));
             self.respond_anyway(id, &response, now);
+        } else if self.config.accepted.contains(&request.method) {
+            self.hand_over(id, request, Some(handle), source, now);
         } else {
             // INFO: `examine` lets nothing else through.
             let response = self.response(&request, StatusCode::OK, &self.to_tag(id));

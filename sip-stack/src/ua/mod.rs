@@ -1,26 +1,30 @@
 //! What a user agent does with transactions and dialogs (RFC 3261 §8, §9, §11, §13 to §15).
 //!
 //! `incoming` decides whether a request is served or refused, `uas` is the called side of a call, `uac` the calling
-//! side, `in_dialog` what both sides do once it is up. All of them are parts of [`Endpoint`](crate::endpoint::Endpoint),
+//! side, `in_dialog` what both sides do once it is up. `request` and `peer_request` are everything that is not about a
+//! session, `challenge` sends what has been challenged once more. All of them are parts of [`Endpoint`](crate::endpoint::Endpoint),
 //! which holds their state.
 //!
 //! Left out on purpose: reliable provisional responses (RFC 3262), UPDATE (RFC 3311), session timers (RFC 4028), the
 //! Expires header of INVITE, which is the user's business, and multipart bodies.
 
 pub(crate) mod call;
+mod challenge;
 mod in_dialog;
 mod incoming;
 mod outgoing;
+pub(crate) mod peer_request;
+pub(crate) mod request;
 mod respond;
 mod timeout;
 mod uac;
 mod uas;
 
-use crate::endpoint::CallHandle;
-use crate::endpoint::Transmit;
+use crate::digest::Attempts;
+use crate::endpoint::{CallHandle, RequestHandle, Transmit};
 use crate::message::{Method, Request};
 
-/// What we take; everything else gets 405 or 501.
+/// What we take whatever our user takes.
 pub(crate) const ALLOWED: [Method; 6] =
     [Method::Invite, Method::Ack, Method::Cancel, Method::Bye, Method::Options, Method::Info];
 /// Extensions a peer may require of us.
@@ -51,6 +55,8 @@ pub(crate) struct ClientUse {
     pub(crate) call: CallHandle,
     pub(crate) purpose: Purpose,
     pub(crate) request: Request,
+    /// How often credentials were sent for it.
+    pub(crate) attempts: Attempts,
     /// The To tag of the 2xx that won; others come from forks.
     pub(crate) answered_by: Option<String>,
     /// The ACK of that 2xx, for when it is repeated.
@@ -63,6 +69,8 @@ pub(crate) enum Purpose {
     Reinvite,
     Bye,
     Cancel,
+    /// Whatever our user asks for.
+    Request(RequestHandle),
 }
 
 /// What two copies of one request have in common when a fork brings them here twice (RFC 3261 §8.2.2.2).

@@ -6,8 +6,9 @@ use super::call::Unacked;
 use super::respond::push_abilities;
 use super::{ClientUse, Purpose, SDP, Use};
 use crate::dialog::{Dialog, path_to};
+use crate::digest::Asker;
 use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Source, Transmit, Transport};
-use crate::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, SipUri, Via};
+use crate::message::{CSeq, HeaderName, Headers, Method, NameAddr, Request, Response, SipUri, Via};
 use crate::transaction::key::ClientKey;
 use crate::transaction::table::{Full, TransactionId};
 
@@ -28,22 +29,19 @@ impl Endpoint {
         handle: CallHandle,
         method: Method,
         purpose: Purpose,
-        header: Option<(HeaderName, String)>,
+        headers: Vec<(HeaderName, String)>,
         body: Option<(&str, Vec<u8>)>,
         now: Instant,
     ) -> Result<TransactionId, EndpointMisuse> {
         let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
         let dialog = call.dialog.as_mut().ok_or(EndpointMisuse::WrongState)?;
         let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
-        let is_invite = method == Method::Invite;
         let mut request = dialog.request(method);
-        if is_invite {
+        if is_target_refresh(&request.method) {
             request.headers.push(HeaderName::CONTACT, &dialog.contact);
-            push_abilities(&mut request.headers);
+            push_abilities(&mut request.headers, &self.allowed);
         }
-        if let Some((name, value)) = header {
-            request.headers.push(name, value);
-        }
+        push_headers(&mut request.headers, headers);
         if let Some((content_type, bytes)) = body {
             request.set_body(content_type, bytes);
         }
@@ -60,6 +58,7 @@ impl Endpoint {
         purpose: Purpose,
         now: Instant,
     ) -> Result<TransactionId, Full> {
+        self.authorize(handle, purpose, &mut request);
         let branch = self.random.branch();
         self.stamp(&mut request, path.transport, &branch);
         let key = ClientKey::new(&branch, &request.method);
@@ -83,7 +82,7 @@ impl Endpoint {
             return Err(Full);
         }
         let is_invite = request.method == Method::Invite;
-        let client = ClientUse { call: handle, purpose, request, answered_by: None, ack: None };
+        let client = ClientUse::new(handle, purpose, request);
         self.transactions.open_client(key, is_invite, bytes, path, Use::Client(Box::new(client)), now)
     }
 
@@ -98,16 +97,22 @@ impl Endpoint {
     /// Confirms a 2xx on the dialog it made, and keeps the ACK for its repeats.
     pub(super) fn send_ack(&mut self, handle: CallHandle, unacked: Unacked, answer: Option<Vec<u8>>) {
         let Some(dialog) = self.calls.get(&handle).and_then(|call| call.dialog.clone()) else { return };
-        let transmit = self.ack(&dialog, unacked.cseq, answer);
+        let transmit = self.ack(&dialog, unacked, answer);
         if let Some(Use::Client(client)) = self.transactions.user_mut(unacked.transaction) {
             client.ack = Some(transmit.clone());
         }
         self.transactions.send(transmit);
     }
 
-    pub(super) fn ack(&mut self, dialog: &Dialog, cseq: u32, answer: Option<Vec<u8>>) -> Transmit {
+    /// The ACK of a 2xx, with the credentials of its INVITE (§13.2.2.4).
+    pub(super) fn ack(&mut self, dialog: &Dialog, unacked: Unacked, answer: Option<Vec<u8>>) -> Transmit {
         let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
-        let mut request = dialog.ack(cseq);
+        let mut request = dialog.ack(unacked.cseq);
+        if let Some(Use::Client(client)) = self.transactions.user(unacked.transaction) {
+            for asker in [Asker::Server, Asker::Proxy] {
+                request.headers.copy_all(&asker.answer_header(), &client.request.headers);
+            }
+        }
         let branch = self.random.branch();
         self.stamp(&mut request, path.transport, &branch);
         if let Some(answer) = answer {
@@ -115,6 +120,37 @@ impl Endpoint {
         }
         Transmit::back(path, request.to_bytes())
     }
+}
+
+/// Headers of a message that are the stack's own business.
+const OWN_HEADERS: [HeaderName; 15] = [
+    HeaderName::VIA,
+    HeaderName::ROUTE,
+    HeaderName::RECORD_ROUTE,
+    HeaderName::FROM,
+    HeaderName::TO,
+    HeaderName::CALL_ID,
+    HeaderName::CSEQ,
+    HeaderName::CONTACT,
+    HeaderName::MAX_FORWARDS,
+    HeaderName::CONTENT_LENGTH,
+    HeaderName::CONTENT_TYPE,
+    HeaderName::ALLOW,
+    HeaderName::SUPPORTED,
+    HeaderName::AUTHORIZATION,
+    HeaderName::PROXY_AUTHORIZATION,
+];
+
+/// Adds our user's headers, but for those that are the stack's own business.
+pub(super) fn push_headers(headers: &mut Headers, more: Vec<(HeaderName, String)>) {
+    more.into_iter()
+        .filter(|(name, _)| !OWN_HEADERS.contains(name))
+        .for_each(|(name, value)| headers.push(name, value));
+}
+
+/// Requests that may tell the peer of another Contact of ours (§12.2, RFC 3311, RFC 6665, RFC 3515).
+fn is_target_refresh(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer)
 }
 
 /// The ACK of a response of 300 to 699: part of the INVITE's transaction (§17.1.1.3).

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use super::{ALLOWED, SDP, SUPPORTED};
+use super::{SDP, SUPPORTED};
 use crate::endpoint::{Endpoint, EndpointMisuse, Event, Source, Transmit};
 use crate::message::header::RetryAfter;
-use crate::message::{HeaderName, Headers, Incompatibility, NameAddr, PeerError, Request, Response, StatusCode};
+use crate::message::{
+    HeaderName, Headers, Incompatibility, Method, NameAddr, PeerError, Request, Response, StatusCode,
+};
 use crate::transaction::table::TransactionId;
 
 impl Endpoint {
@@ -29,7 +31,7 @@ impl Endpoint {
     ) -> Response {
         let mut response = self.response(request, status, to_tag);
         response.headers.push(HeaderName::CONTACT, contact);
-        push_abilities(&mut response.headers);
+        push_abilities(&mut response.headers, &self.allowed);
         if let Some(sdp) = sdp {
             response.set_body(SDP, sdp);
         }
@@ -37,7 +39,7 @@ impl Endpoint {
     }
 
     /// Sends a response within its transaction.
-    pub(super) fn respond(
+    pub(super) fn respond_within(
         &mut self,
         id: TransactionId,
         response: &Response,
@@ -49,7 +51,7 @@ impl Endpoint {
 
     /// The same where nothing is lost if the transaction has had its final response in the meantime.
     pub(super) fn respond_anyway(&mut self, id: TransactionId, response: &Response, now: Instant) {
-        let _ = self.respond(id, response, now);
+        let _ = self.respond_within(id, response, now);
     }
 
     /// Refuses a peer's request for what is wrong with it.
@@ -100,7 +102,7 @@ impl Endpoint {
         let mut response = self.response(request, error.status(), to_tag);
         match error {
             PeerError::Incompatible(Incompatibility::Method | Incompatibility::UnknownMethod) => {
-                push_allow(&mut response.headers);
+                push_allow(&mut response.headers, &self.allowed);
             }
             PeerError::Incompatible(Incompatibility::Extensions(lacking)) => {
                 response.headers.push(HeaderName::UNSUPPORTED, lacking.join(", "));
@@ -132,18 +134,19 @@ impl Endpoint {
     /// What an OPTIONS is told (RFC 3261 §11.2).
     pub(super) fn options_response(&self, request: &Request, to_tag: &str) -> Response {
         let mut response = self.response(request, StatusCode::OK, to_tag);
-        push_abilities(&mut response.headers);
+        push_abilities(&mut response.headers, &self.allowed);
         response
     }
 }
 
 /// Allow, Accept and Supported.
-pub(super) fn push_abilities(headers: &mut Headers) {
-    push_allow(headers);
+pub(super) fn push_abilities(headers: &mut Headers, allowed: &[Method]) {
+    push_allow(headers, allowed);
     headers.push(HeaderName::ACCEPT, SDP);
     headers.push(HeaderName::SUPPORTED, SUPPORTED.join(", "));
 }
 
-fn push_allow(headers: &mut Headers) {
-    headers.push(HeaderName::ALLOW, ALLOWED.each_ref().map(|method| method.as_str()).join(", "));
+fn push_allow(headers: &mut Headers, allowed: &[Method]) {
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    headers.push(HeaderName::ALLOW, names.join(", "));
 }

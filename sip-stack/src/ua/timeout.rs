@@ -40,6 +40,7 @@ impl Endpoint {
             }
             Purpose::Reinvite => self.on_reinvite_failure(handle, status, now),
             Purpose::Bye => self.end(handle),
+            Purpose::Request(request) => self.on_request_failure(request, status),
             Purpose::Cancel => {}
         }
     }

@@ -5,77 +5,41 @@ use std::time::Instant;
 
 use super::call::{Call, Cancel, EARLY_DIALOG_LIMIT, Outgoing, Phase, Unacked};
 use super::incoming::sdp_of;
-use super::outgoing::{ack_of_rejection, cancel_of};
+use super::outgoing::{ack_of_rejection, cancel_of, push_headers};
 use super::respond::push_abilities;
 use super::{Purpose, SDP, Use};
 use crate::dialog::Dialog;
+use crate::digest::Authenticator;
 use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Event, OutgoingInvite, Source};
 use crate::message::header::ReasonHeader;
-use crate::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, StatusCode};
+use crate::message::{HeaderName, Method, NameAddr, Response, StatusCode};
 use crate::transaction::key::ClientKey;
 use crate::transaction::table::{Full, TransactionId};
-
-/// Headers of an INVITE that are the stack's own business.
-const OWN_HEADERS: [HeaderName; 12] = [
-    HeaderName::VIA,
-    HeaderName::FROM,
-    HeaderName::TO,
-    HeaderName::CALL_ID,
-    HeaderName::CSEQ,
-    HeaderName::CONTACT,
-    HeaderName::MAX_FORWARDS,
-    HeaderName::CONTENT_LENGTH,
-    HeaderName::CONTENT_TYPE,
-    HeaderName::ALLOW,
-    HeaderName::SUPPORTED,
-    HeaderName::REQUIRE,
-];
 
 impl Endpoint {
     pub(crate) fn do_invite(&mut self, invite: OutgoingInvite, now: Instant) -> Result<CallHandle, EndpointMisuse> {
         if self.calls.len() >= self.config.limits.calls || !self.transactions.has_room() {
             return Err(EndpointMisuse::Full);
         }
-        let path = Source {
-            transport: invite.transport,
-            local: self.config.local(invite.transport).socket,
-            peer: invite.peer,
-            flow: self.streams.flow_to(invite.transport, invite.peer),
-        };
-        let has_offer = invite.offer.is_some();
-        let request = self.invite_request(invite);
-        let handle = self.new_call();
+        let OutgoingInvite { target, from, to, contact, route, destination, offer, credentials, headers } = invite;
+        let path = self.path_towards(destination);
+        let has_offer = offer.is_some();
+        let mut request = self.initial_request(Method::Invite, target, from, to, route);
+        let contact = contact.unwrap_or_else(|| self.contact(destination.transport));
+        request.headers.push(HeaderName::CONTACT, contact);
+        push_abilities(&mut request.headers, &self.allowed);
+        push_headers(&mut request.headers, headers);
+        if let Some(offer) = offer {
+            request.set_body(SDP, offer);
+        }
+        let handle = CallHandle(self.new_handle());
         let sent = self.send_request(handle, request, path, Purpose::Invite, now);
         let transaction = sent.map_err(|Full| EndpointMisuse::Full)?;
         let outgoing = Outgoing { transaction, has_offer, provisional_seen: false, cancel: None };
-        self.calls.insert(handle, Call::new(Phase::Outgoing(outgoing)));
+        let mut call = Call::new(Phase::Outgoing(outgoing));
+        call.authenticator = (!credentials.is_empty()).then(|| Authenticator::new(credentials));
+        self.calls.insert(handle, call);
         Ok(handle)
-    }
-
-    fn invite_request(&mut self, invite: OutgoingInvite) -> Request {
-        let contact = invite.contact.unwrap_or_else(|| self.contact(invite.transport));
-        let from = invite.from.with_tag(&self.random.token());
-        let mut to = invite.to;
-        to.params.remove("tag");
-        let call_id = format!("{}{}", self.random.token(), self.random.token());
-        let mut request = Request::new(Method::Invite, invite.target);
-        let headers = &mut request.headers;
-        headers.push(HeaderName::MAX_FORWARDS, 70);
-        headers.push(HeaderName::FROM, from);
-        headers.push(HeaderName::TO, to);
-        headers.push(HeaderName::CALL_ID, call_id);
-        headers.push(HeaderName::CSEQ, CSeq { number: 1, method: Method::Invite });
-        headers.push(HeaderName::CONTACT, contact);
-        push_abilities(headers);
-        for (name, value) in invite.headers {
-            if !OWN_HEADERS.contains(&name) {
-                headers.push(name, value);
-            }
-        }
-        if let Some(offer) = invite.offer {
-            request.set_body(SDP, offer);
-        }
-        request
     }
 
     pub(crate) fn do_cancel(
@@ -131,6 +95,9 @@ impl Endpoint {
         if !self.transactions.handle_response(id, response.status, ack, now) {
             return;
         }
+        if self.answer_challenge(id, &response, now) {
+            return;
+        }
         let Some(Use::Client(client)) = self.transactions.user(id) else { return };
         let (handle, purpose) = (client.call, client.purpose);
         let has_offer = !client.request.body.is_empty();
@@ -140,6 +107,7 @@ impl Endpoint {
             Purpose::Invite => self.on_invite_response(handle, id, response, source, now),
             Purpose::Reinvite => self.on_reinvite_response(handle, id, has_offer, &response, now),
             Purpose::Bye if response.status.is_final() => self.end(handle),
+            Purpose::Request(request) => self.on_request_response(request, response, now),
             Purpose::Bye | Purpose::Cancel => {}
         }
     }
@@ -260,7 +228,7 @@ impl Endpoint {
     fn drop_fork(&mut self, id: TransactionId, response: &Response, source: Source, now: Instant) {
         let Some(mut dialog) = self.response_dialog(id, response, source) else { return };
         let cseq = response.headers.cseq().map_or(0, |cseq| cseq.number);
-        let ack = self.ack(&dialog, cseq, None);
+        let ack = self.ack(&dialog, Unacked { transaction: id, cseq }, None);
         let path = Source { transport: ack.transport, local: ack.local, peer: ack.peer, flow: ack.flow };
         if let Some(Use::Client(client)) = self.transactions.user_mut(id)
             && client.answered_by.is_none()

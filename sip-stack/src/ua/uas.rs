@@ -23,7 +23,7 @@ impl Endpoint {
             Ok(made) => made,
             Err(error) => return self.refuse(id, &request, &error, now),
         };
-        let handle = self.new_call();
+        let handle = CallHandle(self.new_handle());
         self.respond_anyway(id, &Response::to(&request, StatusCode::TRYING, None), now);
         self.own_server(id, handle);
         self.dialogs.insert(dialog.id.clone(), handle);
@@ -149,7 +149,7 @@ impl Endpoint {
     ) -> Result<(), EndpointMisuse> {
         let status = if sdp.is_some() { StatusCode::SESSION_PROGRESS } else { StatusCode::RINGING };
         let (invite, response) = self.incoming_response(handle, status, sdp)?;
-        self.respond(invite.transaction, &response, now)?;
+        self.respond_within(invite.transaction, &response, now)?;
         if let Some(Call { phase: Phase::Incoming(incoming), .. }) = self.calls.get_mut(&handle) {
             let repeat_at = now + RINGING_INTERVAL;
             incoming.ringing = Some(Ringing { status, bytes: response.to_bytes(), repeat_at });
@@ -160,7 +160,7 @@ impl Endpoint {
 
     pub(crate) fn do_answer(&mut self, handle: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
         let (invite, response) = self.incoming_response(handle, StatusCode::OK, Some(sdp))?;
-        self.respond(invite.transaction, &response, now)?;
+        self.respond_within(invite.transaction, &response, now)?;
         if let Some(call) = self.calls.get_mut(&handle) {
             call.phase = Phase::Up;
         }
@@ -206,7 +206,7 @@ impl Endpoint {
         }
         let mut response = self.response(&invite.request, status, &self.to_tag(invite.transaction));
         headers.iter().for_each(|(name, value)| response.headers.push(name.clone(), value));
-        self.respond(invite.transaction, &response, now)?;
+        self.respond_within(invite.transaction, &response, now)?;
         self.end(handle);
         Ok(())
     }

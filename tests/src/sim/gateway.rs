@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sip_stack::digest::{Asker, Authority, AuthorityConfig, Ha1, Hash};
 use sip_stack::endpoint::{CallHandle, Endpoint, EndpointConfig, Event, Occupancy, Source, Transmit, Transport};
 use sip_stack::message::header::ReasonHeader;
-use sip_stack::message::{HeaderName, StatusCode};
+use sip_stack::message::{HeaderName, Request, StatusCode};
 
 use super::clock::ms;
 use super::sdp;
+
+/// What a gateway with a password guards.
+const REALM: &str = "gw";
 
 /// What a run needs of the party under test. One input, then drain, as in every shell.
 pub trait Gateway {
@@ -38,13 +42,15 @@ pub struct Script {
     pub answer_after: Option<Duration>,
     /// Rejects so instead, with Retry-After in seconds.
     pub reject: Option<(StatusCode, u32)>,
+    /// Lets in only whoever proves to know this password.
+    pub password: Option<&'static str>,
     /// Hangs up so long after it is confirmed.
     pub hang_up_after: Option<Duration>,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { rings: false, answer_after: Some(ms(200)), reject: None, hang_up_after: None }
+        Self { rings: false, answer_after: Some(ms(200)), reject: None, password: None, hang_up_after: None }
     }
 }
 
@@ -62,6 +68,7 @@ pub struct ScriptedGateway {
     /// May be changed in mid-run.
     pub script: Script,
     source: Source,
+    authority: Option<Authority>,
     due: BTreeMap<(Instant, CallHandle), Step>,
     notes: VecDeque<String>,
     begun: usize,
@@ -75,6 +82,7 @@ impl ScriptedGateway {
             endpoint: Endpoint::new(config),
             script: Script::default(),
             source: Source { transport: Transport::Udp, local, peer, flow: None },
+            authority: None,
             due: BTreeMap::new(),
             notes: VecDeque::new(),
             begun: 0,
@@ -95,7 +103,12 @@ impl ScriptedGateway {
 
     fn on_event(&mut self, event: Event, now: Instant) {
         match event {
-            Event::InviteReceived { call, offer, .. } => self.on_invite(call, offer.as_deref(), now),
+            Event::InviteReceived { call, request, offer, .. } => {
+                self.begun += 1;
+                if self.admit(call, &request, now) {
+                    self.on_invite(call, offer.as_deref(), now);
+                }
+            }
             Event::AckReceived { call, .. } => {
                 if let Some(after) = self.script.hang_up_after {
                     self.due.insert((now + after, call), Step::HangUp);
@@ -122,12 +135,33 @@ impl ScriptedGateway {
             | Event::TimedOut { .. }
             | Event::TransportFailed { .. }
             | Event::InfoReceived { .. }
+            | Event::RequestReceived { .. }
+            | Event::RequestAnswered { .. }
+            | Event::RequestFailed { .. }
+            | Event::AuthenticationFailed { .. }
             | Event::PeerErrorSeen { .. } => {}
         }
     }
 
+    /// Is the caller let in? Challenges it if not.
+    fn admit(&mut self, call: CallHandle, request: &Request, now: Instant) -> bool {
+        let Some(password) = self.script.password else { return true };
+        let authority = self.authority.get_or_insert_with(|| {
+            let config = AuthorityConfig { hashes: vec![Hash::Sha256, Hash::Md5], ..AuthorityConfig::new(REALM) };
+            Authority::new(config, [1; 32], now)
+        });
+        let ha1 = |user: &str, hash| Some(Ha1::new(hash, user, REALM, password));
+        match authority.verify(request, Asker::Proxy, ha1, now) {
+            Ok(_) => true,
+            Err(denied) => {
+                let (status, headers) = authority.refusal(&denied, Asker::Proxy, now);
+                self.endpoint.reject(call, status, &headers, now).expect("the call is new");
+                false
+            }
+        }
+    }
+
     fn on_invite(&mut self, call: CallHandle, offer: Option<&[u8]>, now: Instant) {
-        self.begun += 1;
         if let Some((status, retry_after_seconds)) = self.script.reject {
             let headers = [(HeaderName::RETRY_AFTER, retry_after_seconds.to_string())];
             self.endpoint.reject(call, status, &headers, now).expect("the call is new");

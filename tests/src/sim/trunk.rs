@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use sip_stack::digest::Credentials;
 use sip_stack::endpoint::{
-    CallHandle, Endpoint, EndpointConfig, Event, Occupancy, OutgoingInvite, Source, Transmit, Transport,
+    CallHandle, Destination, Endpoint, EndpointConfig, Event, Occupancy, OutgoingInvite, Source, Transmit, Transport,
 };
 use sip_stack::message::{NameAddr, Uri};
 
@@ -57,6 +58,8 @@ pub struct Trunk {
     endpoint: Endpoint,
     clock: Clock,
     source: Source,
+    /// What it answers challenges with.
+    pub credentials: Vec<Credentials>,
     /// Everything its endpoint told.
     pub events: Vec<Event>,
     raw: VecDeque<Vec<u8>>,
@@ -69,6 +72,7 @@ impl Trunk {
             endpoint: Endpoint::new(config),
             clock,
             source: Source { transport: Transport::Udp, local, peer, flow: None },
+            credentials: Vec::new(),
             events: Vec::new(),
             raw: VecDeque::new(),
         }
@@ -87,16 +91,10 @@ impl Trunk {
     fn call(&mut self, target: &str, offer: Option<Vec<u8>>) -> TrunkCall {
         let target = Uri::parse(target.as_bytes()).expect("the test's own URI");
         let from = Uri::parse(b"sip:caller@trunk.example").expect("a constant");
-        let invite = OutgoingInvite {
-            from: NameAddr::new(from),
-            to: NameAddr::new(target.clone()),
-            target,
-            contact: None,
-            peer: self.source.peer,
-            transport: Transport::Udp,
-            offer,
-            headers: Vec::new(),
-        };
+        let destination = Destination::udp(self.source.peer);
+        let credentials = self.credentials.clone();
+        let invite =
+            OutgoingInvite { offer, credentials, ..OutgoingInvite::new(target, NameAddr::new(from), destination) };
         TrunkCall(self.endpoint.invite(invite, self.clock.now()).expect("the trunk has room"))
     }
 

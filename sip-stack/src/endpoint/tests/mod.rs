@@ -1,10 +1,12 @@
 //! An endpoint driven by hand: what a peer sends is written out as text, so that it can be as wrong as it likes.
 
 mod calls;
+mod challenges;
 mod limits;
 mod operations;
 mod outgoing;
 mod refusals;
+mod requests;
 mod streams;
 
 use std::net::SocketAddr;

@@ -4,15 +4,12 @@ use super::*;
 
 fn place(rig: &mut Rig, offer: Option<&str>) -> CallHandle {
     let uri = |text: &str| Uri::parse(text.as_bytes()).unwrap();
+    let from = NameAddr::new(uri("sip:office@example.com"));
     let invite = OutgoingInvite {
-        target: uri("sip:200@192.0.2.9"),
-        from: NameAddr::new(uri("sip:office@example.com")),
         to: NameAddr::new(uri("sip:200@example.com")),
-        contact: None,
-        peer: peer(),
-        transport: Transport::Udp,
         offer: offer.map(Into::into),
         headers: vec![(HeaderName::new("X-Call"), "7".to_owned()), (HeaderName::CALL_ID, "not this one".to_owned())],
+        ..OutgoingInvite::new(uri("sip:200@192.0.2.9"), from, Destination::udp(peer()))
     };
     rig.command(|endpoint, now| endpoint.invite(invite, now)).unwrap()
 }

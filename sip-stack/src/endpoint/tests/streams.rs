@@ -80,16 +80,8 @@ fn a_connection_too_many_is_to_be_closed() {
 fn a_broken_connection_fails_the_invite_on_it() {
     let mut rig = opened();
     let uri = || Uri::parse(b"sip:200@192.0.2.9").unwrap();
-    let invite = OutgoingInvite {
-        target: uri(),
-        from: NameAddr::new(uri()),
-        to: NameAddr::new(uri()),
-        contact: None,
-        peer: "192.0.2.9:49152".parse().unwrap(),
-        transport: Transport::Tcp,
-        offer: None,
-        headers: Vec::new(),
-    };
+    let destination = Destination { transport: Transport::Tcp, peer: "192.0.2.9:49152".parse().unwrap() };
+    let invite = OutgoingInvite::new(uri(), NameAddr::new(uri()), destination);
     let call = rig.command(|endpoint, now| endpoint.invite(invite, now)).unwrap();
     assert_eq!(rig.sent[0].flow, Some(FLOW), "the connection is used");
     rig.command(|endpoint, now| endpoint.handle_stream_closed(FLOW, now));
