@@ -44,11 +44,11 @@ impl Default for Update {
         Update {
             window: Window::new(time(2, 0, 0, 0), time(5, 0, 0, 0)),
             call_wait_minutes: 30,
-            folders: vec!["/run/media/offhook".into()],
+            folders: vec!["/run/offhook-stick".into()],
             url: None,
             download_limit_megabytes: 2_000,
             confirm_limit_seconds: 180,
-            grubenv: "/efi/grubenv".into(),
+            grubenv: "/boot/efi/grubenv".into(),
             marker: "/run/offhook/slot-confirmed".into(),
             os_release: "/etc/os-release".into(),
             rauc_config: None,

@@ -20,9 +20,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Somebody far away, to learn which way leads out: an address that is for documentation only (RFC 5737). Nothing is sent.
 const FAR_AWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// The address of ours that `peer` is to use.
+/// The address of ours that `peer` is to use. Whoever calls from this very machine, as the health check does, would not
+/// reach it by way of the public one.
 pub fn advertised_to(config: &Config, peer: IpAddr) -> IpAddr {
-    match config.sip.public_address {
+    let from_outside = |public: &IpAddr| public.is_loopback() || !peer.is_loopback();
+    match config.sip.public_address.filter(from_outside) {
         Some(public) => public,
         None if config.sip.address.is_unspecified() => local_towards(peer).unwrap_or(config.sip.address),
         None => config.sip.address,
@@ -75,9 +77,11 @@ mod tests {
     fn peers_get_the_public_address_else_ours_else_the_one_that_leads_to_them() {
         let loopback: IpAddr = [127, 0, 0, 1].into();
         let of = |address, public| advertised_to(&config(address, public), loopback).to_string();
-        assert_eq!(of("127.0.0.1", Some("203.0.113.5")), "203.0.113.5");
+        let abroad = config("192.0.2.7", Some("203.0.113.5"));
+        assert_eq!(advertised_to(&abroad, FAR_AWAY).to_string(), "203.0.113.5");
+        assert_eq!(of("0.0.0.0", Some("203.0.113.5")), "127.0.0.1");
         assert_eq!(of("127.0.0.7", None), "127.0.0.7");
         assert_eq!(of("0.0.0.0", None), "127.0.0.1");
-        assert_eq!(of("0.0.0.0", Some("203.0.113.5")), "203.0.113.5");
+        assert_eq!(of("127.0.0.1", Some("127.0.0.2")), "127.0.0.2");
     }
 }

@@ -1,5 +1,6 @@
 //! Requests of ours: how they are made and where they go (RFC 3261 §8.1.1, §13.2.2.4, §17.1.1.3).
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::call::Unacked;
@@ -8,14 +9,18 @@ use super::{ClientUse, Purpose, SDP, Use};
 use crate::dialog::{Dialog, path_to};
 use crate::digest::Asker;
 use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Source, Transmit, Transport};
-use crate::message::{CSeq, HeaderName, Headers, Method, NameAddr, Request, Response, SipUri, Via};
+use crate::message::{CSeq, HeaderName, Headers, Host, Method, NameAddr, Request, Response, SipUri, Via};
 use crate::transaction::key::ClientKey;
 use crate::transaction::table::{Full, TransactionId};
 
 impl Endpoint {
-    /// Our own Contact for a transport.
-    pub(super) fn contact(&self, transport: Transport) -> NameAddr {
-        let uri = SipUri::new(self.config.local(transport).advertised.clone());
+    /// Our own Contact for a peer. One on this very machine may not find us under the public address, behind NAT.
+    pub(crate) fn contact(&self, transport: Transport, peer: SocketAddr) -> NameAddr {
+        let mut reached = self.config.local(transport).advertised.clone();
+        if peer.ip().is_loopback() && !reached.host.ip().is_some_and(|host| host.is_loopback()) {
+            reached.host = Host::from(peer.ip());
+        }
+        let uri = SipUri::new(reached);
         let uri = if self.config.contact_user.is_empty() { uri } else { uri.with_user(&self.config.contact_user) };
         NameAddr::new(match transport {
             Transport::Udp => uri,

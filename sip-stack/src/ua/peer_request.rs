@@ -57,7 +57,7 @@ impl Endpoint {
         let mut response = self.response(&request, answer.status, &self.to_tag(transaction));
         let has_contact = answer.headers.iter().any(|(name, _)| *name == HeaderName::CONTACT);
         if answer.status.is_success() && makes_dialog(&request.method) && !has_contact {
-            response.headers.push(HeaderName::CONTACT, self.contact(source.transport));
+            response.headers.push(HeaderName::CONTACT, self.contact(source.transport, source.peer));
         }
         let (contacts, headers) = answer.headers.into_iter().partition(|(name, _)| *name == HeaderName::CONTACT);
         let contacts: Vec<(HeaderName, String)> = contacts;

@@ -25,7 +25,7 @@ impl Endpoint {
         let path = self.path_towards(destination);
         let has_offer = offer.is_some();
         let mut request = self.initial_request(Method::Invite, target, from, to, route);
-        let contact = contact.unwrap_or_else(|| self.contact(destination.transport));
+        let contact = contact.unwrap_or_else(|| self.contact(destination.transport, destination.peer));
         request.headers.push(HeaderName::CONTACT, contact);
         push_abilities(&mut request.headers, &self.allowed);
         push_headers(&mut request.headers, headers);
@@ -172,7 +172,7 @@ impl Endpoint {
     fn response_dialog(&self, id: TransactionId, response: &Response, source: Source) -> Option<Dialog> {
         let Some(Use::Client(client)) = self.transactions.user(id) else { return None };
         let contact = client.request.headers.contact().ok().flatten();
-        let contact: NameAddr = contact.unwrap_or_else(|| self.contact(source.transport));
+        let contact: NameAddr = contact.unwrap_or_else(|| self.contact(source.transport, source.peer));
         Dialog::of_response(&client.request, response, contact, source).ok()
     }
 

@@ -40,7 +40,7 @@ impl Endpoint {
         request: &Request,
         source: Source,
     ) -> Result<(PeerInvite, Dialog), PeerError> {
-        let contact = self.contact(source.transport);
+        let contact = self.contact(source.transport, source.peer);
         let dialog = Dialog::of_request(request, &self.to_tag(id), contact, source)?;
         Ok((peer_invite(id, request)?, dialog))
     }

@@ -48,6 +48,16 @@ fn another_address_is_told_to_those_who_are_called_from_then_on() {
     }
 }
 
+/// A health check calls from the box itself; behind NAT its ACK would not come back from the public address.
+#[test]
+fn a_peer_on_the_same_machine_is_told_the_loopback_address() {
+    let mut rig = Rig::new();
+    rig.endpoint.set_advertised(&Host::from(std::net::IpAddr::from([203, 0, 113, 5])));
+    let contact = |peer: &str| rig.endpoint.contact(Transport::Udp, peer.parse().unwrap()).to_string();
+    assert!(contact("127.0.0.1:40000").contains("@127.0.0.1:5060"), "{}", contact("127.0.0.1:40000"));
+    assert!(contact("192.0.2.9:40000").contains("@203.0.113.5:5060"), "{}", contact("192.0.2.9:40000"));
+}
+
 #[test]
 fn a_repeated_200_gets_the_same_ack_again() {
     let mut rig = Rig::new();
