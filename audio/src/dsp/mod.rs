@@ -1,5 +1,6 @@
-//! Signal processing on PCM: levels, gain, tones, resampling.
+//! Signal processing on PCM: levels, gain, tones made and heard, resampling.
 
+pub mod dtmf_tones;
 pub mod gain;
 pub mod level;
 pub mod resample;

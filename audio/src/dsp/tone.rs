@@ -12,9 +12,10 @@ use crate::time::SampleRate;
 pub const RAMP: Duration = Duration::from_millis(5);
 
 /// Row and column frequencies of the keypad in hertz (ITU-T Q.23).
-const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
-const KEYPAD: [[char; 4]; 4] = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
+pub(super) const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
+pub(super) const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+pub(super) const KEYPAD: [[char; 4]; 4] =
+    [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
 
 /// Whose ringback tone to imitate (ITU-T E.180 supplement 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
