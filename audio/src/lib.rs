@@ -10,11 +10,12 @@
 //! clips ─► playout::Playout ─► Frame ─► rtp::Sender ─► datagram       pacing::SendClock says when
 //! ```
 //!
-//! RFCs: 3550 (RTP, RTCP), 3551 (audio profile), 3711 and 7714 (SRTP, SRTCP), 4733 (DTMF events), 5761 §4 (telling RTP
-//! from RTCP); ITU-T G.711.
+//! RFCs: 3389 (comfort noise), 3550 (RTP, RTCP), 3551 (audio profile), 3711 and 7714 (SRTP, SRTCP), 4733 (DTMF
+//! events), 5761 §4 (telling RTP from RTCP); ITU-T G.711, Q.23 and Q.24.
 //!
-//! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), G.722, Opus, echo
-//! control and comfort noise (RFC 3389), which get their own modules when they come.
+//! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), G.722, Opus and
+//! echo control, which get their own modules when they come. Comfort noise ([`codec::comfort_noise`]) and keypad tones
+//! ([`dsp::dtmf_tones`]) stand beside the stream: [`rtp::Receiver`] does not play the one nor report the other.
 //!
 //! **Why PCM is `[i16; 160]` for now (2026-11).** The trunk speaks G.711, and one fixed frame keeps every buffer free of
 //! allocation. Wide-band changes [`time::Frame`], not its users: they ask a [`codec::Codec`] for its rates.

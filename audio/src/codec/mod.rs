@@ -1,7 +1,8 @@
-//! Speech codecs behind one trait. G.711 so far.
+//! Speech codecs behind one trait: G.711 so far. Beside them comfort noise, which stands in for a codec's silence.
 //!
 //! `sip-stack` knows codecs by their SDP name, this crate by [`CodecKind`]; `daemon` matches one to the other.
 
+pub mod comfort_noise;
 mod g711;
 
 pub use g711::{G711, Law};

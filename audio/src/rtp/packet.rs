@@ -23,6 +23,8 @@ impl PayloadType {
     pub const PCMU: Self = Self(0);
     /// G.711 A-law (RFC 3551 §6).
     pub const PCMA: Self = Self(8);
+    /// Comfort noise at 8 kHz (RFC 3389 §4).
+    pub const COMFORT_NOISE: Self = Self(13);
     /// What most peers choose for `telephone-event`; by convention only, SDP decides.
     pub const USUAL_DTMF: Self = Self(101);
 
