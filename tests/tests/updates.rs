@@ -157,6 +157,15 @@ fn an_update_is_installed_tried_confirmed_and_can_be_taken_back() {
 
     assert_eq!(this.boot(), "B");
     assert_says(&this.update(&["status"]), Some(0), &["being tried: another boot goes back"]);
+    // The other slot is the way back: neither overwritten, nor booted by the timer.
+    let bundle = this.bundle("newer.raucb", "0.3.0", "");
+    assert_says(&this.update(&["install", &bundle]), Some(1), &["slot B has not passed the health check yet"]);
+    assert_says(
+        &this.update_with(&[&window(-2, 3), OFFICE_IN_UTC], &["install", "--scheduled"]),
+        POSTPONED,
+        &["Put off", "way back"],
+    );
+    assert_eq!(this.read("systemctl.log"), "");
     let (offhook, port) = this.daemon();
     let confirmed = this.update_with(&["update.confirm_limit_seconds=90", &port], &["confirm"]);
     assert_says(&confirmed, Some(0), &["ok    database", "ok    sip", "ok    call", "greeting after"]);
@@ -264,13 +273,7 @@ fn nothing_is_installed_while_a_call_is_up() {
 fn the_timer_installs_and_reboots_only_inside_the_window() {
     let this = Box::new();
     this.bundle("media/new.raucb", "0.2.0", "");
-    let window = |from: i64, to: i64| {
-        let hour = |hours: i64| (jiff_hour() + hours).rem_euclid(24);
-        format!("update.window=\"{:02}:00-{:02}:00\"", hour(from), hour(to))
-    };
-    let scheduled = |window: &str| {
-        this.update_with(&[window, r#"office={name="Office",time_zone="UTC"}"#], &["install", "--scheduled"])
-    };
+    let scheduled = |window: &str| this.update_with(&[window, OFFICE_IN_UTC], &["install", "--scheduled"]);
     assert_says(&scheduled(&window(3, 6)), POSTPONED, &["Nothing was done", "opens on"]);
     assert_eq!(this.status()["last"], Value::Null);
     assert_says(&scheduled(&window(-2, 3)), Some(0), &["0.2.0 is installed", "Rebooting"]);
@@ -282,10 +285,13 @@ fn the_timer_installs_and_reboots_only_inside_the_window() {
     assert_says(&scheduled(&window(-2, 3)), Some(0), &["Nothing newer than 0.2.0"]);
 }
 
-/// The hour of the day in UTC.
-fn jiff_hour() -> i64 {
+const OFFICE_IN_UTC: &str = r#"office={name="Office",time_zone="UTC"}"#;
+
+/// The window from and to so many hours after the current hour, in UTC.
+fn window(from: i64, to: i64) -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    i64::try_from(seconds / 3_600 % 24).unwrap()
+    let hour = |after: i64| (i64::try_from(seconds / 3_600).unwrap() + after).rem_euclid(24);
+    format!("update.window=\"{:02}:00-{:02}:00\"", hour(from), hour(to))
 }
 
 /// Published with an index: the box reads the version there, downloads the bundle beside it and installs it.

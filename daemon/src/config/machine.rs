@@ -20,7 +20,9 @@ pub struct Update {
     pub call_wait_minutes: u32,
     /// Folders where USB sticks appear; `*.raucb` is looked for in them and two folders further down.
     pub folders: Vec<PathBuf>,
-    /// Where updates are published: an index (`….json`), or a bundle. None: only files and sticks.
+    /// Where updates are published: an index that ends in `.json`. None: only files, sticks and named addresses.
+    ///
+    /// Not a bundle itself: its version is known only once it is downloaded, every night anew.
     pub url: Option<String>,
     /// Larger bundles are not downloaded. 1 to 16 000.
     pub download_limit_megabytes: u32,
@@ -29,7 +31,7 @@ pub struct Update {
     pub confirm_limit_seconds: u32,
     /// The boot loader's variables.
     pub grubenv: PathBuf,
-    /// Written when the running slot is confirmed; the reboot out of a bad slot looks for it.
+    /// Written when the running slot is confirmed, and gone at the next boot: for units that wait for it.
     pub marker: PathBuf,
     /// Says which version runs (`IMAGE_VERSION=`).
     pub os_release: PathBuf,
@@ -94,11 +96,11 @@ impl Update {
         range("update.call_wait_minutes", self.call_wait_minutes, 0, 240);
         range("update.download_limit_megabytes", self.download_limit_megabytes, 1, 16_000);
         range("update.confirm_limit_seconds", self.confirm_limit_seconds, 1, 280);
-        if let Some(url) = self.url.as_ref().filter(|url| !is_web_address(url)) {
+        if let Some(url) = self.url.as_ref().filter(|url| !is_web_address(url) || !url.ends_with(".json")) {
             mistakes.push(ConfigMistake::new(
                 "update.url",
                 url,
-                "an address that starts with https:// or http://".into(),
+                "an address of an index: https://….json or http://….json".into(),
             ));
         }
     }
@@ -107,4 +109,30 @@ impl Update {
 /// Whether `text` is an address rather than a file.
 pub(crate) fn is_web_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ConfigMistakes};
+
+    #[test]
+    fn mistakes_in_update_name_their_key() {
+        for (setting, right) in [
+            ("update.window=02:00-05:00", true),
+            ("update.window=5-2", false),
+            ("update.url=https://updates.example/latest.json", true),
+            ("update.url=https://updates.example/offhook.raucb", false),
+            ("update.url=ftp://updates.example/latest.json", false),
+            ("update.call_wait_minutes=241", false),
+            ("update.confirm_limit_seconds=0", false),
+        ] {
+            let mistakes = match Config::load(None, &[setting.to_owned()]) {
+                Ok(_) => Vec::new(),
+                Err(ConfigMistakes(mistakes)) => mistakes,
+            };
+            let key = setting.split('=').next().unwrap();
+            assert_eq!(mistakes.is_empty(), right, "{setting}: {mistakes:?}");
+            assert!(mistakes.iter().all(|mistake| mistake.key == key), "{setting}: {mistakes:?}");
+        }
+    }
 }

@@ -42,6 +42,20 @@ pub struct Slots {
     pub next: Option<String>,
 }
 
+/// Why nothing may be installed now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// The boot loader's slot is not among RAUC's.
+    #[error("it is not known which slot is running; expected rauc.slot=A or B on the kernel's command line")]
+    NothingRunning,
+    /// The other slot may still be needed.
+    #[error(
+        "the running slot {0} has not passed the health check yet, so the other slot is the way back and is not \
+         overwritten; expected a confirmed slot (`offhook update confirm` checks it after each boot)"
+    )]
+    Unconfirmed(String),
+}
+
 /// Why the other slot cannot be gone back to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoWayBack {
@@ -96,12 +110,26 @@ impl Slots {
         self.slots.iter().find(|slot| !slot.running)
     }
 
-    /// Whether the next boot takes another slot than the running one.
+    /// Whether the running slot is on trial: not confirmed, and the next boot would leave it.
+    pub fn on_trial(&self) -> bool {
+        self.running().is_some_and(|running| !running.confirmed && running.tries_left == Some(0))
+    }
+
+    /// Whether something that was installed, or gone back to, waits for a reboot.
     pub fn reboot_pending(&self) -> bool {
         match (&self.next, self.running()) {
-            (Some(next), Some(running)) => *next != running.bootname,
+            (Some(next), Some(running)) => *next != running.bootname && !self.on_trial(),
             (Some(_) | None, Some(_) | None) => false,
         }
+    }
+
+    /// Whether the other slot may be overwritten: it is the way back until the running one is confirmed.
+    ///
+    /// # Errors
+    /// [`NotYet`].
+    pub fn may_install(&self) -> Result<(), NotYet> {
+        let running = self.running().ok_or(NotYet::NothingRunning)?;
+        if running.confirmed { Ok(()) } else { Err(NotYet::Unconfirmed(running.bootname.clone())) }
     }
 
     /// The slot a rollback would boot.
@@ -143,21 +171,29 @@ mod tests {
 
     #[test]
     fn the_state_of_both_slots_follows_from_the_boot_loaders_variables() {
-        // booted, variables, next boot, reboot pending, way back
-        for (booted, variables, next, pending, way_back) in [
-            ("A", "ORDER=A B\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=0\nB_TRY=0", "A", false, "B cannot be booted"),
-            ("A", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=0", "B", true, "B has never passed"),
-            // B is being tried for the first time: another boot would go back to A.
-            ("B", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1", "A", true, "A"),
-            ("B", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=0\nB_CONFIRMED=1", "B", false, "A"),
+        // booted, variables, next boot, reboot pending, may install, way back
+        for (booted, variables, next, pending, may_install, way_back) in [
+            ("A", "ORDER=A B\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=0\nB_TRY=0", "A", false, true, "B cannot be booted"),
+            ("A", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=0", "B", true, true, "B has never passed"),
+            // B is being tried for the first time: another boot would go back to A, which must stay what it is.
+            ("B", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1", "A", false, false, "A"),
+            ("B", "ORDER=B A\nA_OK=1\nA_TRY=0\nA_CONFIRMED=1\nB_OK=1\nB_TRY=0\nB_CONFIRMED=1", "B", false, true, "A"),
             // A power cut while booting a confirmed slot has left its try behind: it counts for nothing.
-            ("B", "ORDER=B A\nA_OK=1\nA_TRY=1\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1\nB_CONFIRMED=1", "B", false, "A"),
-            ("A", "ORDER=A B\nA_OK=1\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1\nB_CONFIRMED=0", "A", false, "B cannot be booted"),
-            ("C", "ORDER=A B\nA_OK=1\nB_OK=1", "A", false, "not known which slot"),
+            ("B", "ORDER=B A\nA_OK=1\nA_TRY=1\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1\nB_CONFIRMED=1", "B", false, true, "A"),
+            (
+                "A",
+                "ORDER=A B\nA_OK=1\nA_CONFIRMED=1\nB_OK=1\nB_TRY=1\nB_CONFIRMED=0",
+                "A",
+                false,
+                true,
+                "B cannot be booted",
+            ),
+            ("C", "ORDER=A B\nA_OK=1\nB_OK=1", "A", false, false, "not known which slot"),
         ] {
             let slots = slots(booted, variables);
             assert_eq!(slots.next.as_deref(), Some(next), "{variables}");
             assert_eq!(slots.reboot_pending(), pending, "{variables}");
+            assert_eq!(slots.may_install().is_ok(), may_install, "{variables}");
             let found = slots.way_back().map_or_else(|error| error.to_string(), |slot| slot.bootname.clone());
             assert!(found.contains(way_back), "{variables}: {found}");
         }

@@ -107,8 +107,8 @@ async fn from_web(url: String, running: &str) -> Offer {
         Err(reason) => return Offer { source, version: None, accepted: false, reason, place: None },
     };
     let Some(version) = bundle.version.clone() else {
-        let reason = "its version is known once it is downloaded: `offhook update install` does that".to_owned();
-        return Offer { source, version: None, accepted: true, reason, place: Some(Place::Web(bundle)) };
+        let reason = "no index: expected an address that ends in .json".to_owned();
+        return Offer { source, version: None, accepted: false, reason, place: None };
     };
     let verdict = compare(&version, running, false);
     let (accepted, reason) = (verdict.is_ok(), in_words(verdict));

@@ -101,8 +101,10 @@ async fn settle(config: &Config, machine: &Machine, slots: &Slots, healthy: bool
         error!(slot = running.bootname, "The health check fails in a new slot: not confirmed, the box will go back");
         return Ok(false);
     }
-    let marker = &config.update.marker;
-    durable::write(marker, format!("{}\n", running.bootname).as_bytes(), 0o644)?;
+    // The boot loader's variables are what counts: without its marker a confirmed slot is confirmed all the same.
+    if let Err(error) = durable::write(&config.update.marker, format!("{}\n", running.bootname).as_bytes(), 0o644) {
+        warn!(%error, "The marker of a confirmed slot was not written");
+    }
     Ok(true)
 }
 

@@ -45,6 +45,13 @@ impl Install {
         let folder = config.machine_directory();
         let _only_one = lock(&folder)?;
         let slots = machine.slots().await?;
+        if let Err(not_yet) = slots.may_install() {
+            if self.scheduled {
+                println!("Put off: {not_yet}.");
+                return Ok(ExitCode::from(EXIT_POSTPONED));
+            }
+            return Err(not_yet.into());
+        }
         if self.scheduled && slots.reboot_pending() {
             println!("An update is installed and waits for a reboot.");
             return self.finish(config, machine).await;

@@ -47,7 +47,7 @@ Settings are in [update]: window, call_wait_minutes, folders, url, download_limi
 pub(crate) enum Update {
     /// Show what is available on sticks and on the web, and whether it would be installed
     ///
-    /// Looks for bundles on sticks (update.folders) and at update.url, an index or a bundle. For each it says the version,
+    /// Looks for bundles on sticks (update.folders) and at update.url, an index. For each it says the version,
     /// whether it would be installed, and why or why not. The exit status is 0 whatever there is.
     Check(check::Check),
     /// Install a bundle into the slot that is not running
@@ -73,8 +73,8 @@ pub(crate) enum Update {
     ///
     /// The database must open with this release's format, the SIP listener answer OPTIONS with 200, and a call to this box
     /// be answered with sound. Tries until update.confirm_limit_seconds are over. Then the running slot is marked as good,
-    /// that is read back, A_CONFIRMED or B_CONFIRMED is set, and update.marker written, which keeps the box from rebooting
-    /// out of the slot.
+    /// that is read back, A_CONFIRMED or B_CONFIRMED is set, and update.marker written. Until then the box
+    /// reboots out of a new slot by itself.
     ///
     /// A slot that was confirmed before is not left when the check fails: a reboot would lead into it again. The exit status
     /// is 1 all the same.
@@ -136,7 +136,9 @@ fn slot_line(slot: &Slot) -> String {
 
 fn next_boot(slots: &Slots) -> String {
     let Some(next) = &slots.next else { return "nothing: the boot loader knows no bootable slot".into() };
-    if slots.reboot_pending() {
+    if slots.on_trial() {
+        format!("slot {next}, unless the running one is confirmed before")
+    } else if slots.reboot_pending() {
         format!("slot {next}: a reboot changes the running system")
     } else {
         format!("slot {next}, as now")
