@@ -201,7 +201,7 @@ impl Bench {
 
     fn install_command(&self, bundle: &str) -> String {
         let installer = if self.product { "offhook update install" } else { "rauc install" };
-        format!("{installer} /run/offhook-stick/{bundle}")
+        format!("{installer} /run/media/offhook/{bundle}")
     }
 
     fn install(&self, machine: &mut Machine, bundle: &str) -> (i32, String) {
