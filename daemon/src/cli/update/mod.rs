@@ -98,8 +98,7 @@ impl Update {
 }
 
 fn time_zone(config: &Config) -> anyhow::Result<jiff::tz::TimeZone> {
-    let office = Office::try_from(&config.office)
-        .map_err(|mistakes| crate::config::ConfigMistakes(mistakes.into_iter().map(Into::into).collect()))?;
+    let office = Office::try_from(&config.office).map_err(crate::config::ConfigMistakes)?;
     Ok(office.time_zone().clone())
 }
 
