@@ -107,6 +107,7 @@ impl MediaAgreement {
             receiver,
             sender,
             sending: negotiated.direction.sends(),
+            srtp: None,
         }
     }
 }

@@ -8,6 +8,8 @@
 //! The thread neither locks nor waits for anything but its clock. Commands and events travel through bounded channels;
 //! a call that does not take its events loses frames (counted), it does not delay the others.
 
+mod security;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,11 +20,13 @@ use std::time::{Duration, Instant};
 use audio::codec::CodecKind;
 use audio::pacing::{PacingStats, SendClock};
 use audio::playout::{ClipId, Playout, PlayoutEvent};
+use audio::rtp::srtp::{self, InboundStats, Keys};
 use audio::rtp::{DtmfEvent, FrameKind, Receiver, ReceiverConfig, ReceiverStats, Sender, SenderConfig};
 use audio::{Frame, SILENT_FRAME};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
+use self::security::Security;
 use super::ports::MediaPort;
 
 /// Commands waiting for the media thread, over all calls.
@@ -54,6 +58,8 @@ pub struct StreamConfig {
     pub sender: SenderConfig,
     /// Whether we may send (`sendrecv`, `sendonly` from our side); a peer on hold gets nothing.
     pub sending: bool,
+    /// SRTP in both directions, under these keys; `None` is plain RTP.
+    pub srtp: Option<Keys>,
 }
 
 impl StreamConfig {
@@ -63,7 +69,8 @@ impl StreamConfig {
             payload_type: codec.payload_type(),
             codec,
             ssrc: rand::random(),
-            first_sequence: rand::random(),
+            // Low enough for SRTP, whose count of wraps a lost packet could otherwise upset.
+            first_sequence: srtp::first_sequence(rand::random()),
             first_timestamp: rand::random(),
             dtmf_payload_type: None,
         };
@@ -73,6 +80,7 @@ impl StreamConfig {
             receiver: ReceiverConfig::new(&[codec], None),
             sender,
             sending: true,
+            srtp: None,
         }
     }
 }
@@ -126,6 +134,8 @@ pub struct StreamStats {
     pub foreign_packets: u64,
     /// Frames the call did not take in time.
     pub dropped_events: u64,
+    /// What SRTP let through and what it refused; `None` for plain RTP.
+    pub srtp: Option<InboundStats>,
 }
 
 enum Command {
@@ -275,6 +285,7 @@ struct Stream {
     latched: Option<SocketAddr>,
     receiver: Receiver,
     sender: Sender,
+    security: Security,
     playout: Playout,
     events: mpsc::Sender<MediaEvent>,
     stats: StreamStats,
@@ -296,6 +307,7 @@ impl Stream {
             latched: None,
             receiver: Receiver::new(config.receiver.clone()),
             sender: Sender::new(config.sender),
+            security: Security::new(config.srtp.as_ref()),
             config,
             playout: Playout::new(),
             events,
@@ -313,6 +325,7 @@ impl Stream {
             self.receiver = Receiver::new(config.receiver.clone());
         }
         self.sender.renegotiate(&config.sender);
+        self.security.configure(config.srtp.as_ref(), config.remote != self.config.remote);
         self.config = config;
     }
 
@@ -348,7 +361,9 @@ impl Stream {
                 self.stats.foreign_packets += 1;
                 continue;
             }
-            if self.receiver.handle_packet(&buffer[..length], now).is_ok() {
+            // Before the address is locked: only a peer that has the key may say where it is.
+            let Some(packet) = self.security.open(&mut buffer[..length]) else { continue };
+            if self.receiver.handle_packet(packet, now).is_ok() {
                 self.latched.get_or_insert(source);
             }
         }
@@ -369,6 +384,9 @@ impl Stream {
         }
         self.packet.clear();
         self.sender.packet(&frame, &mut self.packet);
+        if !self.security.seal(&mut self.packet) {
+            return;
+        }
         let target = self.latched.unwrap_or(self.config.remote);
         match self.port.socket().send_to(&self.packet, target) {
             Ok(_) => self.stats.sent_packets += 1,
@@ -385,6 +403,7 @@ impl Stream {
 
     fn publish(&mut self) {
         self.stats.received = self.receiver.stats();
+        self.stats.srtp = self.security.stats();
         self.published.send_replace(self.stats.clone());
     }
 }
@@ -466,4 +485,70 @@ fn become_realtime() -> bool {
     let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
     // SAFETY: `pthread_self` is always valid and `parameters` lives through the call, which keeps no pointer.
     unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_RR, &raw const parameters) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use audio::dsp::level::peak_dbov;
+    use audio::rtp::srtp::{MasterKey, Profile};
+
+    use super::super::ports::PortPool;
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn key(seed: u8) -> MasterKey {
+        MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(seed))
+    }
+
+    /// Two streams that talk to each other, `ours` and `theirs` as their keys: what the second hears of a tone of the
+    /// first in 50 frames (loudest peak in dBov), and its counters.
+    fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
+        let media = MediaHandle::start().unwrap();
+        let [near, far] = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+        let config = |remote: &MediaPort, srtp| StreamConfig {
+            srtp,
+            ..StreamConfig::plain(SocketAddr::new(LOOPBACK, remote.local().port()), CodecKind::Pcmu)
+        };
+        let (near_config, far_config) = (config(&far, ours), config(&near, theirs));
+        let ((near_events, _near_heard), (far_events, mut far_heard)) = (mpsc::channel(128), mpsc::channel(128));
+        let speaker = media.open(near, near_config, near_events).unwrap();
+        let listener = media.open(far, far_config, far_events).unwrap();
+        let tone: Vec<i16> = (0..8_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
+        speaker.play(ClipId(1), tone.into()).unwrap();
+        let mut loudest = f32::NEG_INFINITY;
+        for _ in 0..50 {
+            match far_heard.blocking_recv() {
+                Some(MediaEvent::Frame { frame, .. }) => loudest = loudest.max(peak_dbov(&frame)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut stats = listener.stats.clone();
+        drop(listener);
+        // The last counters are published as the stream closes.
+        while let Some(MediaEvent::Frame { .. }) = far_heard.blocking_recv() {}
+        let last = stats.borrow_and_update().clone();
+        (loudest, last)
+    }
+
+    #[test]
+    fn srtp_is_heard_by_the_peer_with_the_keys() {
+        let ours = Keys { outbound: key(1), inbound: key(2) };
+        let theirs = Keys { outbound: key(2), inbound: key(1) };
+        let (loudest, stats) = heard(Some(ours), Some(theirs));
+        assert!(loudest > -15.0, "{loudest} dBov");
+        assert!(stats.srtp.unwrap().rtp_packets > 20, "{stats:?}");
+    }
+
+    #[test]
+    fn a_peer_with_another_key_or_none_hears_nothing() {
+        let ours = Keys { outbound: key(1), inbound: key(2) };
+        let wrong = Keys { outbound: key(2), inbound: key(3) };
+        let (loudest, stats) = heard(Some(ours), Some(wrong.clone()));
+        assert!(loudest < -60.0, "{loudest} dBov");
+        assert_eq!(stats.srtp.unwrap().rtp_packets, 0);
+        let (loudest, _) = heard(None, Some(wrong));
+        assert!(loudest < -60.0, "plain RTP must not pass: {loudest} dBov");
+    }
 }
