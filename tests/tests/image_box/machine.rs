@@ -22,6 +22,7 @@ pub(crate) const START_LIMIT: Duration = Duration::from_secs(600);
 const SHELL_UNIT: &str = r"[Unit]
 Description=Shell of the test
 DefaultDependencies=no
+StartLimitIntervalSec=0
 [Service]
 ExecStartPre=/bin/sh -c 'until [ -e /dev/virtio-ports/offhook.test ]; do sleep 0.2; done'
 ExecStart=/bin/sh -c 'exec /bin/sh <>/dev/virtio-ports/offhook.test >&0 2>&1'
