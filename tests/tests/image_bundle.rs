@@ -43,6 +43,34 @@ fn a_damaged_bundle_is_not_unpacked() {
     assert!(!refused.status.success() && said(&refused).contains("payload"), "{}", said(&refused));
 }
 
+/// (the bundle's version, what it is refused with)
+#[test]
+fn an_older_release_is_not_installed() {
+    let Some(bench) = Bench::new("older", &["systemd-analyze"]) else { return };
+    let os_release = bench.folder.join("os-release");
+    fs::write(&os_release, "ID=debian\nIMAGE_VERSION=1.10.0\n").unwrap();
+    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/bundle-hook");
+    for (version, refused_with) in [
+        ("1.10.0", None),
+        ("1.10.1", None),
+        ("2.0.0", None),
+        ("1.9.9", Some("this bundle is 1.9.9, older than 1.10.0")),
+        ("1.10.0~rc1", Some("older than")),
+    ] {
+        let mut check = Command::new(&hook);
+        check.arg("install-check").env("OFFHOOK_OS_RELEASE", &os_release).env("RAUC_MF_VERSION", version);
+        let run = check.output().unwrap();
+        match refused_with {
+            None => assert_eq!(run.status.code(), Some(0), "{version}: {}", said(&run)),
+            // RAUC shows what was said only with this code.
+            Some(reason) => {
+                assert_eq!(run.status.code(), Some(10), "{version}");
+                assert!(said(&run).contains(reason), "{version}: {}", said(&run));
+            }
+        }
+    }
+}
+
 /// What boot loader, RAUC and initramfs look for by name, where they expect it.
 #[test]
 fn the_disk_has_the_partitions_that_its_files_name() {
