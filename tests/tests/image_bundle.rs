@@ -49,7 +49,6 @@ fn an_older_release_is_not_installed() {
     let Some(bench) = Bench::new("older", &["systemd-analyze"]) else { return };
     let os_release = bench.folder.join("os-release");
     fs::write(&os_release, "ID=debian\nIMAGE_VERSION=1.10.0\n").unwrap();
-    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/bundle-hook");
     for (version, refused_with) in [
         ("1.10.0", None),
         ("1.10.1", None),
@@ -57,9 +56,7 @@ fn an_older_release_is_not_installed() {
         ("1.9.9", Some("this bundle is 1.9.9, older than 1.10.0")),
         ("1.10.0~rc1", Some("older than")),
     ] {
-        let mut check = Command::new(&hook);
-        check.arg("install-check").env("OFFHOOK_OS_RELEASE", &os_release).env("RAUC_MF_VERSION", version);
-        let run = check.output().unwrap();
+        let run = install_check(&os_release, version, "offhook-arm64-efi");
         match refused_with {
             None => assert_eq!(run.status.code(), Some(0), "{version}: {}", said(&run)),
             // RAUC shows what was said only with this code.
@@ -69,6 +66,17 @@ fn an_older_release_is_not_installed() {
             }
         }
     }
+}
+
+/// RAUC's own check of the machine is switched off by a bundle that has a check of its own.
+#[test]
+fn a_bundle_for_another_machine_is_not_installed() {
+    let Some(bench) = Bench::new("machine", &["systemd-analyze"]) else { return };
+    let os_release = bench.folder.join("os-release");
+    fs::write(&os_release, "IMAGE_VERSION=1.0.0\n").unwrap();
+    let run = install_check(&os_release, "2.0.0", "offhook-other-hardware");
+    assert_eq!(run.status.code(), Some(10));
+    assert!(said(&run).contains("this bundle is for offhook-other-hardware"), "{}", said(&run));
 }
 
 /// What boot loader, RAUC and initramfs look for by name, where they expect it.
@@ -188,6 +196,14 @@ impl Bench {
         rauc.arg(verb).arg(format!("--keyring={}", authority.display())).arg(bundle);
         rauc.args(more).current_dir(&self.folder).output().unwrap()
     }
+}
+
+/// Asks the hook of a bundle, as RAUC does on a box that runs the release of `os_release`.
+fn install_check(os_release: &Path, version: &str, compatible: &str) -> Output {
+    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/bundle-hook");
+    let mut check = Command::new(hook);
+    check.arg("install-check").env("OFFHOOK_OS_RELEASE", os_release).env("RAUC_MF_VERSION", version);
+    check.env("RAUC_MF_COMPATIBLE", compatible).env("RAUC_SYSTEM_COMPATIBLE", "offhook-arm64-efi").output().unwrap()
 }
 
 /// Name, first and last sector of each partition, as the GPT in the disk's second sector lists them.

@@ -69,8 +69,9 @@ fn updates_are_installed_or_refused() {
         let (code, said) = bench.install(&mut machine, bundle);
         assert_ne!(code, 0, "{bundle} was installed:\n{said}");
         assert!(said.contains(reason), "{bundle} was refused for another reason:\n{said}");
-        let last = said.lines().rev().find(|line| line.contains(reason) && !line.trim().is_empty()).unwrap_or_default();
-        bench.row(&format!("install {bundle}"), &format!("refused: {}", last.trim()));
+        let is_reason = |line: &&str| line.contains("LastError") || (!reason.is_empty() && line.contains(reason));
+        let why = said.lines().find(is_reason).or(said.lines().last()).unwrap_or_default();
+        bench.row(&format!("install {bundle}"), &format!("refused: {}", why.trim()));
     }
     let before = machine.must("cat /etc/machine-id; echo kept >/var/lib/kept; sync");
 
