@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::offhook::Offhook;
 use tests::peers::is_installed;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -210,6 +211,7 @@ fn real_slots_are_read_and_marked() {
     if !all_installed(&["rauc", "grub-editenv", "dbus-daemon", "openssl", "mksquashfs"]) {
         return;
     }
+    let _line = tests::line();
     let this = Workshop::new();
     this.bundle("a-good", "ours", "offhook-arm64", "0.2.0");
     grubenv(&this, &["ORDER=B A", "A_OK=1", "A_TRY=0", "A_CONFIRMED=1", "B_OK=1", "B_TRY=1", "B_CONFIRMED=0"]);
@@ -232,15 +234,31 @@ fn real_slots_are_read_and_marked() {
     let check = service.offhook(&this, &["check"]);
     assert!(words(&check).contains("install  0.2.0"), "{}", words(&check));
 
+    // Nothing answers calls yet: the slot is not confirmed.
+    let marker = format!("update.marker={}", this.path("marker"));
+    let confirm = |more: &[&str]| service.offhook(&this, &[&["confirm", "--set", &marker][..], more].concat());
+    let early = confirm(&["--set", "update.confirm_limit_seconds=1"]);
+    assert_eq!(early.status.code(), Some(1), "{}", words(&early));
+    assert!(!Path::new(&this.path("marker")).exists());
+
+    let offhook = Offhook::start(Path::new(PROGRAM), Path::new(&this.path("state")), &[]);
+    let port = format!("sip.port={}", offhook.address().port());
+    let confirmed = confirm(&["--set", &port]);
+    offhook.stop();
+    assert_eq!(confirmed.status.code(), Some(0), "{}", words(&confirmed));
+    assert!(Path::new(&this.path("marker")).exists());
+    let after = status_of(&service, &this);
+    let running = &after["slots"]["slots"][1];
+    assert_eq!((&running["confirmed"], &running["good"]), (&true.into(), &true.into()), "{after:#}");
+    assert_eq!((&after["slots"]["next"], &after["reboot_pending"]), (&"B".into(), &false.into()), "{after:#}");
+
     let back = service.offhook(&this, &["rollback"]);
     assert!(words(&back).contains("slot A with 0.0.9"), "{}", words(&back));
-    let after: Value = serde_json::from_slice(&service.offhook(&this, &["status", "--json"]).stdout).unwrap();
+    let after = status_of(&service, &this);
     assert_eq!((&after["slots"]["next"], &after["reboot_pending"]), (&"A".into(), &true.into()), "{after:#}");
+}
 
-    // Nothing answers calls here, so confirming fails, and the real mark-good is not reached.
-    let limit = ["confirm", "--set", "update.confirm_limit_seconds=1", "--set"];
-    let marker = format!("update.marker={}", this.path("marker"));
-    let confirm = service.offhook(&this, &[&limit[..], &[&marker]].concat());
-    assert_eq!(confirm.status.code(), Some(1), "{}", words(&confirm));
-    assert!(!Path::new(&this.path("marker")).exists());
+fn status_of(service: &Service, workshop: &Workshop) -> Value {
+    let output = service.offhook(workshop, &["status", "--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)))
 }
