@@ -46,7 +46,7 @@ impl Default for Update {
         Update {
             window: Window::new(time(2, 0, 0, 0), time(5, 0, 0, 0)),
             call_wait_minutes: 30,
-            folders: vec!["/run/offhook-stick".into()],
+            folders: vec!["/run/media/offhook".into()],
             url: None,
             download_limit_megabytes: 2_000,
             confirm_limit_seconds: 180,
