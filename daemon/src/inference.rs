@@ -188,11 +188,11 @@ impl<Engine> Queue<Engine> {
 }
 
 /// Lets every ordinary thread of the process go before this one: a transcript may come late, a packet may not.
-#[expect(unsafe_code, reason = "no safe wrapper for setpriority among our dependencies")]
+#[expect(unsafe_code, reason = "no safe wrapper for nice among our dependencies")]
 fn give_way() {
-    const NICE: libc::c_int = 5;
-    // SAFETY: no pointers; 0 is the calling thread on Linux. Raising the nice value needs no right and cannot fail.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    const NICER: libc::c_int = 5;
+    // SAFETY: no pointers; on Linux it concerns the calling thread alone. Raising the value needs no right and cannot fail.
+    unsafe { libc::nice(NICER) };
 }
 
 #[cfg(test)]
