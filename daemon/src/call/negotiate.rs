@@ -121,7 +121,7 @@ fn codec_of(negotiated: &Negotiated) -> CodecKind {
 pub(super) fn refusal(error: SdpError) -> (StatusCode, End) {
     match error {
         SdpError::Malformed | SdpError::AnswerMismatch => (StatusCode::BAD_REQUEST, End::BAD_OFFER),
-        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Address => {
+        SdpError::NoAudio | SdpError::Security | SdpError::NoCommonCodec | SdpError::Address => {
             (StatusCode::NOT_ACCEPTABLE_HERE, End::NO_COMMON_CODEC)
         }
     }

@@ -87,7 +87,7 @@ pub(super) struct Audio {
 
 /// Is it audio we could use, whatever its codecs?
 pub(super) fn is_usable(media: &Media) -> bool {
-    media.media == "audio" && media.port != 0 && media.proto == "RTP/AVP"
+    media.media == "audio" && media.port != 0 && super::local::Profile::of(media).is_some()
 }
 
 impl Audio {

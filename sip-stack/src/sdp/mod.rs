@@ -1,9 +1,12 @@
-//! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for one audio stream over RTP/AVP.
+//! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for one audio stream over RTP/AVP or RTP/SAVP, with
+//! keys in the description (RFC 4568).
 //!
 //! The grammar is that of `sdp-types`; what is ours is the negotiation. Codecs are names here: this crate never sees
-//! sound. Left out on purpose: SRTP (RFC 4568), RTCP on the RTP port (RFC 5761), ICE, more than one audio stream, video.
+//! sound. Left out on purpose: DTLS-SRTP (RFC 5764), RTCP on the RTP port (RFC 5761), ICE, more than one audio stream, video.
 
 mod audio;
+mod crypto;
+mod local;
 mod negotiate;
 
 use std::fmt;
@@ -11,7 +14,9 @@ use std::fmt;
 use crate::message::{Incompatibility, ParseError, PeerError, Reason};
 
 pub use audio::Direction;
-pub use negotiate::{Capabilities, CodecSpec, LocalSession, Negotiated, accept_answer, answer, offer};
+pub use crypto::{CryptoSuite, KeyMaterial, MasterKey, SrtpKeys};
+pub use local::{Capabilities, CodecSpec, LocalSession, SrtpPolicy};
+pub use negotiate::{MediaChange, Negotiated, accept_answer, answer, offer};
 
 /// The media type of a session description, for Content-Type and Accept.
 pub const MEDIA_TYPE: &str = "application/sdp";
@@ -54,6 +59,9 @@ pub enum SdpError {
     /// No audio over RTP/AVP that is wanted: none offered, or port 0.
     #[error("no audio stream")]
     NoAudio,
+    /// Plain RTP where SRTP is required, SRTP where we have none, or no suite in common.
+    #[error("no media security in common")]
+    Security,
     /// None of the peer's codecs is one of ours.
     #[error("no codec in common")]
     NoCommonCodec,
@@ -74,7 +82,7 @@ impl From<SdpError> for PeerError {
                 offset: 0,
                 reason: Reason::Expected("a session description that fits"),
             }),
-            SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Address => {
+            SdpError::NoAudio | SdpError::Security | SdpError::NoCommonCodec | SdpError::Address => {
                 Self::Incompatible(Incompatibility::Session)
             }
         }

@@ -4,127 +4,14 @@
 //! peer's order of preference decides (RFC 3264 §6.1), its payload numbers stay, and every line we do not use is
 //! answered with port 0.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use sdp_types::{Connection, Media, Origin, Session, Time};
 
 use super::audio::{Audio, Direction, Format, is_usable};
+use super::crypto::{CryptoLine, SrtpKeys};
+use super::local::{Capabilities, CodecSpec, LocalSession, Profile};
 use super::{SdpError, SessionDescription};
-
-/// A codec by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecSpec {
-    /// The encoding name of its RTP payload format; compares without case.
-    pub name: Cow<'static, str>,
-    /// Of the RTP timestamps, in Hz: 8000 also for G.722 (RFC 3551 §4.5.2).
-    pub clock_rate: u32,
-    /// As its rtpmap has it; 1 unless stated.
-    pub channels: u8,
-    /// The payload type RFC 3551 gives it, if any. The others get one from 96 on.
-    pub static_pt: Option<u8>,
-}
-
-impl CodecSpec {
-    /// G.711 µ-law.
-    pub const PCMU: Self = Self::new("PCMU", 8_000, Some(0));
-    /// G.711 A-law.
-    pub const PCMA: Self = Self::new("PCMA", 8_000, Some(8));
-
-    /// A codec with one channel.
-    pub const fn new(name: &'static str, clock_rate: u32, static_pt: Option<u8>) -> Self {
-        Self { name: Cow::Borrowed(name), clock_rate, channels: 1, static_pt }
-    }
-
-    fn is(&self, format: &Format) -> bool {
-        match &format.encoding {
-            Some((_, _, channels)) => format.is_named(&self.name, self.clock_rate) && *channels == self.channels,
-            None => self.static_pt == Some(format.payload_type),
-        }
-    }
-
-    fn rtpmap(&self, payload_type: u8) -> String {
-        let channels = if self.channels == 1 { String::new() } else { format!("/{}", self.channels) };
-        format!("{payload_type} {}/{}{channels}", self.name, self.clock_rate)
-    }
-}
-
-/// What we can do with an audio stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capabilities {
-    /// In our order of preference, which counts in our offers.
-    pub codecs: Vec<CodecSpec>,
-    /// Do we take and give telephone-events (RFC 4733)?
-    pub dtmf: bool,
-    /// Milliseconds of sound in a packet we like best: 10 to 60.
-    pub ptime_ms: u32,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self { codecs: vec![CodecSpec::PCMU, CodecSpec::PCMA], dtmf: true, ptime_ms: 20 }
-    }
-}
-
-/// Our half of one session, from the first description to the last.
-#[derive(Debug, Clone)]
-pub struct LocalSession {
-    /// What we want: [`Direction::SendOnly`] puts the peer on hold.
-    pub direction: Direction,
-    /// The number in `o=`.
-    id: u64,
-    /// Our description as last sent, and which of its lines is ours.
-    last: Option<(Session, usize)>,
-    /// Payload types in use; they may not change their meaning within a session (RFC 3264 §8.3.2).
-    assigned: Vec<(CodecSpec, u8)>,
-    dtmf_payload_type: u8,
-}
-
-impl LocalSession {
-    /// A new session. `id` should be unique on this machine, such as a random number below 2^62.
-    pub fn new(id: u64) -> Self {
-        Self { direction: Direction::SendRecv, id, last: None, assigned: Vec::new(), dtmf_payload_type: 101 }
-    }
-
-    /// Our last description; to be sent again where a peer asks for the same once more.
-    pub fn last(&self) -> Option<SessionDescription> {
-        self.last.as_ref().map(|(session, _)| SessionDescription(session.clone()))
-    }
-
-    /// Notes what we send, with a higher version if anything changed (RFC 3264 §8).
-    fn publish(&mut self, mut session: Session, audio_line: usize) -> SessionDescription {
-        if let Some((last, _)) = &self.last {
-            session.origin.sess_version = last.origin.sess_version;
-            if session != *last {
-                session.origin.sess_version += 1;
-            }
-        }
-        self.last = Some((session.clone(), audio_line));
-        SessionDescription(session)
-    }
-
-    fn payload_type(&mut self, codec: &CodecSpec) -> u8 {
-        let known = self.assigned.iter().find(|(assigned, _)| assigned == codec).map(|(_, number)| *number);
-        let number = known.or(codec.static_pt).unwrap_or_else(|| self.free_payload_type());
-        if known.is_none() {
-            self.assigned.push((codec.clone(), number));
-        }
-        number
-    }
-
-    fn free_payload_type(&self) -> u8 {
-        let is_free = |number: &u8| {
-            *number != self.dtmf_payload_type && self.assigned.iter().all(|(_, assigned)| assigned != number)
-        };
-        // 32 dynamic numbers are more than we have codecs; the last one is shared if that ever changes.
-        (96..=127).find(is_free).unwrap_or(127)
-    }
-
-    fn assign(&mut self, codec: &CodecSpec, payload_type: u8) {
-        self.assigned.retain(|(assigned, number)| assigned != codec && *number != payload_type);
-        self.assigned.push((codec.clone(), payload_type));
-    }
-}
 
 /// What both sides have agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +34,40 @@ pub struct Negotiated {
     pub ptime_ms: u32,
     /// Seen from us.
     pub direction: Direction,
+    /// The keys, if it is SRTP.
+    pub srtp: Option<SrtpKeys>,
+}
+
+/// What is not as it was before another description.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MediaChange {
+    /// Media goes elsewhere.
+    pub address: bool,
+    /// Another codec, payload type or packet length.
+    pub codec: bool,
+    /// Somebody is put on hold, or taken back.
+    pub direction: bool,
+    /// Other keys: the SRTP contexts start anew.
+    pub keys: bool,
+}
+
+impl Negotiated {
+    /// Does the peer have us on hold? Nothing is to be heard from it then, and no alarm to be raised.
+    pub fn is_held(&self) -> bool {
+        !self.direction.receives()
+    }
+
+    /// What is not as it was.
+    pub fn change_from(&self, before: &Self) -> MediaChange {
+        let codec = |one: &Self| (one.codec.clone(), one.payload_type_send, one.payload_type_receive, one.ptime_ms);
+        let events = |one: &Self| (one.dtmf_payload_type_send, one.dtmf_payload_type_receive);
+        MediaChange {
+            address: (self.remote, self.remote_rtcp) != (before.remote, before.remote_rtcp),
+            codec: codec(self) != codec(before) || events(self) != events(before),
+            direction: self.direction != before.direction,
+            keys: self.srtp != before.srtp,
+        }
+    }
 }
 
 /// Answers an offer.
@@ -159,7 +80,8 @@ pub fn answer(
     local: SocketAddr,
     session: &mut LocalSession,
 ) -> Result<(SessionDescription, Negotiated), SdpError> {
-    let (line, audio, codec, format) = choose(&offer.0, capabilities)?;
+    let (line, audio, codec, format) = choose(&offer.0, capabilities, session)?;
+    let crypto = answer_crypto(&offer.0.medias[line], session)?;
     let dtmf = capabilities.dtmf.then(|| telephone_event(&audio, &codec)).flatten();
     let negotiated = Negotiated {
         remote: audio.rtp,
@@ -171,6 +93,7 @@ pub fn answer(
         ptime_ms: choose_ptime_ms(&audio, capabilities),
         direction: audio.direction.reversed().and(session.direction),
         codec: codec.clone(),
+        srtp: crypto.as_ref().map(|(keys, _)| keys.clone()),
     };
     session.assign(&codec, format.payload_type);
     let formats = [(codec, format.payload_type)];
@@ -178,6 +101,7 @@ pub fn answer(
     if let Some((payload_type, _)) = events {
         session.dtmf_payload_type = payload_type;
     }
+    let crypto_lines: Vec<CryptoLine> = crypto.into_iter().map(|(_, line)| line).collect();
     let ours = audio_line(
         local.port(),
         &formats,
@@ -185,6 +109,7 @@ pub fn answer(
         events,
         negotiated.ptime_ms,
         negotiated.direction,
+        &crypto_lines,
     );
     let mut description = empty_session(session.id, local);
     description.medias = offer.0.medias.iter().map(rejected).collect();
@@ -198,7 +123,9 @@ pub fn offer(capabilities: &Capabilities, local: SocketAddr, session: &mut Local
     let formats: Vec<_> = codecs.map(|codec| (codec.clone(), session.payload_type(codec))).collect();
     let clock_rate = formats.first().map_or(8_000, |(codec, _)| codec.clock_rate);
     let events = capabilities.dtmf.then_some((session.dtmf_payload_type, "0-16"));
-    let ours = audio_line(local.port(), &formats, clock_rate, events, capabilities.ptime_ms, session.direction);
+    let crypto_lines = offered_crypto(session);
+    let ours =
+        audio_line(local.port(), &formats, clock_rate, events, capabilities.ptime_ms, session.direction, &crypto_lines);
     let mut description = empty_session(session.id, local);
     // A later offer keeps the lines of the earlier ones, in their order (RFC 3264 §8).
     let line = match &session.last {
@@ -229,6 +156,7 @@ pub fn accept_answer(
         return Err(SdpError::AnswerMismatch);
     }
     let media = answer.0.medias.get(*line).filter(|media| is_usable(media)).ok_or(SdpError::NoAudio)?;
+    let srtp = accept_crypto(media, &offered.medias[*line], session)?;
     let audio = Audio::read(&answer.0, media)?;
     let offered_number =
         |codec: &CodecSpec| session.assigned.iter().find(|(other, _)| other == codec).map(|(_, pt)| *pt);
@@ -248,13 +176,53 @@ pub fn accept_answer(
         dtmf_payload_type_receive: dtmf.map(|_| session.dtmf_payload_type),
         ptime_ms: choose_ptime_ms(&audio, capabilities),
         direction: audio.direction.reversed().and(session.direction),
+        srtp,
     })
 }
 
+/// The peer's first crypto line that is one of ours, with our key beside it; `None` for plain RTP.
+fn answer_crypto(media: &Media, session: &LocalSession) -> Result<Option<(SrtpKeys, CryptoLine)>, SdpError> {
+    let (Some(srtp), Some(Profile::Savp)) = (&session.srtp, Profile::of(media)) else { return Ok(None) };
+    let chosen = CryptoLine::all(media).into_iter().find(|line| srtp.suites.contains(&line.suite));
+    let chosen = chosen.ok_or(SdpError::Security)?;
+    let (tag, suite, local) = (chosen.tag, chosen.suite, srtp.keys.key(chosen.suite));
+    let keys = SrtpKeys { suite, local: local.clone(), remote: chosen.key };
+    Ok(Some((keys, CryptoLine { tag, suite, key: local })))
+}
+
+/// One line for each suite of ours. A policy that does not require SRTP offers it all the same: a peer that cannot says
+/// so, and is asked again without.
+fn offered_crypto(session: &LocalSession) -> Vec<CryptoLine> {
+    let Some(srtp) = &session.srtp else { return Vec::new() };
+    let line = |(tag, suite): (u32, &super::CryptoSuite)| CryptoLine { tag, suite: *suite, key: srtp.keys.key(*suite) };
+    (1..).zip(&srtp.suites).map(line).collect()
+}
+
+/// The answer's one line, which must be one that we offered (RFC 4568 §5.1.3).
+fn accept_crypto(media: &Media, offered: &Media, session: &LocalSession) -> Result<Option<SrtpKeys>, SdpError> {
+    if Profile::of(media) != Profile::of(offered) {
+        return Err(SdpError::Security);
+    }
+    let (Some(srtp), Some(Profile::Savp)) = (&session.srtp, Profile::of(media)) else { return Ok(None) };
+    let ours = CryptoLine::all(offered);
+    let theirs = CryptoLine::all(media);
+    let is_ours = |line: &&CryptoLine| ours.iter().any(|one| one.tag == line.tag && one.suite == line.suite);
+    let chosen = theirs.iter().find(is_ours).ok_or(SdpError::Security)?;
+    Ok(Some(SrtpKeys { suite: chosen.suite, local: srtp.keys.key(chosen.suite), remote: chosen.key.clone() }))
+}
+
 /// The first line with a codec of ours, or why there is none.
-fn choose(offer: &Session, capabilities: &Capabilities) -> Result<(usize, Audio, CodecSpec, Format), SdpError> {
+fn choose(
+    offer: &Session,
+    capabilities: &Capabilities,
+    session: &LocalSession,
+) -> Result<(usize, Audio, CodecSpec, Format), SdpError> {
     let mut why = SdpError::NoAudio;
     for (line, media) in offer.medias.iter().enumerate().filter(|(_, media)| is_usable(media)) {
+        if !Profile::of(media).is_some_and(|profile| session.takes(profile)) {
+            why = SdpError::Security;
+            continue;
+        }
         match Audio::read(offer, media) {
             Ok(audio) => match first_match(&audio, capabilities, CodecSpec::is) {
                 Some((codec, format)) => return Ok((line, audio.clone(), codec.clone(), format.clone())),
@@ -310,10 +278,18 @@ fn audio_line(
     events: Option<(u8, &str)>,
     ptime_ms: u32,
     direction: Direction,
+    crypto: &[CryptoLine],
 ) -> Media {
     let numbers = formats.iter().map(|(_, number)| *number).chain(events.map(|(number, _)| number));
     let list: Vec<String> = numbers.map(|number| number.to_string()).collect();
-    let mut media = Media::new(sdp_types::MediaType::Audio, port, sdp_types::TransportProto::RtpAvp, list.join(" "));
+    let profile = match crypto.is_empty() {
+        true => sdp_types::TransportProto::RtpAvp,
+        false => sdp_types::TransportProto::RtpSavp,
+    };
+    let mut media = Media::new(sdp_types::MediaType::Audio, port, profile, list.join(" "));
+    for line in crypto {
+        media.add_attribute_with_value("crypto", line.to_attribute());
+    }
     for (codec, number) in formats {
         media.add_attribute_with_value("rtpmap", codec.rtpmap(*number));
     }

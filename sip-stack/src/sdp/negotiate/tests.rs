@@ -1,5 +1,6 @@
 use expect_test::{Expect, expect};
 
+use super::super::{CryptoSuite, KeyMaterial, SrtpPolicy};
 use super::*;
 use crate::message::{PeerError, StatusCode};
 
@@ -266,4 +267,78 @@ proptest::proptest! {
             SessionDescription::parse(&description.to_bytes()).expect("our answer parses");
         }
     }
+}
+
+const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+fn secure(is_required: bool) -> LocalSession {
+    let suites = vec![CryptoSuite::AesCm128HmacSha1_80, CryptoSuite::AesCm128HmacSha1_32];
+    let keys = KeyMaterial::new([[1; 30], [2; 30], [3; 30]]);
+    LocalSession::new(7).with_srtp(SrtpPolicy { is_required, suites, keys })
+}
+
+fn secure_audio(crypto: &str) -> String {
+    audio(&format!("m=audio 4000 RTP/SAVP 0\r\n{crypto}"))
+}
+
+/// As a secure trunk offers it: the peer's first line that we have is answered with its tag and our key.
+#[test]
+fn a_secure_offer_is_answered_with_our_key() {
+    let offer = secure_audio(&format!(
+        "a=crypto:1 F8_128_HMAC_SHA1_80 inline:{KEY}\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|2^31\r\n\
+         a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n"
+    ));
+    let (description, negotiated) = answer_to(&offer, &mut secure(true)).unwrap();
+    let text = description.to_string();
+    assert!(text.contains("m=audio 40000 RTP/SAVP 0\r\n"), "{text}");
+    let ours = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+    assert!(text.contains(&format!("a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:{ours}\r\n")), "{text}");
+    let keys = negotiated.srtp.unwrap();
+    assert_eq!((keys.suite, keys.local.as_bytes()), (CryptoSuite::AesCm128HmacSha1_32, &[2; 30][..]));
+    assert_eq!(&keys.remote.as_bytes()[..4], b"YS__");
+}
+
+#[test]
+fn security_is_all_or_nothing_if_so_configured() {
+    let plain = audio("m=audio 4000 RTP/AVP 0\r\n");
+    let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n");
+    let refused = |offer: &str, mut session: LocalSession| answer_to(offer, &mut session).unwrap_err();
+    assert_eq!(refused(&plain, secure(true)), SdpError::Security);
+    assert_eq!(refused(&secure_audio(&crypto), LocalSession::new(7)), SdpError::Security);
+    assert_eq!(refused(&secure_audio(""), secure(false)), SdpError::Security);
+    assert_eq!(PeerError::from(SdpError::Security).status(), StatusCode::NOT_ACCEPTABLE_HERE);
+    assert!(answer_to(&plain, &mut secure(false)).unwrap().1.srtp.is_none());
+    let both = format!("{}{}", secure_audio(&crypto), "m=audio 4002 RTP/AVP 0\r\n");
+    let (description, _) = answer_to(&both, &mut LocalSession::new(7)).unwrap();
+    assert!(description.to_string().contains("m=audio 0 RTP/SAVP"), "the plain line of two is taken");
+}
+
+#[test]
+fn our_secure_offer_and_its_answer() {
+    let mut session = secure(true);
+    let capabilities = Capabilities::default();
+    let offered = offer(&capabilities, local(), &mut session);
+    let (answered, theirs) = answer(&offered, &capabilities, local(), &mut secure(true)).unwrap();
+    let ours = accept_answer(&answered, &capabilities, &session).unwrap();
+    let (ours, theirs) = (ours.srtp.unwrap(), theirs.srtp.unwrap());
+    assert_eq!((ours.suite, &ours.remote, &ours.local), (theirs.suite, &theirs.local, &theirs.remote));
+    let plain = answered.to_string().replace("RTP/SAVP", "RTP/AVP");
+    let downgraded = SessionDescription::parse(plain.as_bytes()).unwrap();
+    assert_eq!(accept_answer(&downgraded, &capabilities, &session), Err(SdpError::Security));
+    let other_tag = answered.to_string().replace("crypto:1", "crypto:9");
+    let other_tag = SessionDescription::parse(other_tag.as_bytes()).unwrap();
+    assert_eq!(accept_answer(&other_tag, &capabilities, &session), Err(SdpError::Security));
+}
+
+#[test]
+fn what_changes_from_one_description_to_the_next() {
+    let mut session = LocalSession::new(7);
+    let (_, before) = answer_to(TWILIO, &mut session).unwrap();
+    let (_, held) = answer_to(&TWILIO.replace("sendrecv", "inactive"), &mut session).unwrap();
+    assert_eq!(held.change_from(&before), MediaChange { direction: true, ..MediaChange::default() });
+    assert!(held.is_held() && !before.is_held());
+    let (_, moved) = answer_to(&TWILIO.replace("168.86.137.122", "168.86.137.9"), &mut session).unwrap();
+    assert_eq!(moved.change_from(&before), MediaChange { address: true, ..MediaChange::default() });
+    let (_, other) = answer_to(&TWILIO.replace("AVP 0 8", "AVP 8 0"), &mut session).unwrap();
+    assert_eq!(other.change_from(&before), MediaChange { codec: true, ..MediaChange::default() });
 }
