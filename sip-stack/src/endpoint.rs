@@ -1,4 +1,4 @@
-//! Datagrams in, events out: the front of the stack. RFC 3261 §8 to §18 over UDP and TCP, RFC 3581, RFC 6026.
+//! Datagrams in, events out: the front of the stack. RFC 3261 §8 to §18 over UDP, TCP and TLS, RFC 3581, RFC 6026.
 //!
 //! Sans-IO: no sockets, no clock, no randomness but from [`EndpointConfig::seed`]; two endpoints that get the same seed
 //! and the same inputs at the same times send the same bytes. It holds what the layers below need and passes messages
@@ -11,34 +11,46 @@
 mod commands;
 mod config;
 mod event;
+mod keep_alive;
+mod notifying;
 mod outgoing;
 mod path;
 mod random;
+mod registering;
 mod streams;
+mod transferring;
 
+pub use crate::dialog::session_timer::SessionTimerConfig;
 pub use config::{EndpointConfig, EndpointLimits, LocalAddress};
 pub use event::{
     Accepting, CallHandle, Counters, EndpointMisuse, Event, Occupancy, PeerRequestHandle, RequestFailure, RequestHandle,
 };
+pub use notifying::SubscriptionHandle;
 pub use outgoing::{Answer, Body, Destination, DialogRequest, OutgoingInvite, OutgoingRequest};
 pub use path::{FlowId, Source, Transmit, Transport};
+pub use registering::{Outbound, RegistrationConfig, RegistrationFailure, RegistrationHandle, RegistrationNews};
+pub use transferring::{OutgoingRefer, ReferHandle, Referral, TransferNews, with_replaces};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use self::keep_alive::KeepAlive;
 use self::random::Random;
 use self::streams::Streams;
 use crate::dialog::DialogId;
 use crate::message::framing::Frame;
-use crate::message::{Host, Message, Method};
+use crate::message::{Host, Message};
 use crate::transaction::Deadlines;
 use crate::transaction::table::{Table, TransactionId};
-use crate::ua;
 use crate::ua::call::Call;
+use crate::ua::failover::FailedDestinations;
 use crate::ua::peer_request::PeerRequest;
+use crate::ua::refer::PeerRefer;
+use crate::ua::registration::Registration;
 use crate::ua::request::OwnRequest;
-use crate::ua::{MergeKey, Use};
+use crate::ua::subscription::Subscription;
+use crate::ua::{Abilities, MergeKey, Use};
 
 /// The answer to a ping (RFC 5626 §3.5.1).
 const PONG: &[u8] = b"\r\n";
@@ -48,6 +60,12 @@ const PONG: &[u8] = b"\r\n";
 pub(crate) enum Waiter {
     Call(CallHandle),
     PeerRequest(PeerRequestHandle),
+    Registration(RegistrationHandle),
+    Refer(ReferHandle),
+    Subscription(SubscriptionHandle),
+    Flow(FlowId),
+    /// A request of ours that could go to another address.
+    Silence(TransactionId),
 }
 
 impl From<CallHandle> for Waiter {
@@ -62,14 +80,31 @@ impl From<PeerRequestHandle> for Waiter {
     }
 }
 
+impl From<SubscriptionHandle> for Waiter {
+    fn from(subscription: SubscriptionHandle) -> Self {
+        Self::Subscription(subscription)
+    }
+}
+
+impl From<ReferHandle> for Waiter {
+    fn from(refer: ReferHandle) -> Self {
+        Self::Refer(refer)
+    }
+}
+
+impl From<RegistrationHandle> for Waiter {
+    fn from(registration: RegistrationHandle) -> Self {
+        Self::Registration(registration)
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) config: EndpointConfig,
     pub(crate) random: Random,
     pub(crate) accepting: Accepting,
-    /// What we take; everything else gets 405 or 501.
-    pub(crate) allowed: Vec<Method>,
+    pub(crate) abilities: Abilities,
     pub(crate) transactions: Table<Use>,
     /// Requests that would be the same if they came again under another branch.
     pub(crate) merges: BTreeMap<MergeKey, TransactionId>,
@@ -79,6 +114,13 @@ pub struct Endpoint {
     pub(crate) requests: BTreeMap<RequestHandle, OwnRequest>,
     /// Requests of theirs that wait for our user's answer.
     pub(crate) peer_requests: BTreeMap<PeerRequestHandle, PeerRequest>,
+    pub(crate) registrations: BTreeMap<RegistrationHandle, Registration>,
+    /// Transfers that peers asked for and our user carries out.
+    pub(crate) peer_refers: BTreeMap<ReferHandle, PeerRefer>,
+    pub(crate) failed: FailedDestinations,
+    keep_alives: BTreeMap<FlowId, KeepAlive>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionHandle, Subscription>,
+    pub(crate) subscription_dialogs: BTreeMap<DialogId, SubscriptionHandle>,
     deadlines: Deadlines<Waiter>,
     next_handle: u64,
     pub(crate) streams: Streams,
@@ -93,13 +135,19 @@ impl Endpoint {
         Self {
             random: Random::new(config.seed),
             accepting: Accepting::Yes,
-            allowed: ua::ALLOWED.iter().chain(&config.accepted).cloned().collect(),
+            abilities: Abilities::new(&config),
             transactions: Table::new(limits.transactions, limits.queued, config.timers),
             merges: BTreeMap::new(),
             calls: BTreeMap::new(),
             dialogs: BTreeMap::new(),
             requests: BTreeMap::new(),
             peer_requests: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            peer_refers: BTreeMap::new(),
+            failed: FailedDestinations::default(),
+            keep_alives: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            subscription_dialogs: BTreeMap::new(),
             deadlines: Deadlines::new(),
             next_handle: 1,
             streams: Streams::new(limits.streams, config.message_limits),
@@ -119,8 +167,16 @@ impl Endpoint {
     }
 
     /// Learns of a connection, accepted or made.
-    pub fn handle_stream_opened(&mut self, flow: FlowId, local: SocketAddr, peer: SocketAddr) {
-        self.streams.insert(flow, local, peer);
+    pub fn handle_stream_opened(
+        &mut self,
+        flow: FlowId,
+        transport: Transport,
+        local: SocketAddr,
+        peer: SocketAddr,
+        now: Instant,
+    ) {
+        self.streams.insert(flow, transport, local, peer);
+        self.begin_keep_alive(flow, now);
     }
 
     /// Takes what was read from a connection. Pings are answered (RFC 5626 §3.5.1).
@@ -129,6 +185,7 @@ impl Endpoint {
         for (source, frame) in frames {
             match frame {
                 Frame::Message(message) => self.receive(message, source, now),
+                Frame::Ping | Frame::Pong if self.note_line_end(flow) => {}
                 Frame::Ping => self.transactions.send(Transmit::back(source, PONG.to_vec())),
                 Frame::Pong => {}
             }
@@ -141,10 +198,16 @@ impl Endpoint {
 
     /// Learns that a connection is gone. Calls stay up; requests under way on it have failed.
     pub fn handle_stream_closed(&mut self, flow: FlowId, now: Instant) {
+        self.forget_flow(flow, now);
+        self.settle(now);
+    }
+
+    fn forget_flow(&mut self, flow: FlowId, now: Instant) {
         if let Some(peer) = self.streams.remove(flow) {
             self.transactions.fail_flow(flow, peer);
         }
-        self.settle(now);
+        self.end_keep_alive(flow);
+        self.recover_registrations(flow, now);
     }
 
     /// Learns that nothing can be sent to `peer`: no connection to be had, or an ICMP error. Requests under way to
@@ -161,6 +224,14 @@ impl Endpoint {
             match waiter {
                 Waiter::Call(call) => self.on_call_timeout(call, now),
                 Waiter::PeerRequest(request) => self.on_peer_request_timeout(request, now),
+                Waiter::Refer(refer) => self.on_refer_timeout(refer, now),
+                Waiter::Subscription(subscription) => self.on_subscription_timeout(subscription, now),
+                Waiter::Flow(flow) => self.on_flow_timeout(flow, now),
+                Waiter::Silence(request) => {
+                    self.on_silence(request, now);
+                    continue;
+                }
+                Waiter::Registration(registration) => self.on_registration_timeout(registration, now),
             }
             self.reschedule(waiter);
         }
@@ -196,7 +267,7 @@ impl Endpoint {
     /// Peers reach us under another host from now on, on the same ports. Dialogs that are up keep the Contact that their
     /// peer was told, until a re-INVITE.
     pub fn set_advertised(&mut self, host: &Host) {
-        for local in [&mut self.config.udp, &mut self.config.tcp] {
+        for local in [&mut self.config.udp, &mut self.config.tcp, &mut self.config.tls] {
             local.advertised.host = host.clone();
         }
     }
@@ -213,7 +284,9 @@ impl Endpoint {
             dialogs: self.dialogs.len(),
             transactions: self.transactions.len(),
             streams: self.streams.len(),
-            requests: self.requests.len() + self.peer_requests.len(),
+            registrations: self.registrations.len(),
+            subscriptions: self.subscriptions.len(),
+            requests: self.requests.len() + self.peer_requests.len() + self.peer_refers.len(),
         }
     }
 
@@ -254,8 +327,21 @@ impl Endpoint {
         let deadline = match waiter {
             Waiter::Call(call) => self.calls.get(&call).and_then(Call::poll_timeout),
             Waiter::PeerRequest(request) => self.peer_requests.get(&request).map(PeerRequest::poll_timeout),
+            Waiter::Subscription(subscription) => self.subscriptions.get(&subscription).map(Subscription::poll_timeout),
+            Waiter::Flow(flow) => self.keep_alives.get(&flow).map(KeepAlive::poll_timeout),
+            // Set where it is known how long to wait.
+            Waiter::Silence(_) => return,
+            Waiter::Refer(refer) => self.peer_refers.get(&refer).map(PeerRefer::poll_timeout),
+            Waiter::Registration(registration) => {
+                self.registrations.get(&registration).and_then(Registration::poll_timeout)
+            }
         };
         self.deadlines.set(waiter, deadline);
+    }
+
+    /// Notes how long a request may go unanswered before another address is tried.
+    pub(crate) fn wake_for_silence(&mut self, id: TransactionId, at: Option<Instant>) {
+        self.deadlines.set(Waiter::Silence(id), at.map(|at| (at, "failover")));
     }
 
     /// Forgets the call. Its transactions linger on their own.
@@ -267,6 +353,7 @@ impl Endpoint {
         if let Some(reinvite) = call.own_reinvite {
             self.transactions.give_up(reinvite.transaction);
         }
+        self.orphan_refers(handle, call.dialog.as_ref());
         self.fail_requests(call.requests);
         self.reschedule(handle);
         self.emit(Event::CallEnded { call: handle });

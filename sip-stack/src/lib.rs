@@ -8,6 +8,7 @@
 //! # Map
 //! - [`message`]: requests, responses, headers, URIs; datagrams and streams to messages and back; what a UAS answers to
 //!   a message that is wrong.
+//! - [`body`]: what else requests carry.
 //! - [`sdp`]: session descriptions, offer and answer for one audio stream.
 //! - [`digest`]: who somebody is, for both sides.
 //! - [`transaction`]: the four machines of RFC 3261 §17, each in a file with its diagram's states and timers.
@@ -24,15 +25,27 @@
 //! | RFC | What | Where |
 //! |---|---|---|
 //! | 3261 | SIP: grammar, transactions, dialogs | everywhere |
-//! | 3264 | Offer and answer | `sdp` |
+//! | 3262 | Reliable provisional responses | `ua/prack` |
+//! | 3263 §4.3 | The next address; names are looked up by the shell | `ua/failover` |
+//! | 3264, 6337 | Offer and answer | `sdp`, `ua` |
+//! | 3311 | UPDATE | `ua/update` |
+//! | 3323, 3325, 5806 | Privacy, asserted identity, Diversion | `message::header` |
 //! | 3326 | Reason | `message::header` |
+//! | 3327, 3608 | Path, Service-Route | `message::header`, `ua/register` |
+//! | 3420, 3515, 3892, 4488 | Transfers and how they are reported on | `ua/refer`, `body::sipfrag` |
 //! | 3581 | `rport` | `message::header` |
 //! | 3605 | RTCP port | `sdp` |
+//! | 3842, 4235 | Message waiting, lamp fields: the bodies | `body` |
+//! | 3891 | Replaces | `ua/refer` |
 //! | 3966 | `tel:` URIs | `message::uri` |
+//! | 4028 | Session timers | `dialog/session_timer` |
 //! | 4475 | Torture messages | `tests/tests/conformance_rfc4475.rs` |
+//! | 4568, 7714 §14 | SRTP keys in descriptions | `sdp` |
 //! | 4733 | telephone-event: its negotiation only | `sdp` |
-//! | 5626 §3.5.1 | Keep-alive on streams | `message::framing` |
+//! | 5626 | Keep-alive on streams, outbound registrations | `endpoint/keep_alive`, `ua/register` |
 //! | 6026 | Accepted state of INVITE transactions | `transaction` |
+//! | 6086 | INFO, with the keys of a phone in it | `ua`, `body::dtmf` |
+//! | 6665 | Subscriptions of peers | `ua/subscription` |
 //! | 7616, 8760, 2617 | Digest authentication | `digest` |
 //! | 8866 | SDP grammar (crate `sdp-types`) | `sdp` |
 //!
@@ -42,6 +55,7 @@
 //! `tests/tests/differential_rsip.rs`. A maintained parser that keeps raw values, bounds its memory and passes the same
 //! tests would change our mind.
 
+pub mod body;
 mod dialog;
 pub mod digest;
 pub mod endpoint;

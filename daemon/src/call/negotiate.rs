@@ -180,6 +180,15 @@ pub(super) async fn in_dialog(
         | Event::RequestAnswered { .. }
         | Event::RequestFailed { .. }
         | Event::AuthenticationFailed { .. }
+        | Event::Registration { .. }
+        | Event::UpdateReceived { .. }
+        | Event::UpdateAnswered { .. }
+        | Event::UpdateRejected { .. }
+        | Event::Transfer { .. }
+        | Event::ReferReceived { .. }
+        | Event::DestinationFailed { .. }
+        | Event::SubscriptionRequested { .. }
+        | Event::SubscriptionEnded { .. }
         | Event::PeerErrorSeen { .. } => InDialog::Nothing,
     }
 }

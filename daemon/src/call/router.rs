@@ -91,7 +91,7 @@ impl Router {
     }
 
     async fn route(&mut self, event: Event) {
-        if let Event::InviteReceived { call, request, source, offer } = event {
+        if let Event::InviteReceived { call, request, source, offer, .. } = event {
             return self.invited(Invitation { call, request, source, offer }).await;
         }
         let Some(handle) = event.call() else { return };

@@ -223,6 +223,15 @@ impl Caller {
                 | Event::RequestAnswered { .. }
                 | Event::RequestFailed { .. }
                 | Event::AuthenticationFailed { .. }
+                | Event::Registration { .. }
+                | Event::UpdateReceived { .. }
+                | Event::UpdateAnswered { .. }
+                | Event::UpdateRejected { .. }
+                | Event::Transfer { .. }
+                | Event::ReferReceived { .. }
+                | Event::DestinationFailed { .. }
+                | Event::SubscriptionRequested { .. }
+                | Event::SubscriptionEnded { .. }
                 | Event::PeerErrorSeen { .. } => {}
             }
         }

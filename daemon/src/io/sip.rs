@@ -216,7 +216,7 @@ impl Shell {
         let local = stream.local_addr().unwrap_or(self.local);
         let writer = serve(flow, stream, self.stream_events.clone());
         self.connections.insert(flow, Connection { peer, writer });
-        self.endpoint.handle_stream_opened(flow, local, peer);
+        self.endpoint.handle_stream_opened(flow, Transport::Tcp, local, peer, Instant::now());
     }
 
     fn handle_stream_event(&mut self, event: StreamEvent) {
@@ -224,7 +224,7 @@ impl Shell {
         match event {
             StreamEvent::Opened { flow, local, peer, writer } => {
                 self.connections.insert(flow, Connection { peer, writer });
-                self.endpoint.handle_stream_opened(flow, local, peer);
+                self.endpoint.handle_stream_opened(flow, Transport::Tcp, local, peer, Instant::now());
             }
             StreamEvent::Read { flow, bytes } => {
                 self.trace(now, false, &bytes);
@@ -251,6 +251,10 @@ impl Shell {
                     }
                 }
                 Transport::Tcp => self.send_stream(transmit),
+                // Nothing here speaks TLS, and what was meant for it must not go out in the clear.
+                Transport::Tls => {
+                    self.endpoint.handle_transmit_failed(Transport::Tls, transmit.peer, Instant::now());
+                }
             }
         }
         while let Some(flow) = self.endpoint.poll_close() {

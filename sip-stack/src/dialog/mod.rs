@@ -7,6 +7,7 @@
 mod id;
 mod path;
 mod route_set;
+pub(crate) mod session_timer;
 
 pub(crate) use id::DialogId;
 pub(crate) use path::path_to;
@@ -30,6 +31,8 @@ pub(crate) struct Dialog {
     remote_cseq: Option<u32>,
     route_set: RouteSet,
     remote_target: Uri,
+    /// RSeq of their latest reliable provisional response (RFC 3262 §4).
+    pub(crate) last_rseq: Option<u32>,
     /// Our Contact, as they know it.
     pub(crate) contact: NameAddr,
     /// How their latest message came.
@@ -58,6 +61,7 @@ impl Dialog {
             remote_cseq: Some(headers.cseq()?.number),
             route_set: RouteSet::of_request(headers)?,
             remote_target: target.uri,
+            last_rseq: None,
             contact,
             path,
         })
@@ -85,6 +89,7 @@ impl Dialog {
             remote_cseq: None,
             route_set: RouteSet::of_response(headers)?,
             remote_target: target,
+            last_rseq: None,
             contact,
             path,
         })

@@ -6,8 +6,6 @@ use super::Dialog;
 use crate::endpoint::{EndpointConfig, FlowId, Source, Transport};
 use crate::message::SipUri;
 
-const DEFAULT_PORT: u16 = 5060;
-
 /// The way to the dialog's next hop.
 ///
 /// An open connection that the dialog already uses is used again. A next hop that is an address is followed, unless it
@@ -22,14 +20,17 @@ pub(crate) fn path_to(dialog: &Dialog, config: &EndpointConfig, is_open: impl Fn
     let Some(uri) = dialog.next_hop().as_sip() else { return latest };
     let Some(ip) = uri.host.ip().filter(|ip| !is_hidden(*ip, latest.peer.ip())) else { return latest };
     let transport = transport_of(uri).unwrap_or(latest.transport);
-    let peer = SocketAddr::new(ip, uri.port.unwrap_or(DEFAULT_PORT));
+    let peer = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
     let local = if transport == latest.transport { latest.local } else { config.local(transport).socket };
     Source { transport, local, peer, flow: None }
 }
 
 fn transport_of(uri: &SipUri) -> Option<Transport> {
+    if uri.secure {
+        return Some(Transport::Tls);
+    }
     let name = uri.params.value("transport")?;
-    [Transport::Udp, Transport::Tcp].into_iter().find(|transport| transport.to_string().eq_ignore_ascii_case(name))
+    Transport::ALL.into_iter().find(|transport| transport.to_string().eq_ignore_ascii_case(name))
 }
 
 /// Is `told` an address that cannot be reached from where `seen` is?

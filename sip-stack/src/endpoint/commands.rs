@@ -128,6 +128,36 @@ impl Endpoint {
         result
     }
 
+    /// Asks for another session by UPDATE, if the peer takes it (RFC 3311). `None` only refreshes what there is.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse`]: the call is not up, or another offer is under way.
+    pub fn update(&mut self, call: CallHandle, offer: Option<Vec<u8>>, now: Instant) -> Result<(), EndpointMisuse> {
+        let result = self.do_update(call, offer, now);
+        self.settle(now);
+        result
+    }
+
+    /// Accepts the offer in the peer's UPDATE.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse`]: there is none to answer.
+    pub fn answer_update(&mut self, call: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
+        let result = self.do_answer_update(call, sdp, now);
+        self.settle(now);
+        result
+    }
+
+    /// Refuses the offer in the peer's UPDATE with 300 to 699; the session stays as it was.
+    ///
+    /// # Errors
+    /// [`EndpointMisuse`]: there is none to answer, or another status.
+    pub fn reject_update(&mut self, call: CallHandle, status: StatusCode, now: Instant) -> Result<(), EndpointMisuse> {
+        let result = self.do_reject_update(call, status, now);
+        self.settle(now);
+        result
+    }
+
     /// What to answer with when a peer asks who we are within this call. An [`OutgoingInvite`] brings its own.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! What an endpoint is told once, when it is made.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::path::Transport;
+use crate::dialog::session_timer::SessionTimerConfig;
 use crate::message::{HostPort, Limits, Method};
 use crate::transaction::Timers;
 
@@ -15,13 +17,21 @@ pub struct EndpointConfig {
     pub udp: LocalAddress,
     /// How peers reach us over TCP.
     pub tcp: LocalAddress,
+    /// How peers reach us over TLS.
+    pub tls: LocalAddress,
     /// User part of our Contact.
     pub contact_user: String,
     /// Methods our user takes besides those the stack takes itself, such as REGISTER, SUBSCRIBE and MESSAGE. They come as
     /// [`Event::RequestReceived`](super::Event::RequestReceived); others are answered with 405 or 501.
     pub accepted: Vec<Method>,
+    /// Event packages that peers may subscribe to, such as `message-summary` and `dialog` (RFC 6665).
+    pub packages: Vec<String>,
     /// For the Server and User-Agent headers; empty leaves them out.
     pub product: String,
+    /// `None` leaves session timers (RFC 4028) out.
+    pub session_timer: Option<SessionTimerConfig>,
+    /// How often to ping on the connections we made; a fifth less at random. `None` never does.
+    pub keep_alive: Option<Duration>,
     /// T1, T2, T4.
     pub timers: Timers,
     /// Bounds on every table.
@@ -55,8 +65,12 @@ pub struct EndpointLimits {
     pub transactions: usize,
     /// Calls, both ways.
     pub calls: usize,
-    /// TCP connections that are framed; bytes of others are ignored and their flow is asked to be closed.
+    /// TCP and TLS connections that are framed; bytes of others are ignored and their flow is asked to be closed.
     pub streams: usize,
+    /// Registrations of ours.
+    pub registrations: usize,
+    /// Subscriptions of peers.
+    pub subscriptions: usize,
     /// Messages and events waiting for the shell, each; a shell that drains after every input never gets near.
     pub queued: usize,
 }
@@ -64,20 +78,25 @@ pub struct EndpointLimits {
 impl Default for EndpointLimits {
     fn default() -> Self {
         // A hundred calls at the setup rate of a busy trunk, with every transaction lingering for 32 s.
-        Self { transactions: 4_096, calls: 512, streams: 256, queued: 8_192 }
+        Self { transactions: 4_096, calls: 512, streams: 256, registrations: 64, subscriptions: 1_024, queued: 8_192 }
     }
 }
 
 impl EndpointConfig {
-    /// Both transports on one address and port, reached under that address.
+    /// UDP and TCP on one address and port, TLS on that address and 5061, reached under that address.
     pub fn new(socket: SocketAddr, seed: [u8; 32]) -> Self {
         Self {
             seed,
             udp: LocalAddress::new(socket),
             tcp: LocalAddress::new(socket),
+            tls: LocalAddress::new(SocketAddr::new(socket.ip(), Transport::Tls.default_port())),
             contact_user: "offhook".to_owned(),
             accepted: Vec::new(),
+            packages: Vec::new(),
             product: "Offhook".to_owned(),
+            session_timer: Some(SessionTimerConfig::default()),
+            // Carriers close what is idle for two minutes.
+            keep_alive: Some(Duration::from_secs(100)),
             timers: Timers::default(),
             limits: EndpointLimits::default(),
             message_limits: Limits::default(),
@@ -90,6 +109,7 @@ impl EndpointConfig {
         match transport {
             Transport::Udp => &self.udp,
             Transport::Tcp => &self.tcp,
+            Transport::Tls => &self.tls,
         }
     }
 }

@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::notifying::SubscriptionHandle;
+use super::outgoing::Destination;
 use super::path::Source;
+use super::registering::{RegistrationHandle, RegistrationNews};
+use super::transferring::{Referral, TransferNews};
 use crate::digest::ChallengeRefusal;
 use crate::message::header::ReasonHeader;
 use crate::message::{Request, Response, StatusCode};
@@ -57,6 +61,9 @@ pub enum Event {
         source: Source,
         /// Session description; `None` asks for our offer in the answer (late offer).
         offer: Option<Vec<u8>>,
+        /// The call that this one wants to take the place of (RFC 3891): answer this one and hang that one up, if the
+        /// caller may do that.
+        replaces: Option<CallHandle>,
     },
     /// The caller gave up before we answered; 487 is out.
     Cancelled {
@@ -110,6 +117,31 @@ pub enum Event {
     /// Our re-INVITE was refused and the session stays as it was. 491 means glare: try again after a random wait
     /// (RFC 3261 §14.1). After 408 and 481 the endpoint ends the call by itself.
     ReinviteRejected {
+        /// The call.
+        call: CallHandle,
+        /// Why; 408 also if no response came at all.
+        status: StatusCode,
+    },
+    /// The peer wants another session without the steps of an INVITE (RFC 3311):
+    /// [`answer_update`](super::Endpoint::answer_update) or [`reject_update`](super::Endpoint::reject_update), within
+    /// 20 s. An UPDATE without an offer is answered and not told.
+    UpdateReceived {
+        /// The call.
+        call: CallHandle,
+        /// All its headers.
+        request: Arc<Request>,
+        /// Session description.
+        offer: Vec<u8>,
+    },
+    /// The offer in our UPDATE was answered.
+    UpdateAnswered {
+        /// The call.
+        call: CallHandle,
+        /// Session description of the 2xx.
+        sdp: Option<Vec<u8>>,
+    },
+    /// The offer in our UPDATE was refused and the session stays as it was. After 408 and 481 the endpoint hangs up.
+    UpdateRejected {
         /// The call.
         call: CallHandle,
         /// Why; 408 also if no response came at all.
@@ -201,6 +233,54 @@ pub enum Event {
         /// Why.
         failure: RequestFailure,
     },
+    /// How a transfer of ours goes; see [`refer`](super::Endpoint::refer).
+    Transfer {
+        /// The call whose peer is transferred.
+        call: CallHandle,
+        /// How it goes.
+        news: TransferNews,
+    },
+    /// The peer asks us to call somebody else (only if [`accepted`](super::EndpointConfig::accepted) names REFER):
+    /// [`accept_refer`](super::Endpoint::accept_refer), or [`respond`](super::Endpoint::respond) with a refusal.
+    ReferReceived {
+        /// The call.
+        call: CallHandle,
+        /// To answer it.
+        request: PeerRequestHandle,
+        /// Whom to call.
+        referral: Box<Referral>,
+        /// All its headers.
+        message: Arc<Request>,
+    },
+    /// Somebody wants to be told of a package of ours: [`accept_subscription`](super::Endpoint::accept_subscription) or
+    /// [`refuse_subscription`](super::Endpoint::refuse_subscription), within 20 s.
+    SubscriptionRequested {
+        /// The new subscription.
+        subscription: SubscriptionHandle,
+        /// What it is about, such as `message-summary`.
+        package: String,
+        /// All its headers.
+        message: Arc<Request>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// A subscription is over: its time, its subscriber's wish, or ours. The handle is not used again.
+    SubscriptionEnded {
+        /// Which.
+        subscription: SubscriptionHandle,
+    },
+    /// An address did not answer, or answered 503; the request is under way to the next one, if there is one.
+    DestinationFailed {
+        /// The address.
+        destination: Destination,
+    },
+    /// What became of a registration of ours.
+    Registration {
+        /// Which.
+        registration: RegistrationHandle,
+        /// What.
+        news: RegistrationNews,
+    },
     /// Somebody asked who we are and we did not answer. The 401 or 407 follows as a rejection.
     AuthenticationFailed {
         /// The call, if it is about one.
@@ -237,6 +317,11 @@ impl Event {
             | Self::ReinviteConfirmed { call, .. }
             | Self::ReinviteAnswered { call, .. }
             | Self::ReinviteRejected { call, .. }
+            | Self::UpdateReceived { call, .. }
+            | Self::UpdateAnswered { call, .. }
+            | Self::UpdateRejected { call, .. }
+            | Self::Transfer { call, .. }
+            | Self::ReferReceived { call, .. }
             | Self::ByeReceived { call, .. }
             | Self::ProvisionalReceived { call, .. }
             | Self::Answered { call, .. }
@@ -249,7 +334,11 @@ impl Event {
             | Self::RequestAnswered { call, .. }
             | Self::RequestFailed { call, .. }
             | Self::AuthenticationFailed { call, .. } => *call,
-            Self::PeerErrorSeen { .. } => None,
+            Self::Registration { .. }
+            | Self::DestinationFailed { .. }
+            | Self::SubscriptionRequested { .. }
+            | Self::SubscriptionEnded { .. }
+            | Self::PeerErrorSeen { .. } => None,
         }
     }
 }
@@ -263,6 +352,12 @@ pub enum EndpointMisuse {
     /// No such request, or it has its final response.
     #[error("no such request")]
     UnknownRequest,
+    /// No such subscription, or it has ended.
+    #[error("no such subscription")]
+    UnknownSubscription,
+    /// No such registration, or it has ended.
+    #[error("no such registration")]
+    UnknownRegistration,
     /// A method with a command or a machine of its own, such as INVITE, BYE or ACK.
     #[error("the command cannot send this method")]
     WrongMethod,
@@ -319,4 +414,8 @@ pub struct Occupancy {
     pub streams: usize,
     /// Requests outside the usage of calls that wait for an answer, either way.
     pub requests: usize,
+    /// Registrations of ours.
+    pub registrations: usize,
+    /// Subscriptions of peers.
+    pub subscriptions: usize,
 }

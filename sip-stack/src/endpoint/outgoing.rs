@@ -9,7 +9,7 @@ use crate::message::{HeaderName, Method, NameAddr, StatusCode, Uri};
 /// Where to send something; the stack looks no names up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
-    /// How. Over UDP also what is larger than 1300 bytes: RFC 3261 §18.1.1 asks for TCP then.
+    /// How. A request above 1300 bytes goes over TCP instead of UDP, unless that fails (RFC 3261 §18.1.1).
     pub transport: Transport,
     /// Where.
     pub peer: SocketAddr,
@@ -39,6 +39,8 @@ pub struct OutgoingInvite {
     pub route: Vec<NameAddr>,
     /// Where to send it.
     pub destination: Destination,
+    /// Where else, in order: for when there is silence for 4 s, no transport, or a 503 (RFC 3263 §4.3).
+    pub alternatives: Vec<Destination>,
     /// Session description; `None` leaves the offer to the callee (late offer).
     pub offer: Option<Vec<u8>>,
     /// What to answer with when somebody on the way asks who we are, now or later in the call.
@@ -64,6 +66,8 @@ pub struct OutgoingRequest {
     pub route: Vec<NameAddr>,
     /// Where to send it.
     pub destination: Destination,
+    /// Where else, in order: for when there is silence for 4 s, no transport, or a 503 (RFC 3263 §4.3).
+    pub alternatives: Vec<Destination>,
     /// What to answer with when somebody on the way asks who we are.
     pub credentials: Vec<Credentials>,
     /// More headers. Those that the stack makes itself are ignored.
@@ -119,6 +123,7 @@ impl OutgoingInvite {
             contact: None,
             route: Vec::new(),
             destination,
+            alternatives: Vec::new(),
             offer: None,
             credentials: Vec::new(),
             headers: Vec::new(),
@@ -144,6 +149,7 @@ impl OutgoingRequest {
             contact: None,
             route: Vec::new(),
             destination,
+            alternatives: Vec::new(),
             credentials: Vec::new(),
             headers: Vec::new(),
             body: None,

@@ -12,6 +12,8 @@ pub enum Transport {
     Udp,
     /// One connection is one [`FlowId`].
     Tcp,
+    /// The same, encrypted; the shell does that. RFC 3261 §26.3.1.
+    Tls,
 }
 
 impl Transport {
@@ -19,7 +21,20 @@ impl Transport {
     pub fn is_reliable(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp => true,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
+}
+
+impl Transport {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    /// Where a peer listens that names no port (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
         }
     }
 }
@@ -29,6 +44,7 @@ impl From<Transport> for message::Transport {
         match transport {
             Transport::Udp => Self::Udp,
             Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
         }
     }
 }
@@ -52,7 +68,7 @@ pub struct Source {
     pub local: SocketAddr,
     /// The other side.
     pub peer: SocketAddr,
-    /// The connection, for TCP.
+    /// The connection, for TCP and TLS.
     pub flow: Option<FlowId>,
 }
 
@@ -65,7 +81,7 @@ pub struct Transmit {
     pub local: SocketAddr,
     /// Whom to send to.
     pub peer: SocketAddr,
-    /// The connection to use. `None` on TCP, or a connection that is gone: use any open one to `peer`, else connect.
+    /// The connection to use. `None` on TCP and TLS, or a connection that is gone: use any open one to `peer`, else connect.
     pub flow: Option<FlowId>,
     /// The message.
     pub bytes: Vec<u8>,

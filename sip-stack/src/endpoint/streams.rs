@@ -13,6 +13,8 @@ pub(crate) struct Streams {
     limit: usize,
     message_limits: Limits,
     open: BTreeMap<FlowId, Stream>,
+    /// The latest connection to each peer, for requests of ours.
+    by_peer: BTreeMap<(Transport, SocketAddr), FlowId>,
     closing: VecDeque<FlowId>,
 }
 
@@ -28,11 +30,16 @@ pub(crate) struct Broken;
 
 impl Streams {
     pub(crate) fn new(limit: usize, message_limits: Limits) -> Self {
-        Self { limit, message_limits, open: BTreeMap::new(), closing: VecDeque::new() }
+        Self { limit, message_limits, open: BTreeMap::new(), by_peer: BTreeMap::new(), closing: VecDeque::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.open.len()
+    }
+
+    /// Between which sockets a connection is.
+    pub(crate) fn source(&self, flow: FlowId) -> Option<Source> {
+        self.open.get(&flow).map(|stream| stream.source)
     }
 
     pub(crate) fn is_open(&self, flow: FlowId) -> bool {
@@ -41,23 +48,27 @@ impl Streams {
 
     /// An open connection to `peer`.
     pub(crate) fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<FlowId> {
-        let mut open = self.open.iter();
-        open.find(|(_, stream)| stream.source.transport == transport && stream.source.peer == peer)
-            .map(|(flow, _)| *flow)
+        self.by_peer.get(&(transport, peer)).copied()
     }
 
-    pub(crate) fn insert(&mut self, flow: FlowId, local: SocketAddr, peer: SocketAddr) {
+    pub(crate) fn insert(&mut self, flow: FlowId, transport: Transport, local: SocketAddr, peer: SocketAddr) {
         if self.open.len() >= self.limit && !self.open.contains_key(&flow) {
             return self.ask_to_close(flow);
         }
-        let source = Source { transport: Transport::Tcp, local, peer, flow: Some(flow) };
+        let source = Source { transport, local, peer, flow: Some(flow) };
+        self.by_peer.insert((transport, peer), flow);
         self.open.insert(flow, Stream { framer: StreamFramer::new(self.message_limits), source });
     }
 
     /// Forgets the connection; gives back who was at its other end.
     pub(crate) fn remove(&mut self, flow: FlowId) -> Option<SocketAddr> {
         self.closing.retain(|closing| *closing != flow);
-        self.open.remove(&flow).map(|stream| stream.source.peer)
+        let source = self.open.remove(&flow)?.source;
+        // Another connection to the same peer may have come after this one.
+        if self.by_peer.get(&(source.transport, source.peer)) == Some(&flow) {
+            self.by_peer.remove(&(source.transport, source.peer));
+        }
+        Some(source.peer)
     }
 
     /// Takes bytes and gives back the frames they complete, with the path they came by.
@@ -77,7 +88,7 @@ impl Streams {
                 });
             }
             if polled.is_err() {
-                self.open.remove(&flow);
+                self.remove(flow);
                 self.ask_to_close(flow);
                 return (frames, Err(Broken));
             }
@@ -85,7 +96,7 @@ impl Streams {
         (frames, Ok(()))
     }
 
-    fn ask_to_close(&mut self, flow: FlowId) {
+    pub(crate) fn ask_to_close(&mut self, flow: FlowId) {
         // As many as there can be connections; a shell that ignores this many does not listen at all.
         if self.closing.len() < self.limit.max(1) && !self.closing.contains(&flow) {
             self.closing.push_back(flow);

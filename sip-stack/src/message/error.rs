@@ -78,6 +78,9 @@ pub enum Misbehaviour {
     /// A response with a Via below ours, which somebody else should have received (RFC 3261 §8.1.3.3).
     #[error("response for somebody else")]
     ForeignResponse,
+    /// A call that is answered was to be replaced only if it is not (RFC 3891 §3).
+    #[error("already answered")]
+    Answered,
     /// A request arrived while another of the same kind is under way (RFC 3261 §14.2).
     #[error("request still pending")]
     Pending,
@@ -101,6 +104,9 @@ pub enum Incompatibility {
     /// Option tags in Require that we lack; they go into Unsupported.
     #[error("extensions")]
     Extensions(Vec<String>),
+    /// An event package we do not have; the response carries Allow-Events.
+    #[error("event package")]
+    Event,
     /// The body's type or encoding; the response carries Accept.
     #[error("body type")]
     BodyType,
@@ -134,6 +140,7 @@ impl Misbehaviour {
             Self::CseqBackwards => StatusCode::SERVER_INTERNAL_ERROR,
             Self::NoSuchDialog => StatusCode::CALL_DOES_NOT_EXIST,
             Self::Merged => StatusCode::LOOP_DETECTED,
+            Self::Answered => StatusCode::BUSY_HERE,
             Self::Pending => StatusCode::REQUEST_PENDING,
         }
     }
@@ -147,6 +154,7 @@ impl Incompatibility {
             Self::UnknownMethod => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Extensions(_) => StatusCode::BAD_EXTENSION,
+            Self::Event => StatusCode::BAD_EVENT,
             Self::BodyType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Accept => StatusCode::NOT_ACCEPTABLE,
             Self::Session => StatusCode::NOT_ACCEPTABLE_HERE,

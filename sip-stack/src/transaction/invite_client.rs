@@ -114,6 +114,11 @@ impl InviteClient {
         matches!(self.state, State::Calling | State::Proceeding)
     }
 
+    /// The transaction user has turned elsewhere: a late response still counts, but nothing asks for it any more.
+    pub fn stop_repeating(&mut self) {
+        self.timer_a = None;
+    }
+
     /// Ends it without a response: the transport failed, or a CANCEL had no effect in time (RFC 3261 §9.1).
     pub fn give_up(&mut self) {
         if self.state != State::Terminated {

@@ -241,6 +241,14 @@ impl<U> Table<U> {
         is_news
     }
 
+    /// Sends an INVITE no more, but listens on.
+    pub(crate) fn stop_repeating(&mut self, id: TransactionId) {
+        if let Some(Machine::InviteClient(machine)) = self.entries.get_mut(&id).map(|entry| &mut entry.machine) {
+            machine.stop_repeating();
+        }
+        self.settle(id);
+    }
+
     /// Ends a request of ours without a response.
     pub(crate) fn give_up(&mut self, id: TransactionId) {
         match self.entries.get_mut(&id).map(|entry| &mut entry.machine) {
@@ -255,7 +263,7 @@ impl<U> Table<U> {
     pub(crate) fn fail_flow(&mut self, flow: FlowId, peer: std::net::SocketAddr) {
         self.fail(|path| match path.flow {
             Some(used) => used == flow,
-            None => path.transport == Transport::Tcp && path.peer == peer,
+            None => path.transport.is_reliable() && path.peer == peer,
         });
     }
 

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::prack::Provisionals;
+use super::refer::OwnRefer;
+use super::update::{OwnUpdate, PeerUpdate};
+use crate::dialog::session_timer::SessionTimer;
 use crate::dialog::{Dialog, DialogId};
 use crate::digest::Authenticator;
 use crate::endpoint::{RequestHandle, Transmit};
@@ -29,6 +33,20 @@ pub(crate) struct Call {
     pub(crate) own_reinvite: Option<OwnReinvite>,
     /// A 2xx of theirs that waits for our user's answer.
     pub(crate) unacked: Option<Unacked>,
+    /// An UPDATE of ours is under way.
+    pub(crate) own_update: Option<OwnUpdate>,
+    /// An UPDATE of theirs that waits for our user.
+    pub(crate) peer_update: Option<PeerUpdate>,
+    /// The peer's latest Allow names UPDATE.
+    pub(crate) peer_takes_update: bool,
+    pub(crate) provisionals: Provisionals,
+    /// The first offer was answered before the final response, reliably.
+    pub(crate) early_answered: bool,
+    pub(crate) session_timer: Option<SessionTimer>,
+    /// Our latest session description, to be offered again when a session is refreshed.
+    pub(crate) local_sdp: Option<Vec<u8>>,
+    /// REFERs of ours whose outcome is not yet told.
+    pub(crate) own_refers: Vec<OwnRefer>,
     /// What our user asked for within this call and has no answer to.
     pub(crate) requests: Vec<RequestHandle>,
     /// Answers for our requests when somebody asks who we are.
@@ -132,6 +150,14 @@ impl Call {
             peer_reinvite: None,
             own_reinvite: None,
             unacked: None,
+            own_update: None,
+            peer_update: None,
+            peer_takes_update: false,
+            provisionals: Provisionals::default(),
+            early_answered: false,
+            session_timer: None,
+            local_sdp: None,
+            own_refers: Vec::new(),
             requests: Vec::new(),
             authenticator: None,
             bye_waiting: None,
@@ -147,6 +173,20 @@ impl Call {
         self.dialog.iter_mut().chain(&mut self.early).find(|dialog| dialog.id == *id)
     }
 
+    /// Has an offer of ours no answer yet?
+    pub(crate) fn is_negotiating(&self) -> bool {
+        self.own_reinvite.is_some()
+            || self.unacked.is_some()
+            || self.own_update.is_some_and(|update| update.has_offer)
+            || self.pending_ack.as_ref().is_some_and(|pending| pending.expects_answer)
+            || (matches!(self.phase, Phase::Outgoing(_)) && !self.early_answered)
+    }
+
+    /// Has an offer of theirs no answer yet?
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.peer_reinvite.is_some() || (matches!(self.phase, Phase::Incoming(_)) && !self.early_answered)
+    }
+
     /// The next deadline. These are the transaction user's own waits, so they carry no letter of the RFC but its words.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let ack = self.pending_ack.as_ref();
@@ -155,12 +195,23 @@ impl Call {
             Phase::Outgoing(Outgoing { cancel: Some(Cancel::Sent { give_up_at }), .. }) => (None, Some(*give_up_at)),
             Phase::Outgoing(_) | Phase::Up | Phase::Ending => (None, None),
         };
+        let reliable = match &self.phase {
+            Phase::Incoming(_) => self.provisionals.pending.as_ref().map(|one| one.repeat_at.min(one.give_up_at)),
+            Phase::Outgoing(_) | Phase::Up | Phase::Ending => None,
+        };
+        let session = match (&self.phase, self.session_timer.as_ref().map(SessionTimer::poll_timeout)) {
+            (Phase::Up, Some((at, name))) => (Some(at), name),
+            (Phase::Incoming(_) | Phase::Outgoing(_) | Phase::Up | Phase::Ending, _) => (None, "session"),
+        };
         let timers = [
             (ack.map(|ack| ack.repeat_at), "2xx"),
             (ack.map(|ack| ack.give_up_at), "ACK"),
             (ringing, "1xx"),
             (cancel, "CANCEL"),
             (self.own_reinvite.map(|reinvite| reinvite.give_up_at), "re-INVITE"),
+            (self.peer_update.as_ref().map(|update| update.give_up_at), "UPDATE"),
+            (reliable, "PRACK"),
+            session,
         ];
         timers.into_iter().filter_map(|(at, name)| Some((at?, name))).min()
     }

@@ -47,12 +47,12 @@ impl Endpoint {
     }
 
     /// Nobody wants it any more: a CANCEL is out, or it belongs to nothing.
-    fn is_given_up(&self, call: CallHandle, purpose: Purpose) -> bool {
+    pub(super) fn is_given_up(&self, call: CallHandle, purpose: Purpose) -> bool {
         let is_cancelled = self.calls.get(&call).is_some_and(|call| match &call.phase {
             Phase::Outgoing(outgoing) => outgoing.cancel.is_some(),
             Phase::Incoming(_) | Phase::Up | Phase::Ending => false,
         });
-        purpose == Purpose::Cancel || (purpose == Purpose::Invite && is_cancelled)
+        matches!(purpose, Purpose::Cancel | Purpose::Abandoned) || (purpose == Purpose::Invite && is_cancelled)
     }
 
     /// Who answers for requests of this kind.
@@ -61,9 +61,18 @@ impl Endpoint {
             Purpose::Request(handle) if call == CallHandle::NONE => {
                 self.requests.get_mut(&handle)?.authenticator.as_mut()
             }
-            Purpose::Request(_) | Purpose::Invite | Purpose::Reinvite | Purpose::Bye | Purpose::Cancel => {
-                self.calls.get_mut(&call)?.authenticator.as_mut()
-            }
+            Purpose::Register(handle) => self.registrations.get_mut(&handle)?.authenticator.as_mut(),
+            Purpose::Request(_)
+            | Purpose::Invite
+            | Purpose::Reinvite
+            | Purpose::Bye
+            | Purpose::Cancel
+            | Purpose::Abandoned
+            | Purpose::Prack
+            | Purpose::Update
+            | Purpose::Refer
+            | Purpose::ReferNotify(_)
+            | Purpose::Notify(_) => self.calls.get_mut(&call)?.authenticator.as_mut(),
         }
     }
 
@@ -81,27 +90,28 @@ impl Endpoint {
     }
 
     /// The same request as a new one: the next CSeq, another branch, credentials where they are wanted.
-    fn send_again(&mut self, id: TransactionId, now: Instant) -> Result<(), Full> {
+    pub(super) fn send_again(&mut self, id: TransactionId, now: Instant) -> Result<(), Full> {
         let Some(Use::Client(client)) = self.transactions.user(id) else { return Err(Full) };
         let Some(path) = self.transactions.path(id) else { return Err(Full) };
         let (call, purpose) = (client.call, client.purpose);
-        let (mut request, attempts) = (client.request.clone(), client.attempts.clone());
+        let (mut request, attempts, too_small) = (client.request.clone(), client.attempts.clone(), client.too_small);
+        let old = request.headers.cseq().map_or(0, |cseq| cseq.number);
         let dialog = self.calls.get_mut(&call).and_then(|call| call.dialog.as_mut());
         let number = match dialog {
             Some(dialog) => dialog.next_cseq(),
-            None => request.headers.cseq().map_or(1, |cseq| cseq.number.wrapping_add(1)),
+            None => old.wrapping_add(1),
         };
         request.headers.set(HeaderName::CSEQ, CSeq { number, method: request.method.clone() });
         let new = self.send_on(call, request, path, purpose, now)?;
         if let Some(Use::Client(client)) = self.transactions.user_mut(new) {
-            client.attempts = attempts;
+            (client.attempts, client.too_small) = (attempts, too_small);
         }
-        self.follow(call, purpose, new);
+        self.follow(call, purpose, old, new);
         Ok(())
     }
 
     /// Sends a request that went out before, under another branch and maybe on another path.
-    fn send_on(
+    pub(super) fn send_on(
         &mut self,
         call: CallHandle,
         mut request: Request,
@@ -116,13 +126,14 @@ impl Endpoint {
     }
 
     /// Whoever waits for the request waits for its new transaction now.
-    fn follow(&mut self, handle: CallHandle, purpose: Purpose, new: TransactionId) {
+    pub(super) fn follow(&mut self, handle: CallHandle, purpose: Purpose, old: u32, new: TransactionId) {
         match purpose {
             Purpose::Request(request) => {
                 if let Some(own) = self.requests.get_mut(&request) {
                     own.transaction = new;
                 }
             }
+            Purpose::Register(registration) => self.follow_registration(registration, new),
             Purpose::Invite => self.begin_anew(handle, new),
             Purpose::Reinvite => {
                 let call = self.calls.get_mut(&handle);
@@ -130,7 +141,14 @@ impl Endpoint {
                     reinvite.transaction = new;
                 }
             }
-            Purpose::Bye | Purpose::Cancel => {}
+            Purpose::Refer => self.follow_refer(handle, old, new),
+            Purpose::Bye
+            | Purpose::Cancel
+            | Purpose::Prack
+            | Purpose::Update
+            | Purpose::ReferNotify(_)
+            | Purpose::Notify(_)
+            | Purpose::Abandoned => {}
         }
     }
 

@@ -34,6 +34,9 @@ impl Endpoint {
     }
 
     pub(super) fn receive_reinvite(&mut self, id: TransactionId, request: Request, handle: CallHandle, now: Instant) {
+        if self.refuse_small_interval(id, &request, now) {
+            return;
+        }
         if let Err(error) = self.admit_reinvite(handle, now) {
             return match error {
                 PeerError::Misbehaved(Misbehaviour::CseqBackwards) => self.refuse_overtaking(id, &request, now),
@@ -69,13 +72,10 @@ impl Endpoint {
             Phase::Ending => return Err(PeerError::Misbehaved(Misbehaviour::NoSuchDialog)),
             Phase::Up => {}
         }
-        if call.peer_reinvite.is_some() {
+        if call.peer_reinvite.is_some() || call.peer_update.is_some() {
             return Err(PeerError::Misbehaved(Misbehaviour::CseqBackwards));
         }
-        if call.own_reinvite.is_some() || call.unacked.is_some() {
-            return Err(PeerError::Misbehaved(Misbehaviour::Pending));
-        }
-        if call.pending_ack.as_ref().is_some_and(|pending| pending.expects_answer) {
+        if call.is_negotiating() {
             return Err(PeerError::Misbehaved(Misbehaviour::Pending));
         }
         if let Some(pending) = call.pending_ack.take() {
@@ -89,7 +89,8 @@ impl Endpoint {
         Ok(())
     }
 
-    fn refuse_overtaking(&mut self, id: TransactionId, request: &Request, now: Instant) {
+    /// 500 with a random wait: theirs overtakes one of theirs (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub(super) fn refuse_overtaking(&mut self, id: TransactionId, request: &Request, now: Instant) {
         let mut response = self.response(request, StatusCode::SERVER_INTERNAL_ERROR, &self.to_tag(id));
         let seconds = self.random.below(REINVITE_RETRY_SECONDS + 1);
         response.headers.push(HeaderName::RETRY_AFTER, RetryAfter::new(seconds));
@@ -108,7 +109,10 @@ impl Endpoint {
         dialog.refresh_target(invite.request.headers.contact().ok().flatten());
         let (tag, contact) = (dialog.id.local_tag().to_owned(), dialog.contact.clone());
         call.peer_reinvite = None;
-        let response = self.dialog_response(&invite.request, StatusCode::OK, &tag, &contact, Some(sdp));
+        call.local_sdp = Some(sdp.clone());
+        Self::note_abilities(call, &invite.request.headers);
+        let mut response = self.dialog_response(&invite.request, StatusCode::OK, &tag, &contact, Some(sdp));
+        self.agree_on_session(handle, &invite.request, &mut response, now);
         self.respond_within(invite.transaction, &response, now)?;
         self.await_ack(handle, &invite, &response, true, now);
         Ok(())
@@ -183,13 +187,15 @@ impl Endpoint {
     ) -> Result<(), EndpointMisuse> {
         let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
         let is_up = matches!(call.phase, Phase::Up) && call.bye_waiting.is_none();
-        let is_idle = call.pending_ack.is_none() && call.peer_reinvite.is_none() && call.unacked.is_none();
-        if !is_up || !is_idle || call.own_reinvite.is_some() {
+        let is_idle = call.pending_ack.is_none() && !call.owes_answer() && call.peer_update.is_none();
+        if !is_up || !is_idle || call.is_negotiating() {
             return Err(EndpointMisuse::WrongState);
         }
+        let sdp = offer.clone();
         let body = offer.map(|offer| (SDP, offer));
         let transaction = self.send_in_dialog(handle, Method::Invite, Purpose::Reinvite, Vec::new(), body, now)?;
         if let Some(call) = self.calls.get_mut(&handle) {
+            call.local_sdp = sdp.or(call.local_sdp.take());
             call.own_reinvite = Some(OwnReinvite { transaction, give_up_at: now + REINVITE_PATIENCE });
         }
         self.reschedule(handle);
@@ -218,7 +224,9 @@ impl Endpoint {
         if let Some(dialog) = &mut call.dialog {
             dialog.refresh_target(response.headers.contact().ok().flatten());
         }
+        Self::note_abilities(call, &response.headers);
         let is_up = matches!(call.phase, Phase::Up);
+        self.take_session_grant(handle, &response.headers, now);
         self.acknowledge(handle, id, has_offer, response);
         if !is_up {
             return;
@@ -238,7 +246,8 @@ impl Endpoint {
         }
         self.emit(Event::ReinviteRejected { call: handle, status });
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT) {
-            self.send_bye(handle, None, now);
+            return self.send_bye(handle, None, now);
         }
+        self.note_failed_refresh(handle, status == StatusCode::REQUEST_PENDING, now);
     }
 }

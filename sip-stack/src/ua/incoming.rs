@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{MergeKey, SUPPORTED, ServerUse, Use};
+use super::{MergeKey, ServerUse, Use};
 use crate::dialog::DialogId;
 use crate::endpoint::{Accepting, Endpoint, Event, Source, Transport};
-use crate::message::{HeaderName, Method, Misbehaviour, PeerError, Request, StatusCode};
+use crate::message::{HeaderName, Incompatibility, Method, Misbehaviour, PeerError, Request, StatusCode};
 use crate::transaction::key::ServerKey;
 use crate::transaction::table::TransactionId;
 
-const DEFAULT_PORT: u16 = 5060;
 /// `Content-Disposition: …;handling=optional`: a body that need not be understood (RFC 3261 §20.11).
 const OPTIONAL_HANDLING: &str = "handling=optional";
 
@@ -62,11 +61,11 @@ impl Endpoint {
     /// RFC 4475 §3.3.11 says that an endpoint takes even zero).
     fn examine(&self, request: &Request) -> Result<(), PeerError> {
         request.check()?;
-        request.check_method(&self.allowed)?;
+        request.check_method(&self.abilities.allowed)?;
         if MergeKey::of(request).is_some_and(|merge| self.merges.contains_key(&merge)) {
             return Err(PeerError::Misbehaved(Misbehaviour::Merged));
         }
-        request.check_extensions(&SUPPORTED)?;
+        request.check_extensions(&self.abilities.supported)?;
         if request.method == Method::Invite {
             if !is_body_optional(request) {
                 request.check_body(&[("application", "sdp")])?;
@@ -82,7 +81,14 @@ impl Endpoint {
             Err(error) => return self.refuse(id, &request, &error.into(), now),
         };
         match dialog {
+            Some(dialog) if request.method == Method::Subscribe => match self.subscription_of(&dialog) {
+                Some(subscription) => self.receive_resubscribe(id, &request, subscription, source, now),
+                None => self.serve_in_dialog(id, request, &dialog, source, now),
+            },
             Some(dialog) => self.serve_in_dialog(id, request, &dialog, source, now),
+            None if request.method == Method::Subscribe && !self.config.packages.is_empty() => {
+                self.receive_subscribe(id, request, source, now);
+            }
             None if request.method == Method::Invite => self.receive_invite(id, request, source, now),
             None if request.method == Method::Options => self.serve_options(id, &request, now),
             None if self.config.accepted.contains(&request.method) => self.hand_over(id, request, None, source, now),
@@ -116,20 +122,37 @@ impl Endpoint {
         if let Err(error) = self.check_order(handle, dialog, &request, source) {
             return self.refuse(id, &request, &error, now);
         }
-        if request.method == Method::Invite {
-            self.receive_reinvite(id, request, handle, now);
-        } else if request.method == Method::Bye {
-            self.receive_bye(id, &request, handle, now);
-        } else if request.method == Method::Options {
-            let response = self.options_response(&request, &self.to_tag(id));
-            self.respond_anyway(id, &response, now);
-        } else if self.config.accepted.contains(&request.method) {
-            self.hand_over(id, request, Some(handle), source, now);
-        } else {
-            // INFO: `examine` lets nothing else through.
-            let response = self.response(&request, StatusCode::OK, &self.to_tag(id));
-            self.respond_anyway(id, &response, now);
-            self.emit(Event::InfoReceived { call: handle, request: Arc::new(request) });
+        match &request.method {
+            Method::Invite => self.receive_reinvite(id, request, handle, now),
+            Method::Bye => self.receive_bye(id, &request, handle, now),
+            Method::Prack => self.receive_prack(id, &request, handle, now),
+            Method::Update => self.receive_update(id, request, handle, dialog, now),
+            Method::Options => {
+                let response = self.options_response(&request, &self.to_tag(id));
+                self.respond_anyway(id, &response, now);
+            }
+            Method::Notify if is_about_refer(&request) => self.receive_notify(id, &request, handle, now),
+            Method::Refer if self.config.accepted.contains(&Method::Refer) => {
+                self.receive_refer(id, request, handle, source, now);
+            }
+            method if self.config.accepted.contains(method) => {
+                self.hand_over(id, request, Some(handle), source, now);
+            }
+            Method::Info => {
+                let response = self.response(&request, StatusCode::OK, &self.to_tag(id));
+                self.respond_anyway(id, &response, now);
+                self.emit(Event::InfoReceived { call: handle, request: Arc::new(request) });
+            }
+            Method::Notify => self.refuse(id, &request, &PeerError::Incompatible(Incompatibility::Event), now),
+            // `examine` lets nothing else through.
+            Method::Ack
+            | Method::Cancel
+            | Method::Message
+            | Method::Publish
+            | Method::Refer
+            | Method::Register
+            | Method::Subscribe
+            | Method::Other(_) => self.refuse(id, &request, &PeerError::Incompatible(Incompatibility::Method), now),
         }
     }
 
@@ -157,6 +180,11 @@ impl Endpoint {
     }
 }
 
+/// Within a call a NOTIFY is about a transfer, unless our user takes others.
+fn is_about_refer(request: &Request) -> bool {
+    request.headers.event().is_ok_and(|event| event.is_none_or(|event| event.package == "refer"))
+}
+
 fn is_body_optional(request: &Request) -> bool {
     let disposition = request.headers.text(&HeaderName::CONTENT_DISPOSITION);
     disposition.is_some_and(|text| text.to_ascii_lowercase().replace(' ', "").contains(OPTIONAL_HANDLING))
@@ -178,9 +206,9 @@ fn response_path(request: &mut Request, source: Source) -> Source {
     let _ = request.headers.replace_top_via(&via);
     match source.transport {
         Transport::Udp if !via.wants_rport() => {
-            let port = via.sent_by.port.unwrap_or(DEFAULT_PORT);
+            let port = via.sent_by.port.unwrap_or(source.transport.default_port());
             Source { peer: SocketAddr::new(source.peer.ip(), port), ..source }
         }
-        Transport::Udp | Transport::Tcp => source,
+        Transport::Udp | Transport::Tcp | Transport::Tls => source,
     }
 }

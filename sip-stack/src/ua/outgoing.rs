@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::call::Unacked;
-use super::respond::push_abilities;
 use super::{ClientUse, Purpose, SDP, Use};
 use crate::dialog::{Dialog, path_to};
 use crate::digest::Asker;
-use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Source, Transmit, Transport};
+use crate::endpoint::{CallHandle, Destination, Endpoint, EndpointMisuse, Source, Transmit, Transport};
 use crate::message::{CSeq, HeaderName, Headers, Host, Method, NameAddr, Request, Response, SipUri, Via};
 use crate::transaction::key::ClientKey;
 use crate::transaction::table::{Full, TransactionId};
+
+/// The largest request over UDP when the path's MTU is not known (RFC 3261 §18.1.1).
+const DATAGRAM_BYTES: usize = 1_300;
 
 impl Endpoint {
     /// Our own Contact for a peer. One on this very machine may not find us under the public address, behind NAT.
@@ -25,6 +27,7 @@ impl Endpoint {
         NameAddr::new(match transport {
             Transport::Udp => uri,
             Transport::Tcp => uri.with_param("transport", Some("tcp")),
+            Transport::Tls => uri.with_param("transport", Some("tls")),
         })
     }
 
@@ -41,10 +44,14 @@ impl Endpoint {
         let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
         let dialog = call.dialog.as_mut().ok_or(EndpointMisuse::WrongState)?;
         let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
+        let timer = call.session_timer;
         let mut request = dialog.request(method);
         if is_target_refresh(&request.method) {
             request.headers.push(HeaderName::CONTACT, &dialog.contact);
-            push_abilities(&mut request.headers, &self.allowed);
+            self.abilities.push(&mut request.headers);
+        }
+        if let (Method::Invite | Method::Update, Some(timer)) = (&request.method, &timer) {
+            self.push_session_wish(&mut request.headers, Some(timer));
         }
         push_headers(&mut request.headers, headers);
         if let Some((content_type, bytes)) = body {
@@ -66,8 +73,25 @@ impl Endpoint {
         self.authorize(handle, purpose, &mut request);
         let branch = self.random.branch();
         self.stamp(&mut request, path.transport, &branch);
+        if let Some(tcp) = self.stream_instead(&request, path, now) {
+            for name in [HeaderName::VIA, HeaderName::USER_AGENT] {
+                request.headers.remove(&name);
+            }
+            self.stamp(&mut request, tcp.transport, &branch);
+            let key = ClientKey::new(&branch, &request.method);
+            let id = self.open_client(handle, key, request, tcp, purpose, now)?;
+            self.keep_alternatives(id, [Destination::udp(path.peer)].into(), now);
+            return Ok(id);
+        }
         let key = ClientKey::new(&branch, &request.method);
         self.open_client(handle, key, request, path, purpose, now)
+    }
+
+    /// The way for a request that is too large for a datagram (RFC 3261 §18.1.1), unless it is known not to work.
+    fn stream_instead(&self, request: &Request, path: Source, now: Instant) -> Option<Source> {
+        let is_large = path.transport == Transport::Udp && wire_bytes(request) > DATAGRAM_BYTES;
+        let tcp = Destination { transport: Transport::Tcp, peer: path.peer };
+        (is_large && !self.failed.has_failed(tcp, now)).then(|| self.path_towards(tcp))
     }
 
     pub(super) fn open_client(
@@ -109,9 +133,35 @@ impl Endpoint {
         self.transactions.send(transmit);
     }
 
+    /// Sends a request within a dialog that belongs to no call any more, or to none at all.
+    pub(super) fn send_on_dialog(
+        &mut self,
+        dialog: &mut Dialog,
+        method: Method,
+        purpose: Purpose,
+        headers: Vec<(HeaderName, String)>,
+        body: Option<(&str, Vec<u8>)>,
+        now: Instant,
+    ) -> Result<TransactionId, EndpointMisuse> {
+        let path = self.path_in(dialog);
+        let mut request = dialog.request(method);
+        request.headers.push(HeaderName::CONTACT, &dialog.contact);
+        self.abilities.push(&mut request.headers);
+        push_headers(&mut request.headers, headers);
+        if let Some((content_type, bytes)) = body {
+            request.set_body(content_type, bytes);
+        }
+        self.send_request(CallHandle::NONE, request, path, purpose, now).map_err(|Full| EndpointMisuse::Full)
+    }
+
+    /// The way of the next request within a dialog.
+    pub(super) fn path_in(&self, dialog: &Dialog) -> Source {
+        path_to(dialog, &self.config, |flow| self.streams.is_open(flow))
+    }
+
     /// The ACK of a 2xx, with the credentials of its INVITE (§13.2.2.4).
     pub(super) fn ack(&mut self, dialog: &Dialog, unacked: Unacked, answer: Option<Vec<u8>>) -> Transmit {
-        let path = path_to(dialog, &self.config, |flow| self.streams.is_open(flow));
+        let path = self.path_in(dialog);
         let mut request = dialog.ack(unacked.cseq);
         if let Some(Use::Client(client)) = self.transactions.user(unacked.transaction) {
             for asker in [Asker::Server, Asker::Proxy] {
@@ -156,6 +206,14 @@ pub(super) fn push_headers(headers: &mut Headers, more: Vec<(HeaderName, String)
 /// Requests that may tell the peer of another Contact of ours (§12.2, RFC 3311, RFC 6665, RFC 3515).
 fn is_target_refresh(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer)
+}
+
+/// About as many bytes as the request has on the wire.
+fn wire_bytes(request: &Request) -> usize {
+    /// Start line and Content-Length, without the URI.
+    const FRAME: usize = 50;
+    let fields: usize = request.headers.iter().map(|field| field.spelling().len() + field.value().len() + 4).sum();
+    fields + request.body.len() + request.uri.to_string().len() + FRAME
 }
 
 /// The ACK of a response of 300 to 699: part of the INVITE's transaction (§17.1.1.3).

@@ -12,7 +12,7 @@ use crate::transaction::table::TransactionId;
 #[derive(Debug)]
 pub(crate) struct PeerRequest {
     transaction: TransactionId,
-    request: Arc<Request>,
+    pub(super) request: Arc<Request>,
     source: Source,
     give_up_at: Instant,
 }
@@ -33,6 +33,18 @@ impl Endpoint {
         source: Source,
         now: Instant,
     ) {
+        let (request, message) = self.keep_waiting(id, request, source, now);
+        self.emit(Event::RequestReceived { request, call, message, source });
+    }
+
+    /// Notes that our user owes an answer.
+    pub(super) fn keep_waiting(
+        &mut self,
+        id: TransactionId,
+        request: Request,
+        source: Source,
+        now: Instant,
+    ) -> (PeerRequestHandle, Arc<Request>) {
         let handle = PeerRequestHandle(self.new_handle());
         let message = Arc::new(request);
         // A moment before the peer's own timer, so that the answer still arrives.
@@ -40,7 +52,7 @@ impl Endpoint {
         let waiting = PeerRequest { transaction: id, request: message.clone(), source, give_up_at };
         self.peer_requests.insert(handle, waiting);
         self.reschedule(handle);
-        self.emit(Event::RequestReceived { request: handle, call, message, source });
+        (handle, message)
     }
 
     pub(crate) fn do_respond(

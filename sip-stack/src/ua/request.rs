@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::call::Phase;
 use super::outgoing::push_headers;
-use super::respond::push_abilities;
 use super::{ClientUse, Purpose};
 use crate::digest::Authenticator;
 use crate::endpoint::{
@@ -38,14 +37,26 @@ impl Endpoint {
         if OTHERS_BUSINESS.contains(&request.method) {
             return Err(EndpointMisuse::WrongMethod);
         }
-        let OutgoingRequest { method, target, from, to, contact, route, destination, credentials, headers, body } =
-            request;
+        let OutgoingRequest {
+            method,
+            target,
+            from,
+            to,
+            contact,
+            route,
+            destination,
+            alternatives,
+            credentials,
+            headers,
+            body,
+        } = request;
+        let (destination, rest) = self.choose(destination, alternatives, now);
         let path = self.path_towards(destination);
         let mut made = self.initial_request(method, target, from, to, route);
         if let Some(contact) = contact {
             made.headers.push(HeaderName::CONTACT, contact);
         }
-        push_abilities(&mut made.headers, &self.allowed);
+        self.abilities.push(&mut made.headers);
         push_headers(&mut made.headers, headers);
         if let Some(body) = body {
             made.set_body(&body.content_type, body.bytes);
@@ -55,6 +66,7 @@ impl Endpoint {
         let transaction = sent.map_err(|Full| EndpointMisuse::Full)?;
         let authenticator = (!credentials.is_empty()).then(|| Authenticator::new(credentials));
         self.requests.insert(handle, OwnRequest { transaction, call: None, authenticator });
+        self.keep_alternatives(transaction, rest, now);
         Ok(handle)
     }
 
@@ -166,6 +178,16 @@ impl Endpoint {
 
 impl ClientUse {
     pub(super) fn new(call: CallHandle, purpose: Purpose, request: Request) -> Self {
-        Self { call, purpose, request, attempts: Default::default(), answered_by: None, ack: None }
+        Self {
+            call,
+            purpose,
+            request,
+            attempts: Default::default(),
+            too_small: 0,
+            alternatives: Default::default(),
+            is_cancelled: false,
+            answered_by: None,
+            ack: None,
+        }
     }
 }

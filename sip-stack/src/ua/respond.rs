@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use super::{SDP, SUPPORTED};
+use super::SDP;
 use crate::endpoint::{Endpoint, EndpointMisuse, Event, Source, Transmit};
-use crate::message::header::RetryAfter;
-use crate::message::{
-    HeaderName, Headers, Incompatibility, Method, NameAddr, PeerError, Request, Response, StatusCode,
-};
+use crate::message::header::{RetryAfter, Warning};
+use crate::message::{HeaderName, Incompatibility, NameAddr, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
+
+/// Who warns: a pseudonym, since our host's name is nobody's business.
+const WARNING_AGENT: &str = "sip-stack";
 
 impl Endpoint {
     /// A response with our product in it.
@@ -31,7 +32,7 @@ impl Endpoint {
     ) -> Response {
         let mut response = self.response(request, status, to_tag);
         response.headers.push(HeaderName::CONTACT, contact);
-        push_abilities(&mut response.headers, &self.allowed);
+        self.abilities.push(&mut response.headers);
         if let Some(sdp) = sdp {
             response.set_body(SDP, sdp);
         }
@@ -102,14 +103,22 @@ impl Endpoint {
         let mut response = self.response(request, error.status(), to_tag);
         match error {
             PeerError::Incompatible(Incompatibility::Method | Incompatibility::UnknownMethod) => {
-                push_allow(&mut response.headers, &self.allowed);
+                self.abilities.push_allow(&mut response.headers);
             }
             PeerError::Incompatible(Incompatibility::Extensions(lacking)) => {
                 response.headers.push(HeaderName::UNSUPPORTED, lacking.join(", "));
             }
+            PeerError::Incompatible(Incompatibility::Event) => {
+                let packages = self.config.packages.iter().map(String::as_str).chain(["refer"]);
+                response.headers.push(HeaderName::ALLOW_EVENTS, packages.collect::<Vec<_>>().join(", "));
+            }
+            PeerError::Malformed(error) => {
+                // Names the header, and holds nothing of the peer's.
+                let warning = Warning { code: 399, agent: WARNING_AGENT.to_owned(), text: error.to_string() };
+                response.headers.push(HeaderName::WARNING, warning);
+            }
             PeerError::Incompatible(Incompatibility::BodyType) => response.headers.push(HeaderName::ACCEPT, SDP),
-            PeerError::Malformed(_)
-            | PeerError::Misbehaved(_)
+            PeerError::Misbehaved(_)
             | PeerError::Incompatible(
                 Incompatibility::Version
                 | Incompatibility::UriScheme
@@ -134,19 +143,7 @@ impl Endpoint {
     /// What an OPTIONS is told (RFC 3261 §11.2).
     pub(super) fn options_response(&self, request: &Request, to_tag: &str) -> Response {
         let mut response = self.response(request, StatusCode::OK, to_tag);
-        push_abilities(&mut response.headers, &self.allowed);
+        self.abilities.push(&mut response.headers);
         response
     }
-}
-
-/// Allow, Accept and Supported.
-pub(super) fn push_abilities(headers: &mut Headers, allowed: &[Method]) {
-    push_allow(headers, allowed);
-    headers.push(HeaderName::ACCEPT, SDP);
-    headers.push(HeaderName::SUPPORTED, SUPPORTED.join(", "));
-}
-
-fn push_allow(headers: &mut Headers, allowed: &[Method]) {
-    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-    headers.push(HeaderName::ALLOW, names.join(", "));
 }

@@ -12,6 +12,8 @@ impl Endpoint {
     /// Tells the call what became of a transaction.
     pub(crate) fn on_outcome(&mut self, outcome: Outcome<Use>, now: Instant) {
         match outcome {
+            Outcome::TimedOut(id) if self.fail_over_lost(id, now) => {}
+            Outcome::TransportFailed(id) if self.fail_over_lost(id, now) => {}
             Outcome::TimedOut(id) => self.on_failure(id, StatusCode::REQUEST_TIMEOUT, now),
             Outcome::TransportFailed(id) => {
                 self.transactions.give_up(id);
@@ -41,7 +43,12 @@ impl Endpoint {
             Purpose::Reinvite => self.on_reinvite_failure(handle, status, now),
             Purpose::Bye => self.end(handle),
             Purpose::Request(request) => self.on_request_failure(request, status),
-            Purpose::Cancel => {}
+            Purpose::Register(registration) => self.on_register_failure(registration, status, now),
+            Purpose::Update => self.on_update_failure(handle, status, now),
+            Purpose::Refer => self.on_refer_failure(handle, id, status),
+            Purpose::ReferNotify(refer) => self.forget_peer_refer(refer),
+            Purpose::Notify(subscription) => self.on_notified(subscription, StatusCode::REQUEST_TIMEOUT, now),
+            Purpose::Cancel | Purpose::Prack | Purpose::Abandoned => {}
         }
     }
 
@@ -74,6 +81,13 @@ impl Endpoint {
             self.transactions.give_up(reinvite.transaction);
             return self.on_reinvite_failure(handle, StatusCode::REQUEST_TIMEOUT, now);
         }
+        if call.peer_update.as_ref().is_some_and(|update| update.give_up_at <= now) {
+            return self.give_up_update(handle, now);
+        }
+        if self.on_reliable_timeout(handle, now) || self.on_session_timeout(handle, now) {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(&handle) else { return };
         match &mut call.phase {
             Phase::Incoming(incoming) => {
                 let transaction = incoming.invite.transaction;

@@ -6,9 +6,8 @@ use std::time::Instant;
 use super::call::{Call, Cancel, EARLY_DIALOG_LIMIT, Outgoing, Phase, Unacked};
 use super::incoming::sdp_of;
 use super::outgoing::{ack_of_rejection, cancel_of, push_headers};
-use super::respond::push_abilities;
 use super::{Purpose, SDP, Use};
-use crate::dialog::Dialog;
+use crate::dialog::{Dialog, DialogId};
 use crate::digest::Authenticator;
 use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Event, OutgoingInvite, Source};
 use crate::message::header::ReasonHeader;
@@ -21,16 +20,21 @@ impl Endpoint {
         if self.calls.len() >= self.config.limits.calls || !self.transactions.has_room() {
             return Err(EndpointMisuse::Full);
         }
-        let OutgoingInvite { target, from, to, contact, route, destination, offer, credentials, headers } = invite;
+        let OutgoingInvite { target, from, to, contact, route, destination, alternatives, offer, credentials, headers } =
+            invite;
+        let (destination, rest) = self.choose(destination, alternatives, now);
         let path = self.path_towards(destination);
         let has_offer = offer.is_some();
         let mut request = self.initial_request(Method::Invite, target, from, to, route);
         let contact = contact.unwrap_or_else(|| self.contact(destination.transport, destination.peer));
         request.headers.push(HeaderName::CONTACT, contact);
-        push_abilities(&mut request.headers, &self.allowed);
+        self.abilities.push(&mut request.headers);
         push_headers(&mut request.headers, headers);
-        if let Some(offer) = offer {
-            request.set_body(SDP, offer);
+        self.push_session_wish(&mut request.headers, None);
+        let local_sdp = offer.clone();
+        match offer {
+            Some(offer) => request.set_body(SDP, offer),
+            None => self.abilities.set_supported_unreliable(&mut request.headers),
         }
         let handle = CallHandle(self.new_handle());
         let sent = self.send_request(handle, request, path, Purpose::Invite, now);
@@ -38,7 +42,9 @@ impl Endpoint {
         let outgoing = Outgoing { transaction, has_offer, provisional_seen: false, cancel: None };
         let mut call = Call::new(Phase::Outgoing(outgoing));
         call.authenticator = (!credentials.is_empty()).then(|| Authenticator::new(credentials));
+        call.local_sdp = local_sdp;
         self.calls.insert(handle, call);
+        self.keep_alternatives(transaction, rest, now);
         Ok(handle)
     }
 
@@ -95,7 +101,10 @@ impl Endpoint {
         if !self.transactions.handle_response(id, response.status, ack, now) {
             return;
         }
-        if self.answer_challenge(id, &response, now) {
+        if self.note_answer(id, &response, now) {
+            return;
+        }
+        if self.answer_challenge(id, &response, now) || self.answer_too_small(id, &response, now) {
             return;
         }
         let Some(Use::Client(client)) = self.transactions.user(id) else { return };
@@ -103,12 +112,23 @@ impl Endpoint {
         let has_offer = !client.request.body.is_empty();
         let is_new = client.answered_by.is_none() || !response.status.is_success();
         match purpose {
-            Purpose::Invite | Purpose::Reinvite if !is_new => self.on_another_2xx(id, &response, source, now),
+            Purpose::Invite | Purpose::Reinvite | Purpose::Abandoned if !is_new => {
+                self.on_another_2xx(id, &response, source, now)
+            }
+            Purpose::Abandoned => self.on_abandoned_response(id, &response, source, now),
             Purpose::Invite => self.on_invite_response(handle, id, response, source, now),
             Purpose::Reinvite => self.on_reinvite_response(handle, id, has_offer, &response, now),
             Purpose::Bye if response.status.is_final() => self.end(handle),
             Purpose::Request(request) => self.on_request_response(request, response, now),
-            Purpose::Bye | Purpose::Cancel => {}
+            Purpose::Register(registration) => self.on_register_response(registration, response, source, now),
+            Purpose::Update => self.on_update_response(handle, &response, now),
+            Purpose::Refer => self.on_refer_response(handle, id, &response, now),
+            Purpose::ReferNotify(refer) if response.status == StatusCode::CALL_DOES_NOT_EXIST => {
+                self.forget_peer_refer(refer);
+            }
+            Purpose::ReferNotify(_) => {}
+            Purpose::Notify(subscription) => self.on_notified(subscription, response.status, now),
+            Purpose::Bye | Purpose::Cancel | Purpose::Prack => {}
         }
     }
 
@@ -151,21 +171,34 @@ impl Endpoint {
         if response.status == StatusCode::TRYING {
             return;
         }
-        self.note_early_dialog(handle, id, response, source);
+        if let Some(early) = self.note_early_dialog(handle, id, response, source)
+            && !self.confirm_reliable(handle, id, &early, response, now)
+        {
+            return;
+        }
         if self.has_room_for_events() {
             let sdp = sdp_of(&response.headers, &response.body);
             self.emit(Event::ProvisionalReceived { call: handle, status: response.status, sdp });
         }
     }
 
-    fn note_early_dialog(&mut self, handle: CallHandle, id: TransactionId, response: &Response, source: Source) {
-        let Some(dialog) = self.response_dialog(id, response, source) else { return };
-        let Some(call) = self.calls.get_mut(&handle) else { return };
+    /// The fork that says so; a new one is followed while there is room.
+    fn note_early_dialog(
+        &mut self,
+        handle: CallHandle,
+        id: TransactionId,
+        response: &Response,
+        source: Source,
+    ) -> Option<DialogId> {
+        let dialog = self.response_dialog(id, response, source)?;
+        let call = self.calls.get_mut(&handle)?;
+        let id = dialog.id.clone();
         let is_tagged = !dialog.id.remote_tag().is_empty();
         if is_tagged && call.dialog_mut(&dialog.id).is_none() && call.early.len() < EARLY_DIALOG_LIMIT {
             self.dialogs.insert(dialog.id.clone(), handle);
             call.early.push(dialog);
         }
+        Some(id)
     }
 
     /// The dialog that a response to our INVITE makes.
@@ -191,7 +224,8 @@ impl Endpoint {
         self.dialogs.insert(dialog.id.clone(), handle);
         call.dialog = Some(dialog);
         call.phase = Phase::Up;
-        self.reschedule(handle);
+        Self::note_abilities(call, &response.headers);
+        self.take_session_grant(handle, &response.headers, now);
         self.acknowledge(handle, id, has_offer, &response);
         if is_cancelled {
             return self.send_bye(handle, None, now);
@@ -225,7 +259,7 @@ impl Endpoint {
         }
     }
 
-    fn drop_fork(&mut self, id: TransactionId, response: &Response, source: Source, now: Instant) {
+    pub(super) fn drop_fork(&mut self, id: TransactionId, response: &Response, source: Source, now: Instant) {
         let Some(mut dialog) = self.response_dialog(id, response, source) else { return };
         let cseq = response.headers.cseq().map_or(0, |cseq| cseq.number);
         let ack = self.ack(&dialog, Unacked { transaction: id, cseq }, None);
@@ -257,6 +291,7 @@ impl Endpoint {
     pub(crate) fn do_ack_with_answer(&mut self, handle: CallHandle, sdp: Vec<u8>) -> Result<(), EndpointMisuse> {
         let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
         let unacked = call.unacked.take().ok_or(EndpointMisuse::WrongState)?;
+        call.local_sdp = Some(sdp.clone());
         self.send_ack(handle, unacked, Some(sdp));
         Ok(())
     }

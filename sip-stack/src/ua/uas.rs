@@ -19,6 +19,13 @@ impl Endpoint {
         if self.calls.len() >= self.config.limits.calls {
             return self.refuse_overload(id, &request, None, now);
         }
+        if self.refuse_small_interval(id, &request, now) {
+            return;
+        }
+        let replaces = match self.replaced(&request) {
+            Ok(replaces) => replaces,
+            Err(error) => return self.refuse(id, &request, &error, now),
+        };
         let (invite, dialog) = match self.incoming_dialog(id, &request, source) {
             Ok(made) => made,
             Err(error) => return self.refuse(id, &request, &error, now),
@@ -29,9 +36,10 @@ impl Endpoint {
         self.dialogs.insert(dialog.id.clone(), handle);
         let mut call = Call::new(Phase::Incoming(Incoming { invite: invite.clone(), ringing: None }));
         call.dialog = Some(dialog);
+        Self::note_abilities(&mut call, &request.headers);
         self.calls.insert(handle, call);
         let offer = sdp_of(&request.headers, &request.body);
-        self.emit(Event::InviteReceived { call: handle, request: invite.request, source, offer });
+        self.emit(Event::InviteReceived { call: handle, request: invite.request, source, offer, replaces });
     }
 
     fn incoming_dialog(
@@ -148,7 +156,18 @@ impl Endpoint {
         now: Instant,
     ) -> Result<(), EndpointMisuse> {
         let status = if sdp.is_some() { StatusCode::SESSION_PROGRESS } else { StatusCode::RINGING };
-        let (invite, response) = self.incoming_response(handle, status, sdp)?;
+        let (invite, mut response) = self.incoming_response(handle, status, sdp.clone())?;
+        let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
+        if call.provisionals.pending.is_some() {
+            // One at a time (RFC 3262 §3).
+            call.provisionals.next = Some(sdp);
+            return Ok(());
+        }
+        call.local_sdp = sdp.or(call.local_sdp.take());
+        if self.wants_reliable(&invite.request, !response.body.is_empty()) {
+            self.make_reliable(handle, &mut response, now);
+            return self.respond_within(invite.transaction, &response, now);
+        }
         self.respond_within(invite.transaction, &response, now)?;
         if let Some(Call { phase: Phase::Incoming(incoming), .. }) = self.calls.get_mut(&handle) {
             let repeat_at = now + RINGING_INTERVAL;
@@ -159,7 +178,14 @@ impl Endpoint {
     }
 
     pub(crate) fn do_answer(&mut self, handle: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
-        let (invite, response) = self.incoming_response(handle, StatusCode::OK, Some(sdp))?;
+        let (invite, mut response) = self.incoming_response(handle, StatusCode::OK, Some(sdp.clone()))?;
+        let call = self.calls.get_mut(&handle).ok_or(EndpointMisuse::UnknownCall)?;
+        call.local_sdp = Some(sdp.clone());
+        if call.awaits_prack() {
+            call.provisionals.answer = Some(sdp);
+            return Ok(());
+        }
+        self.agree_on_session(handle, &invite.request, &mut response, now);
         self.respond_within(invite.transaction, &response, now)?;
         if let Some(call) = self.calls.get_mut(&handle) {
             call.phase = Phase::Up;

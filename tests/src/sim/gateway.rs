@@ -38,6 +38,8 @@ pub trait Gateway {
 pub struct Script {
     /// Sends 180 at once.
     pub rings: bool,
+    /// Sends 183 with a session description at once.
+    pub early_media: bool,
     /// Answers so long after the INVITE; `None` never does.
     pub answer_after: Option<Duration>,
     /// Rejects so instead, with Retry-After in seconds.
@@ -50,7 +52,14 @@ pub struct Script {
 
 impl Default for Script {
     fn default() -> Self {
-        Self { rings: false, answer_after: Some(ms(200)), reject: None, password: None, hang_up_after: None }
+        Self {
+            rings: false,
+            early_media: false,
+            answer_after: Some(ms(200)),
+            reject: None,
+            password: None,
+            hang_up_after: None,
+        }
     }
 }
 
@@ -114,6 +123,15 @@ impl ScriptedGateway {
                     self.due.insert((now + after, call), Step::HangUp);
                 }
             }
+            // Whom it is sent to always answers.
+            Event::ReferReceived { call, request, .. } => {
+                let refer = self.endpoint.accept_refer(call, request, now).expect("the REFER waits");
+                self.endpoint.report_refer(refer, StatusCode::OK, now).expect("it is new");
+            }
+            Event::UpdateReceived { call, offer, .. } => {
+                let answer = sdp::answer_to(Some(&offer));
+                self.endpoint.answer_update(call, answer, now).expect("an UPDATE waits");
+            }
             Event::ReinviteReceived { call, offer, .. } => {
                 let answer = sdp::answer_to(offer.as_deref());
                 self.endpoint.answer_reinvite(call, answer, now).expect("a re-INVITE waits");
@@ -139,6 +157,13 @@ impl ScriptedGateway {
             | Event::RequestAnswered { .. }
             | Event::RequestFailed { .. }
             | Event::AuthenticationFailed { .. }
+            | Event::Registration { .. }
+            | Event::UpdateAnswered { .. }
+            | Event::UpdateRejected { .. }
+            | Event::Transfer { .. }
+            | Event::DestinationFailed { .. }
+            | Event::SubscriptionRequested { .. }
+            | Event::SubscriptionEnded { .. }
             | Event::PeerErrorSeen { .. } => {}
         }
     }
@@ -169,6 +194,9 @@ impl ScriptedGateway {
         }
         if self.script.rings {
             self.endpoint.ring(call, None, now).expect("the call is new");
+        }
+        if self.script.early_media {
+            self.endpoint.ring(call, Some(sdp::answer_to(offer)), now).expect("the call is new");
         }
         if let Some(after) = self.script.answer_after {
             self.due.insert((now + after, call), Step::Answer(sdp::answer_to(offer)));

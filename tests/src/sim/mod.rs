@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::Expect;
 use sip_stack::endpoint::EndpointConfig;
-use sip_stack::message::{Limits, Message};
+use sip_stack::message::{Limits, Message, Method};
 
 use self::ladder::Ladder;
 use self::laws::Laws;
@@ -54,7 +54,8 @@ pub struct Sim<G: Gateway = ScriptedGateway> {
 impl Sim {
     /// A run with a scripted gateway.
     pub fn new(seed: u64) -> Self {
-        let config = EndpointConfig::new(GATEWAY, seed_bytes(seed, b'g'));
+        let accepted = vec![Method::Refer];
+        let config = EndpointConfig { accepted, ..EndpointConfig::new(GATEWAY, seed_bytes(seed, b'g')) };
         Self::with_gateway(seed, ScriptedGateway::new(config, GATEWAY, TRUNK))
     }
 }

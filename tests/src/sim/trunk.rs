@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use sip_stack::digest::Credentials;
 use sip_stack::endpoint::{
-    CallHandle, Destination, Endpoint, EndpointConfig, Event, Occupancy, OutgoingInvite, Source, Transmit, Transport,
+    CallHandle, Destination, Endpoint, EndpointConfig, Event, Occupancy, OutgoingInvite, OutgoingRefer, Source,
+    TransferNews, Transmit, Transport,
 };
 use sip_stack::message::{NameAddr, Uri};
 
@@ -26,6 +27,8 @@ pub enum Until {
     Ringing(TrunkCall),
     /// So many re-INVITEs of the trunk were answered.
     Reinvited(TrunkCall, usize),
+    /// Nothing more is told about the transfer it asked for.
+    Transferred(TrunkCall),
     /// It is over for the trunk.
     Ended(TrunkCall),
 }
@@ -44,6 +47,11 @@ impl TrunkCall {
     /// See [`Until::Reinvited`].
     pub fn reinvited(self, times: usize) -> Until {
         Until::Reinvited(self, times)
+    }
+
+    /// See [`Until::Transferred`].
+    pub fn transferred(self) -> Until {
+        Until::Transferred(self)
     }
 
     /// See [`Until::Ended`].
@@ -113,6 +121,18 @@ impl Trunk {
         self.endpoint.reinvite(call.0, Some(offer), self.clock.now()).expect("the call is up");
     }
 
+    /// Sends the gateway elsewhere, if the call is up.
+    pub fn refer(&mut self, call: TrunkCall) {
+        let target = Uri::parse(b"sip:+15551234567@trunk.example").expect("a constant");
+        let refer = OutgoingRefer::new(NameAddr::new(target));
+        let _ = self.endpoint.refer(call.0, refer, self.clock.now());
+    }
+
+    /// Offers another session by UPDATE, unless the call has ended or another offer is under way.
+    pub fn try_update(&mut self, call: TrunkCall, offer: Vec<u8>) {
+        let _ = self.endpoint.update(call.0, Some(offer), self.clock.now());
+    }
+
     /// Offers another session, unless the call has ended or another offer is under way.
     pub fn try_reinvite(&mut self, call: TrunkCall, offer: Vec<u8>) {
         let _ = self.endpoint.reinvite(call.0, Some(offer), self.clock.now());
@@ -132,6 +152,10 @@ impl Trunk {
             }
             Until::Reinvited(wanted, times) => {
                 count(&|e| matches!(e, Event::ReinviteAnswered { call, .. } if *call == wanted.0)) >= times
+            }
+            Until::Transferred(wanted) => {
+                let is_over = |news: &TransferNews| matches!(news, TransferNews::Progress { is_terminated: true, .. });
+                count(&|e| matches!(e, Event::Transfer { call, news } if *call == wanted.0 && is_over(news))) > 0
             }
             Until::Ended(wanted) => count(&|e| matches!(e, Event::CallEnded { call } if *call == wanted.0)) > 0,
         }

@@ -2,12 +2,17 @@
 
 mod calls;
 mod challenges;
+mod failover;
 mod limits;
 mod operations;
 mod outgoing;
 mod refusals;
+mod registering;
 mod requests;
+mod session;
 mod streams;
+mod subscriptions;
+mod transfers;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: EndpointLimits = EndpointLimits { transactions: 12, calls: 3, streams: 2, queued: 40 };
-const METHODS: [&str; 9] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "DANCE", "INVITE", "ACK"];
+const LIMITS: EndpointLimits =
+    EndpointLimits { transactions: 12, calls: 3, streams: 2, registrations: 1, subscriptions: 2, queued: 40 };
+const METHODS: [&str; 11] =
+    ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "DANCE", "INVITE", "ACK", "PRACK", "UPDATE"];
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -60,7 +62,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..4u64, vec(any::<u8>(), 0..200)).prop_map(|(flow, bytes)| Operation::Stream { flow, bytes }),
         1 => (0..4u64).prop_map(Operation::StreamOpened),
         1 => (0..4u64).prop_map(Operation::StreamClosed),
-        8 => (0..10u8, 1..8u64).prop_map(|(which, call)| Operation::Command { which, call }),
+        8 => (0..13u8, 1..8u64).prop_map(|(which, call)| Operation::Command { which, call }),
         4 => (0..40_000u32).prop_map(Operation::Wait),
     ]
 }
@@ -88,7 +90,9 @@ fn perform(rig: &mut Rig, operation: Operation) {
             rig.command(|endpoint, now| endpoint.handle_stream_bytes(FlowId(flow), &bytes, now));
         }
         Operation::StreamOpened(flow) => {
-            rig.command(|endpoint, _| endpoint.handle_stream_opened(FlowId(flow), local(), peer()));
+            rig.command(|endpoint, now| {
+                endpoint.handle_stream_opened(FlowId(flow), Transport::Tcp, local(), peer(), now)
+            });
         }
         Operation::StreamClosed(flow) => {
             rig.command(|endpoint, now| endpoint.handle_stream_closed(FlowId(flow), now));
@@ -124,6 +128,9 @@ fn command(rig: &mut Rig, which: u8, call: CallHandle) {
         6 => endpoint.cancel(call, None, now),
         7 => endpoint.reinvite(call, Some(OFFER.into()), now),
         8 => endpoint.ack_with_answer(call, OFFER.into(), now),
+        9 => endpoint.update(call, (call.as_u64() > 3).then(|| OFFER.into()), now),
+        10 => endpoint.answer_update(call, OFFER.into(), now),
+        11 => endpoint.ring(call, Some(OFFER.into()), now),
         _ => {
             let uri = || Uri::parse(b"sip:200@192.0.2.9").expect("a constant");
             let offer = (call.as_u64() > 3).then(|| OFFER.into());
@@ -133,7 +140,7 @@ fn command(rig: &mut Rig, which: u8, call: CallHandle) {
         }
     });
     // Misuse is part of the point, so only what was placed is looked at.
-    rig.placed += usize::from(which > 8 && result.is_ok());
+    rig.placed += usize::from(which > 11 && result.is_ok());
 }
 
 fn check_bounds(rig: &Rig) {

@@ -17,9 +17,9 @@ fn check(name: &str, draft: Draft, status: u16, header: Option<(&HeaderName, &st
 
 #[test]
 fn requests_we_cannot_serve_get_the_status_of_the_rfc() {
-    let allow = (&HeaderName::ALLOW, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO");
+    let allow = (&HeaderName::ALLOW, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY, PRACK, UPDATE");
     let accept = (&HeaderName::ACCEPT, "application/sdp");
-    let unsupported = (&HeaderName::UNSUPPORTED, "100rel, x-new");
+    let unsupported = (&HeaderName::UNSUPPORTED, "x-new");
     let plain = Draft::new("INVITE").contact().header("Content-Type: text/plain").body("hello");
     let require = Draft::invite().header("Require: 100rel").header("Require: x-new");
     check("version, §21.5.7", Draft::invite().version("SIP/3.0"), 505, None);

@@ -6,7 +6,7 @@ const FLOW: FlowId = FlowId(4);
 
 fn opened() -> Rig {
     let mut rig = Rig::new();
-    rig.endpoint.handle_stream_opened(FLOW, local(), "192.0.2.9:49152".parse().unwrap());
+    rig.endpoint.handle_stream_opened(FLOW, Transport::Tcp, local(), "192.0.2.9:49152".parse().unwrap(), rig.now);
     rig
 }
 
@@ -71,8 +71,8 @@ fn a_lost_framing_is_counted_and_the_connection_is_to_be_closed() {
 #[test]
 fn a_connection_too_many_is_to_be_closed() {
     let mut rig = Rig::with(|config| config.limits.streams = 1);
-    rig.endpoint.handle_stream_opened(FlowId(1), local(), peer());
-    rig.endpoint.handle_stream_opened(FlowId(2), local(), peer());
+    rig.endpoint.handle_stream_opened(FlowId(1), Transport::Tcp, local(), peer(), rig.now);
+    rig.endpoint.handle_stream_opened(FlowId(2), Transport::Tcp, local(), peer(), rig.now);
     assert_eq!((rig.endpoint.poll_close(), rig.endpoint.occupancy().streams), (Some(FlowId(2)), 1));
 }
 

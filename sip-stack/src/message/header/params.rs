@@ -57,6 +57,11 @@ impl Params {
         self.set_param(name, Some(ParamValue::Bare(value.into())));
     }
 
+    /// Sets `name` to a quoted string.
+    pub fn set_quoted(&mut self, name: &str, value: impl Into<String>) {
+        self.set_param(name, Some(ParamValue::Quoted(value.into())));
+    }
+
     /// Sets `name` without a value.
     pub fn set_flag(&mut self, name: &str) {
         self.set_param(name, None);

@@ -16,6 +16,14 @@ pub struct ReasonHeader {
 }
 
 impl ReasonHeader {
+    /// A SIP status as the reason.
+    pub fn sip(cause: u16, text: &str) -> Self {
+        let mut params = Params::default();
+        params.set("cause", cause.to_string());
+        params.set_quoted("text", text);
+        Self { protocol: "SIP".to_owned(), params }
+    }
+
     /// The code, in the protocol's own numbering.
     pub fn cause(&self) -> Option<u16> {
         self.params.value("cause")?.parse().ok()

@@ -66,6 +66,17 @@ impl SipUri {
         self
     }
 
+    /// Adds a header for the request to this URI; what cannot stand in one is escaped.
+    pub fn push_header(&mut self, name: &str, value: &str) {
+        self.headers.push((name.to_owned(), encode(value, is_header_byte)));
+    }
+
+    /// The value of such a header with its escapes resolved; what is not UTF-8 is replaced.
+    pub fn header_text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+        Some(text(&decode(value)))
+    }
+
     /// The user part with its escapes resolved; `None` if there is none. May hold control characters.
     pub fn user_text(&self) -> Option<String> {
         self.user.as_deref().map(|user| text(&decode(user)))
