@@ -40,7 +40,7 @@ fn news(rig: &mut Rig) -> RegistrationNews {
 fn retry_in(rig: &mut Rig) -> Duration {
     match news(rig) {
         RegistrationNews::Failed { retry_in, .. } => retry_in,
-        other => panic!("{other:?}"),
+        other @ (RegistrationNews::Registered { .. } | RegistrationNews::Ended) => panic!("{other:?}"),
     }
 }
 

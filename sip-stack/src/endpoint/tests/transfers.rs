@@ -41,10 +41,7 @@ fn notify(rig: &mut Rig, draft: &Draft, cseq: u32, state: &str, status: &str) ->
 }
 
 fn news(rig: &Rig) -> Vec<TransferNews> {
-    let news = |event: &Event| match event {
-        Event::Transfer { news, .. } => Some(*news),
-        _ => None,
-    };
+    let news = |event: &Event| if let Event::Transfer { news, .. } = event { Some(*news) } else { None };
     rig.events.iter().filter_map(news).collect()
 }
 
