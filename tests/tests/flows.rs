@@ -407,6 +407,153 @@ fn wrong_password_is_rejected_once_and_for_all() {
     );
 }
 
+/// Early media comes in a 183 that the caller confirms; the 200 waits for that (RFC 3262).
+#[test]
+fn early_media_is_confirmed_and_repeated_until_it_is() {
+    check_flow(
+        |sim| {
+            sim.gateway.script.early_media = true;
+            sim.trunk_link.drop_nth(1, Method::Prack);
+            let call = confirmed_call(sim);
+            sim.run_for(ms(100));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.015  trunk <- gw  183 Session Progress    answer PCMA ptime=20
+            0.030  trunk -x gw  PRACK                   (lost)
+            0.515  trunk <- gw  183 Session Progress    (repeat 1)
+            0.530  trunk -> gw  PRACK                   (repeat 1)
+            0.545  trunk <- gw  200 OK
+            0.545  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.560  trunk -> gw  ACK
+            0.660  trunk -> gw  BYE
+            0.675  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// Nobody hangs up for an hour: whoever called refreshes the session every fifteen minutes (RFC 4028).
+#[test]
+fn a_long_call_is_refreshed() {
+    check_flow(
+        |sim| {
+            let call = confirmed_call(sim);
+            sim.run_for(Duration::from_secs(3_600));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            900.230  trunk -> gw  UPDATE
+            900.245  trunk <- gw  200 OK
+            1800.260  trunk -> gw  UPDATE
+            1800.275  trunk <- gw  200 OK
+            2700.290  trunk -> gw  UPDATE
+            2700.305  trunk <- gw  200 OK
+            3600.230  trunk -> gw  BYE
+            3600.245  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// The caller's refreshes are lost: the other side ends the call before it has lasted its half hour.
+#[test]
+fn a_call_whose_caller_is_gone_ends() {
+    check_flow(
+        |sim| {
+            let call = confirmed_call(sim);
+            sim.trunk_link.loss_percent = 100;
+            sim.run_for(Duration::from_secs(1_760));
+            sim.trunk_link.loss_percent = 0;
+            sim.run_until(call.ended());
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            900.230  trunk -x gw  UPDATE                  (lost)
+            900.730  trunk -x gw  UPDATE                  (repeat 1) (lost)
+            901.730  trunk -x gw  UPDATE                  (repeat 2) (lost)
+            903.730  trunk -x gw  UPDATE                  (repeat 3) (lost)
+            907.730  trunk -x gw  UPDATE                  (repeat 4) (lost)
+            911.730  trunk -x gw  UPDATE                  (repeat 5) (lost)
+            915.730  trunk -x gw  UPDATE                  (repeat 6) (lost)
+            919.730  trunk -x gw  UPDATE                  (repeat 7) (lost)
+            923.730  trunk -x gw  UPDATE                  (repeat 8) (lost)
+            927.730  trunk -x gw  UPDATE                  (repeat 9) (lost)
+            931.730  trunk -x gw  UPDATE                  (repeat 10) (lost)
+            932.230  trunk -x gw  BYE                     (lost)
+            932.730  trunk -x gw  BYE                     (repeat 1) (lost)
+            933.730  trunk -x gw  BYE                     (repeat 2) (lost)
+            935.730  trunk -x gw  BYE                     (repeat 3) (lost)
+            939.730  trunk -x gw  BYE                     (repeat 4) (lost)
+            943.730  trunk -x gw  BYE                     (repeat 5) (lost)
+            947.730  trunk -x gw  BYE                     (repeat 6) (lost)
+            951.730  trunk -x gw  BYE                     (repeat 7) (lost)
+            955.730  trunk -x gw  BYE                     (repeat 8) (lost)
+            959.730  trunk -x gw  BYE                     (repeat 9) (lost)
+            963.730  trunk -x gw  BYE                     (repeat 10) (lost)
+            1768.215  trunk <- gw  BYE
+            1768.230  trunk -> gw  481 Call/Transaction Does Not Exist
+        "#]],
+    );
+}
+
+/// Hold by UPDATE (RFC 3311).
+#[test]
+fn update_holds() {
+    check_flow(
+        |sim| {
+            let call = confirmed_call(sim);
+            sim.trunk.try_update(call, sdp::hold());
+            sim.run_for(ms(100));
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            0.230  trunk -> gw  UPDATE                  offer PCMA,PCMU ptime=20 sendonly
+            0.245  trunk <- gw  200 OK                  answer PCMA ptime=20 recvonly
+            0.330  trunk -> gw  BYE
+            0.345  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
+/// REFER, two reports, and BYE at once when nothing more will be told (RFC 3515).
+#[test]
+fn blind_transfer() {
+    check_flow(
+        |sim| {
+            let call = confirmed_call(sim);
+            sim.trunk.refer(call);
+            sim.run_until(call.transferred());
+            sim.trunk.bye(call);
+        },
+        expect![[r#"
+            0.000  trunk -> gw  INVITE                  offer PCMA,PCMU ptime=20
+            0.015  trunk <- gw  100 Trying
+            0.215  trunk <- gw  200 OK                  answer PCMA ptime=20
+            0.230  trunk -> gw  ACK
+            0.230  trunk -> gw  REFER
+            0.245  trunk <- gw  202 Accepted
+            0.245  trunk <- gw  NOTIFY
+            0.245  trunk <- gw  NOTIFY
+            0.260  trunk -> gw  200 OK
+            0.260  trunk -> gw  200 OK
+            0.260  trunk -> gw  BYE
+            0.275  trunk <- gw  200 OK
+        "#]],
+    );
+}
+
 /// The trunk asks about a call that is not there, and sends what is no SIP at all.
 #[test]
 fn strange_datagrams_get_an_answer_or_silence() {
@@ -433,6 +580,7 @@ fn lossy_call(sim: &mut Sim, seed: u64) -> bool {
     sim.trunk_link.duplicate_percent = 10;
     sim.trunk_link.jitter = ms(40);
     sim.gateway.script.rings = seed.is_multiple_of(2);
+    sim.gateway.script.early_media = seed % 8 == 3;
     sim.gateway.script.answer_after = Some(ms(200 * (seed % 7)));
     sim.gateway.script.hang_up_after = seed.is_multiple_of(3).then(|| ms(5_000));
     sim.gateway.script.password = seed.is_multiple_of(4).then_some("zanzibar");
@@ -442,7 +590,11 @@ fn lossy_call(sim: &mut Sim, seed: u64) -> bool {
     let is_answered = sim.trunk_has_answered(call);
     if is_answered {
         sim.run_for(ms(1_000));
-        sim.trunk.try_reinvite(call, sdp::hold());
+        match seed % 4 {
+            0 => sim.trunk.try_update(call, sdp::hold()),
+            1 => sim.trunk.refer(call),
+            _ => sim.trunk.try_reinvite(call, sdp::hold()),
+        }
         sim.run_for(Duration::from_secs(4));
         sim.trunk.bye(call);
     } else {
