@@ -5,6 +5,8 @@ OFFHOOK := $(TARGET)/release/offhook
 # What both the box and a caller of it must know, so that `make run PORT=5070` and `make demo PORT=5070` meet.
 OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT))
 
+# The same packages each time, or cargo would choose other features and build again.
+CROSS_TEST := --no-default-features $(addprefix --package ,audio sip-stack models daemon tests)
 # Bash and sh on the builder and on the box.
 IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook development-keys common.sh \
     files/usr/lib/offhook/slots files/usr/lib/offhook/stick initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
@@ -52,9 +54,8 @@ cross: setup-cross
 # others listen so closely that an emulated processor is too slow for them.
 cross-test: setup-cross
 	OFFHOOK_CROSS_FOLDER=$$(.ci/cross folder) .ci/stage 'tests under emulation' .ci/cross test --no-fail-fast \
-		--no-default-features --package audio --package sip-stack --package models --package daemon --package tests \
-		--lib --test flows --test conformance_rfc4475 --test cross_build $(ARGS)
-	.ci/stage 'a call under emulation' .ci/cross test --no-default-features --package tests --test service_flows \
+		$(CROSS_TEST) --lib --test flows --test conformance_rfc4475 --test cross_build $(ARGS)
+	.ci/stage 'a call under emulation' .ci/cross test $(CROSS_TEST) --test service_flows \
 		a_call_over_tcp_is_the_same_call
 
 setup-cross:
