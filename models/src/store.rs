@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/objects/SHA256/NAME                 one file, in place only once its hash was right; its folder is that hash
 //! DIR/objects/SHA256/NAME.verified.json   its size and time when it was hashed: the cheap check at every start
-//! DIR/releases/VERSION                    what that release of Offhook needs: a hash a line; `prune` keeps it
+//! DIR/releases/VERSION-HASH               what that release of Offhook needs: a hash a line; `prune` keeps it
 //! DIR/ID.partial/                         what a fetch has so far; a later fetch goes on from there
 //! DIR/ID.lock                             held while someone fetches or imports this model
 //! ```

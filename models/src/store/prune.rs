@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use sha2::{Digest as _, Sha256};
+
 use super::object::Object;
 use super::{Store, StoreError, disk};
 use crate::catalogue::{self, Digest};
@@ -32,12 +34,13 @@ impl Store {
     pub fn note_release(&self, release: &str) -> Result<(), StoreError> {
         let folder = self.releases_folder();
         disk::create_folder(&folder)?;
-        let path = folder.join(release);
-        let part = folder.join(format!("{release}.part"));
         let digests = catalogue::entries().iter().flat_map(|entry| entry.files).flat_map(|file| file.accepted);
         let lines: String = digests.map(|(Digest::Sha256(hex) | Digest::Sha1(hex))| format!("{hex}\n")).collect();
+        // Two builds may call themselves the same and need different files.
+        let name = format!("{release}-{}", &hex::encode(Sha256::digest(&lines))[..8]);
+        let part = folder.join(format!("{name}.part"));
         fs::write(&part, lines).map_err(|error| StoreError::io("write", &part, error))?;
-        disk::publish(&part, &path)
+        disk::publish(&part, &folder.join(name))
     }
 
     /// Deletes every object that none of the two releases which ran last needs.
