@@ -41,6 +41,17 @@ impl NameAddr {
         self.params.value("tag")
     }
 
+    /// Reads an address as it stands in a header, or as somebody has kept it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(value: &str) -> Result<Self, ParseError> {
+        let mut scan = Scan::new("address", value.as_bytes(), 0);
+        let address = Self::scan(&mut scan)?;
+        scan.finish()?;
+        Ok(address)
+    }
+
     /// Reads one address with its parameters and leaves what follows, such as a comma.
     pub(crate) fn scan(scan: &mut Scan<'_>) -> Result<Self, ParseError> {
         scan.skip_lws();

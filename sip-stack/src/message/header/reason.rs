@@ -18,10 +18,19 @@ pub struct ReasonHeader {
 impl ReasonHeader {
     /// A SIP status as the reason.
     pub fn sip(cause: u16, text: &str) -> Self {
+        Self::new("SIP", cause, text)
+    }
+
+    /// A cause of the telephone network (ITU-T Q.850), such as 16.
+    pub fn q850(cause: u16, text: &str) -> Self {
+        Self::new("Q.850", cause, text)
+    }
+
+    fn new(protocol: &str, cause: u16, text: &str) -> Self {
         let mut params = Params::default();
         params.set("cause", cause.to_string());
         params.set_quoted("text", text);
-        Self { protocol: "SIP".to_owned(), params }
+        Self { protocol: protocol.to_owned(), params }
     }
 
     /// The code, in the protocol's own numbering.
