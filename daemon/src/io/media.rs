@@ -1,7 +1,8 @@
 //! The media thread: every call's RTP on one monotonic 20 ms clock.
 //!
 //! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call, take
-//! one frame of what the call wants to say (or silence) and send it. So at most one frame of ours is ever queued, and a
+//! one frame of what the call wants to say (or silence) and send it. Two streams that are bridged hear each other: what
+//! one brings goes out on the other in the same tick, unless a call has something of its own to say there. So at most one frame of ours is ever queued, and a
 //! stop takes effect within 20 ms. Sending never pauses: sequence and timestamp are continuous and the marker bit is
 //! set once, which keeps NAT bindings open and every peer's jitter buffer calm.
 //!
@@ -42,6 +43,8 @@ const DATAGRAM_LIMIT_BYTES: usize = 2_048;
 const PUBLISH_TICKS: u64 = 50;
 /// How far speech is lowered while we find out whether the caller interrupts.
 const DUCK_GAIN_DB: f32 = -15.0;
+/// Digits of one tick that cross a bridge; a keypad manages one in several ticks.
+const DIGIT_LIMIT: usize = 4;
 /// Priority on the real-time round-robin scheduler, where the system allows it.
 const REALTIME_PRIORITY: i32 = 20;
 
@@ -145,6 +148,7 @@ enum Command {
     Stop { stream: u64 },
     Duck { stream: u64, ducked: bool },
     Press { stream: u64, digit: char },
+    Bridge { stream: u64, with: Option<u64> },
     Close { stream: u64 },
 }
 
@@ -263,6 +267,24 @@ impl MediaSession {
         self.send(Command::Press { stream: self.stream, digit })
     }
 
+    /// Lets this stream and `other` hear each other from now on, keypad digits included. Neither tells its frames any
+    /// more, only digits and clips; what the call plays on one of them is heard instead of the other.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn bridge(&self, other: &MediaSession) -> Result<(), MediaUnavailable> {
+        self.send(Command::Bridge { stream: self.stream, with: Some(other.stream) })?;
+        self.send(Command::Bridge { stream: other.stream, with: Some(self.stream) })
+    }
+
+    /// Ends [`bridge`](Self::bridge) for this side: it hears nobody, and tells its frames again.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn unbridge(&self) -> Result<(), MediaUnavailable> {
+        self.send(Command::Bridge { stream: self.stream, with: None })
+    }
+
     /// The stream's counters as of the last second.
     pub fn stats(&self) -> StreamStats {
         self.stats.borrow().clone()
@@ -287,6 +309,14 @@ struct Stream {
     sender: Sender,
     security: Security,
     playout: Playout,
+    /// The stream whose sound goes out here.
+    bridged_with: Option<u64>,
+    /// What this tick brought from there.
+    bridged: Option<Frame>,
+    /// What this tick brought, for the other side of a bridge.
+    heard: Frame,
+    /// Digits of this tick, likewise.
+    pressed: Vec<char>,
     events: mpsc::Sender<MediaEvent>,
     stats: StreamStats,
     published: watch::Sender<StreamStats>,
@@ -310,6 +340,10 @@ impl Stream {
             security: Security::new(config.srtp.as_ref()),
             config,
             playout: Playout::new(),
+            bridged_with: None,
+            bridged: None,
+            heard: SILENT_FRAME,
+            pressed: Vec::with_capacity(DIGIT_LIMIT),
             events,
             stats: StreamStats::default(),
             published,
@@ -329,16 +363,39 @@ impl Stream {
         self.config = config;
     }
 
-    fn tick(&mut self, buffer: &mut [u8], now: Instant) {
+    /// The first half of a tick: what came in.
+    fn listen(&mut self, buffer: &mut [u8], now: Instant) {
         self.read(buffer, now);
         let played = self.receiver.poll_frame(now);
-        self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+        self.heard = played.frame;
+        if self.bridged_with.is_none() {
+            self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+        }
+        self.pressed.clear();
         while let Some(event) = self.receiver.poll_dtmf() {
             match event {
-                DtmfEvent::Pressed { digit, .. } => self.emit(MediaEvent::Digit(digit)),
+                DtmfEvent::Pressed { digit, .. } => {
+                    if self.pressed.len() < DIGIT_LIMIT {
+                        self.pressed.push(digit);
+                    }
+                    self.emit(MediaEvent::Digit(digit));
+                }
                 DtmfEvent::Released { .. } => {}
             }
         }
+    }
+
+    /// Takes what the other side of the bridge heard in this tick.
+    fn take_over(&mut self, other: &Stream) {
+        self.bridged = Some(other.heard);
+        for digit in &other.pressed {
+            // Without telephone events at this side the digit was heard by us all the same.
+            let _ = self.sender.queue_dtmf(*digit);
+        }
+    }
+
+    /// The second half of a tick: what goes out.
+    fn speak(&mut self, now: Instant) {
         self.write(now);
         while let Some(event) = self.playout.poll_event() {
             self.emit(match event {
@@ -377,7 +434,8 @@ impl Stream {
     }
 
     fn write(&mut self, now: Instant) {
-        let frame = self.playout.poll_frame().unwrap_or(SILENT_FRAME);
+        let bridged = self.bridged.take();
+        let frame = self.playout.poll_frame().or(bridged).unwrap_or(SILENT_FRAME);
         if !self.config.sending {
             self.sender.skip();
             return;
@@ -410,7 +468,7 @@ impl Stream {
 
 fn run(commands: &CommandReceiver<Command>, published: &watch::Sender<MediaClock>) {
     let realtime = become_realtime();
-    let mut streams: Vec<Stream> = Vec::new();
+    let mut streams = Streams::new();
     let mut clock = SendClock::new(Instant::now());
     let mut buffer = [0; DATAGRAM_LIMIT_BYTES];
     while apply(commands, &mut streams) {
@@ -426,19 +484,39 @@ fn run(commands: &CommandReceiver<Command>, published: &watch::Sender<MediaClock
         std::thread::sleep(clock.next_deadline().saturating_duration_since(Instant::now()));
         let now = Instant::now();
         for _ in 0..clock.advance(now) {
-            for stream in &mut streams {
-                stream.tick(&mut buffer, now);
-            }
+            tick(&mut streams, &mut buffer, now);
         }
         if clock.stats().ticks.is_multiple_of(PUBLISH_TICKS) {
-            streams.iter_mut().for_each(Stream::publish);
+            streams.iter_mut().for_each(|stream| stream.publish());
             published.send_replace(MediaClock { pacing: clock.stats(), realtime });
         }
     }
 }
 
+/// In the order of their numbers, which only rise: a bridge finds its other side by binary search. Boxed, so that closing
+/// one moves only pointers.
+type Streams = Vec<Box<Stream>>;
+
+fn position(streams: &Streams, id: u64) -> Option<usize> {
+    streams.binary_search_by_key(&id, |stream| stream.id).ok()
+}
+
+/// Everybody listens before anybody speaks: so a bridge adds no tick of its own.
+fn tick(streams: &mut Streams, buffer: &mut [u8], now: Instant) {
+    for stream in streams.iter_mut() {
+        stream.listen(buffer, now);
+    }
+    for index in 0..streams.len() {
+        let other = streams[index].bridged_with.and_then(|id| position(streams, id));
+        if let Some(Ok([stream, other])) = other.map(|other| streams.get_disjoint_mut([index, other])) {
+            stream.take_over(other);
+        }
+        streams[index].speak(now);
+    }
+}
+
 /// Runs what is waiting; false when nobody can send a command any more.
-fn apply(commands: &CommandReceiver<Command>, streams: &mut Vec<Stream>) -> bool {
+fn apply(commands: &CommandReceiver<Command>, streams: &mut Streams) -> bool {
     loop {
         match commands.try_recv() {
             Ok(command) => execute(command, streams),
@@ -448,14 +526,18 @@ fn apply(commands: &CommandReceiver<Command>, streams: &mut Vec<Stream>) -> bool
     }
 }
 
-fn execute(command: Command, streams: &mut Vec<Stream>) {
+fn execute(command: Command, streams: &mut Streams) {
     let mut with = |id: u64, act: &mut dyn FnMut(&mut Stream)| {
-        if let Some(stream) = streams.iter_mut().find(|stream| stream.id == id) {
-            act(stream);
+        if let Some(index) = position(streams, id) {
+            act(&mut streams[index]);
         }
     };
     match command {
-        Command::Open(stream) => streams.push(*stream),
+        Command::Open(stream) => {
+            // Numbers are given out before commands are sent, so two calls may open in the other order.
+            let place = streams.partition_point(|open| open.id < stream.id);
+            streams.insert(place, stream);
+        }
         Command::Configure { stream, config } => with(stream, &mut |stream| stream.configure((*config).clone())),
         Command::Play { stream, clip, samples } => with(stream, &mut |stream| {
             if stream.playout.play(clip, Arc::clone(&samples)).is_err() {
@@ -471,9 +553,10 @@ fn execute(command: Command, streams: &mut Vec<Stream>) {
                 debug!(stream = stream.id, "Digit not sent: no telephone-event agreed or not a keypad digit");
             }
         }),
+        Command::Bridge { stream, with: other } => with(stream, &mut |stream| stream.bridged_with = other),
         Command::Close { stream } => {
-            if let Some(index) = streams.iter().position(|open| open.id == stream) {
-                streams.swap_remove(index).publish();
+            if let Some(index) = position(streams, stream) {
+                streams.remove(index).publish();
             }
         }
     }
@@ -490,6 +573,7 @@ fn become_realtime() -> bool {
 #[cfg(test)]
 mod tests {
     use audio::dsp::level::peak_dbov;
+    use audio::rtp::PayloadType;
     use audio::rtp::srtp::{MasterKey, Profile};
 
     use super::super::ports::PortPool;
@@ -530,6 +614,49 @@ mod tests {
         while let Some(MediaEvent::Frame { .. }) = far_heard.blocking_recv() {}
         let last = stats.borrow_and_update().clone();
         (loudest, last)
+    }
+
+    /// One of our streams and the far end of it, each on a port of its own.
+    fn pair(media: &MediaHandle) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
+        let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+        let locals = [&ports[1], &ports[0]].map(|port| SocketAddr::new(LOOPBACK, port.local().port()));
+        let mut remotes = locals.into_iter();
+        ports.map(|port| {
+            let mut config = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
+            let events = PayloadType::new(101).unwrap();
+            config.receiver = ReceiverConfig::new(&[CodecKind::Pcmu], Some(events));
+            config.sender.dtmf_payload_type = Some(events);
+            let (sender, receiver) = mpsc::channel(EVENT_LIMIT);
+            (media.open(port, config, sender).unwrap(), receiver)
+        })
+    }
+
+    /// What one far end says and presses comes out at the other far end, and not at the box.
+    #[test]
+    fn bridged_streams_hear_each_other() {
+        let media = MediaHandle::start().unwrap();
+        let [(caller, _caller_events), (near, mut near_events)] = pair(&media);
+        let [(callee, mut callee_events), (far, _far_events)] = pair(&media);
+        near.bridge(&far).unwrap();
+        let tone: Vec<i16> = (0..16_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
+        caller.play(ClipId(1), tone.into()).unwrap();
+        caller.press('7').unwrap();
+        let (mut loudest, mut digits) = (f32::NEG_INFINITY, String::new());
+        for _ in 0..100 {
+            match callee_events.blocking_recv().unwrap() {
+                MediaEvent::Frame { frame, .. } => loudest = loudest.max(peak_dbov(&frame)),
+                MediaEvent::Digit(digit) => digits.push(digit),
+                MediaEvent::ClipStarted { .. } | MediaEvent::ClipFinished { .. } | MediaEvent::ClipStopped { .. } => {}
+            }
+        }
+        assert!(loudest > -15.0, "{loudest} dBov");
+        assert_eq!(digits, "7");
+        near.unbridge().unwrap();
+        drop((callee, far));
+        let mut frames = 0;
+        while frames < 10 {
+            frames += u32::from(matches!(near_events.blocking_recv().unwrap(), MediaEvent::Frame { .. }));
+        }
     }
 
     #[test]
