@@ -32,9 +32,15 @@ impl Run {
 
     async fn serve(&self, common: &Common, config: Config, began: Instant) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
-        let for_engines = config.clone();
-        let engines = tokio::task::spawn_blocking(move || Engines::load(&for_engines)).await?;
-        let service = Service::start(config.clone(), engines).await?;
+        let starting = async {
+            let for_engines = config.clone();
+            let engines = tokio::task::spawn_blocking(move || Engines::load(&for_engines)).await?;
+            Service::start(config.clone(), engines).await
+        };
+        let service = tokio::select! {
+            started = starting => started?,
+            never = ask_for_patience() => match never {},
+        };
         crate::memory::give_back();
         for loss in service.degraded() {
             warn!("Degraded. {loss}");
@@ -70,6 +76,11 @@ impl Run {
     }
 }
 
+/// How often a start that takes long asks systemd not to give it up.
+const PATIENCE_INTERVAL: Duration = Duration::from_secs(20);
+/// Then it is hanging.
+const LONGEST_START: Duration = Duration::from_secs(20 * 60);
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -93,6 +104,17 @@ fn tell_systemd(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "systemd not notified");
     }
+}
+
+/// A slow board loads models for longer than any fixed limit of the unit; a start that hangs as a whole stops asking too.
+async fn ask_for_patience() -> std::convert::Infallible {
+    let mut beat = tokio::time::interval(PATIENCE_INTERVAL);
+    for _ in 0..LONGEST_START.as_secs() / PATIENCE_INTERVAL.as_secs() {
+        beat.tick().await;
+        let next = u32::try_from(PATIENCE_INTERVAL.as_micros() * 3).unwrap_or(u32::MAX);
+        tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(next)]);
+    }
+    std::future::pending().await
 }
 
 /// Half of what the unit allows, so that one missed beat is not the end.
