@@ -6,18 +6,24 @@
 //!
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
+mod dial_plan;
 mod machine;
 mod mistakes;
 mod sources;
+mod trunks;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sip_stack::digest::Hash;
 
+pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
+pub use trunks::{Trunk, TrunkProfile, TrunkRegistration, TrunkTransport};
 
 use crate::office::{Office, OfficeConfig};
 
@@ -30,6 +36,16 @@ pub const EXIT_CONFIG: u8 = 78;
 pub struct Config {
     /// Signalling.
     pub sip: Sip,
+    /// The carriers.
+    pub trunks: Vec<Trunk>,
+    /// The office's phones.
+    pub extensions: Vec<Extension>,
+    /// Phones that ring for the same calls.
+    pub ring_groups: Vec<RingGroup>,
+    /// Where calls from outside go.
+    pub inbound: Vec<Inbound>,
+    /// What phones may call.
+    pub outbound: Outbound,
     /// Media ports.
     pub media: Media,
     /// Limits on calls.
@@ -68,12 +84,65 @@ pub struct Sip {
     pub public_address: Option<IpAddr>,
     /// Whether TCP is served beside UDP.
     pub tcp_enabled: bool,
+    /// Networks whose hosts may call without being known: test callers, the box itself, an exchange of the office's own.
+    pub guests: Vec<IpNet>,
+    /// Networks where phones may be. From elsewhere there is no answer at all, not even a refusal.
+    pub phone_networks: Vec<IpNet>,
+    /// Told to phones that are asked for their password; a part of what is kept of each password.
+    pub realm: String,
+    /// How phones may prove that they know their password, the best first. By default only MD5, with passwords that are
+    /// random: phones that never heard of SHA-256 ought to pass over it (RFC 8760 §2.4), and give up instead.
+    pub digest_hashes: Vec<DigestHash>,
+}
+
+/// A hash function of digest authentication (RFC 7616).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DigestHash {
+    /// SHA-256.
+    Sha256,
+    /// MD5.
+    Md5,
+}
+
+impl From<DigestHash> for Hash {
+    fn from(hash: DigestHash) -> Hash {
+        match hash {
+            DigestHash::Sha256 => Hash::Sha256,
+            DigestHash::Md5 => Hash::Md5,
+        }
+    }
 }
 
 impl Default for Sip {
     fn default() -> Sip {
-        Sip { address: IpAddr::from([127, 0, 0, 1]), port: 5060, public_address: None, tcp_enabled: true }
+        let loopback = [IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST))];
+        Sip {
+            address: IpAddr::from([127, 0, 0, 1]),
+            port: 5060,
+            public_address: None,
+            tcp_enabled: true,
+            guests: loopback.to_vec(),
+            phone_networks: private_networks(),
+            realm: "offhook".into(),
+            digest_hashes: vec![DigestHash::Md5],
+        }
     }
+}
+
+/// Where an office's own phones are: loopback, RFC 1918, RFC 3927, RFC 4193, RFC 4291.
+fn private_networks() -> Vec<IpNet> {
+    let networks = [
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    ];
+    networks.iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 /// `[media]`: RTP ports.
@@ -98,20 +167,31 @@ impl Default for Media {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Calls {
-    /// Calls answered at the same time; the next one gets 503 with Retry-After, so that the carrier goes elsewhere.
+    /// Calls at the same time, whoever talks; the next one gets 503 with Retry-After, so that the carrier goes elsewhere.
     pub concurrent_limit: u32,
+    /// Of these, calls that the box itself talks with; the next one gets 503 too. 1 to 1 000.
+    pub attendant_limit: u32,
     /// What Retry-After says then.
     pub retry_after_seconds: u32,
     /// Calls still running this long after a stop was asked for are ended.
     pub drain_seconds: u32,
     /// How long a caller hears ringing before the box picks up. 0 to 60 000.
     pub ring_milliseconds: u32,
+    /// A WAV file for people on hold, up to ten minutes; without it they hear a few quiet notes.
+    pub hold_music_file: Option<PathBuf>,
 }
 
 impl Default for Calls {
     fn default() -> Calls {
-        // Four callers talking at once is what one small ARM board can transcribe in time.
-        Calls { concurrent_limit: 4, retry_after_seconds: 10, drain_seconds: 30, ring_milliseconds: 200 }
+        Calls {
+            concurrent_limit: 32,
+            // Four callers talking at once is what one small ARM board can transcribe in time.
+            attendant_limit: 4,
+            retry_after_seconds: 10,
+            drain_seconds: 30,
+            ring_milliseconds: 200,
+            hold_music_file: None,
+        }
     }
 }
 
@@ -238,6 +318,7 @@ impl Config {
         range("media.last_port", self.media.last_port.into(), 1_025, 65_535);
         range("media.no_rtp_timeout_seconds", self.media.no_rtp_timeout_seconds, 5, 600);
         range("calls.concurrent_limit", self.calls.concurrent_limit, 1, 1_000);
+        range("calls.attendant_limit", self.calls.attendant_limit, 1, 1_000);
         range("calls.retry_after_seconds", self.calls.retry_after_seconds, 1, 3_600);
         range("calls.drain_seconds", self.calls.drain_seconds, 0, 3_600);
         range("calls.ring_milliseconds", self.calls.ring_milliseconds, 0, 60_000);
@@ -247,6 +328,11 @@ impl Config {
         range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
         range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
         self.update.check(mistakes);
+        if self.sip.digest_hashes.is_empty() {
+            mistakes.push(ConfigMistake::new("sip.digest_hashes", "none", "\"sha256\", \"md5\" or both".into()));
+        }
+        trunks::check(&self.trunks, mistakes);
+        dial_plan::check(self, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {
@@ -259,9 +345,12 @@ impl Config {
         if !first_port.is_multiple_of(2) {
             mistakes.push(ConfigMistake::new("media.first_port", first_port, "an even port (RFC 3550 §11)".into()));
         }
-        let needed = u32::from(first_port) + 2 * self.calls.concurrent_limit;
+        // A call between two people has two sides.
+        let sides = if self.extensions.is_empty() { 1 } else { 2 };
+        let needed = u32::from(first_port) + 2 * sides * self.calls.concurrent_limit;
         if u32::from(last_port) + 1 < needed {
-            let expected = format!("at least {}: two ports for each of calls.concurrent_limit", needed - 1);
+            let each = 2 * sides;
+            let expected = format!("at least {}: {each} ports for each of calls.concurrent_limit", needed - 1);
             mistakes.push(ConfigMistake::new("media.last_port", last_port, expected));
         }
     }
@@ -276,6 +365,11 @@ impl Config {
                 "a folder that exists, with Markdown files".into(),
             ));
         }
+    }
+
+    /// Whether somebody has that extension.
+    pub fn has_extension(&self, number: &str) -> bool {
+        self.extensions.iter().any(|extension| extension.number == number)
     }
 
     /// Folder of the database and recordings.
@@ -322,7 +416,7 @@ fn user_folder(variable: &str, fallback: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn mistakes_of(text: &str) -> Vec<String> {
+    pub(super) fn mistakes_of(text: &str) -> Vec<String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         match Config::load(Some(file.path()), &[]) {

@@ -2,28 +2,35 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use sip_stack::endpoint::{EndpointConfig, EndpointLimits, LocalAddress};
-use sip_stack::message::HostPort;
+use sip_stack::message::{HostPort, Method};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::call::{Abilities, Ears, Mind, Router, Services};
+use crate::call::{
+    Abilities, Bridges, Carriers, Ears, Lamps, Legs, Mind, PACKAGES, Phones, Places, Router, Services, hold_music,
+};
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
 use crate::conversation::{machine::Settings, phrases};
 use crate::engines::{Embedding, Engines};
 use crate::inference::{Priority, Worker};
 use crate::io::address::{self, advertised};
+use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::knowledge::{Knowledge, PassageEmbedder, SourceDocument, read_folder};
 use crate::office::{Office, sample};
+use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
-use crate::storage::{AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions};
+use crate::storage::{
+    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, restore_registrations,
+};
 
 /// Calls beyond the limit that may be under way to their refusal.
 const REFUSED_CALLS: usize = 64;
@@ -53,6 +60,9 @@ impl Service {
         let office = Office::try_from(&config.office).map_err(crate::config::ConfigMistakes)?;
         let office = Arc::new(office);
         let (storage, audio_files) = open_storage(config.state_directory()).await?;
+        let carriers = Carriers::new(&config)?;
+        let hold_music = hold_music(config.calls.hold_music_file.as_deref())?;
+        let registrar = restore(&storage).await?;
         let abilities = Abilities {
             speech_to_text: engines.speech_to_text.is_some(),
             text_to_speech: engines.text_to_speech.is_some(),
@@ -66,7 +76,8 @@ impl Service {
         render_ahead(&speaker, &office);
         educated.await.context("the mind worker stopped")??;
 
-        let (sip, events) = listen(&config).await?;
+        let gate = SharedGate::new(origins(&config));
+        let (sip, events) = listen(&config, &gate).await?;
         let address = tokio::spawn(address::follow(config.clone(), sip.clone()));
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
@@ -76,6 +87,15 @@ impl Service {
             settings,
             abilities,
             sip: sip.clone(),
+            legs: Legs::default(),
+            bridges: Bridges::default(),
+            lamps: Lamps::default(),
+            phones: Phones::new(&config, gate.clone(), registrar, Instant::now()),
+            gate,
+            carriers,
+            outbound: Places::default(),
+            attended: Places::default(),
+            hold_music,
             media,
             ports: ports.clone(),
             storage: storage.clone(),
@@ -135,6 +155,20 @@ async fn open_storage(folder: std::path::PathBuf) -> anyhow::Result<(Storage, Au
         Ok((opened.storage, files))
     })
     .await?
+}
+
+/// The phones that were registered when the last run ended.
+async fn restore(storage: &Storage) -> anyhow::Result<Registrar> {
+    let (now, unix_now) = (Instant::now(), UnixMs::now());
+    Ok(storage.read(move |db| restore_registrations(db, now, unix_now)).await?)
+}
+
+/// Who may speak to the SIP port.
+fn origins(config: &Config) -> Origins {
+    let trunks = config.trunks.iter().map(|trunk| trunk.sources.clone()).collect();
+    // Without extensions there are no phones, and nobody has to be asked for a password.
+    let phones = if config.extensions.is_empty() { Vec::new() } else { config.sip.phone_networks.clone() };
+    Origins::new(trunks, phones, config.sip.guests.clone())
 }
 
 /// What a dead process left: open sessions become `interrupted`, unfinished recordings are finished.
@@ -213,13 +247,14 @@ fn render_ahead(speaker: &Speaker, office: &Office) {
 
 async fn listen(
     config: &Config,
+    gate: &SharedGate,
 ) -> anyhow::Result<(SipHandle, tokio::sync::mpsc::Receiver<sip_stack::endpoint::Event>)> {
     let listen = SocketAddr::new(config.sip.address, config.sip.port);
     let advertised = advertised(config);
     let retry_after = config.calls.retry_after_seconds;
     // What comes beyond the calls we take is refused by the endpoint itself, without keeping state.
     let most_calls = usize::try_from(config.calls.concurrent_limit).unwrap_or(usize::MAX).saturating_add(REFUSED_CALLS);
-    let shell = SipConfig { listen, tcp_enabled: config.sip.tcp_enabled, trace: None };
+    let shell = SipConfig { listen, tcp_enabled: config.sip.tcp_enabled, trace: None, gate: gate.clone() };
     sip::start(shell, |bound| {
         let local =
             LocalAddress { socket: bound, advertised: HostPort::from(SocketAddr::new(advertised, bound.port())) };
@@ -227,6 +262,8 @@ async fn listen(
             udp: local.clone(),
             tcp: local,
             contact_user: "office".into(),
+            accepted: vec![Method::Register, Method::Refer],
+            packages: PACKAGES.map(str::to_owned).to_vec(),
             product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).into(),
             limits: EndpointLimits { calls: most_calls, ..EndpointLimits::default() },
             overload_retry_after_seconds: retry_after,

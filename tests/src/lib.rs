@@ -6,6 +6,7 @@ pub mod peers;
 pub mod relay;
 pub mod shared;
 pub mod sim;
+pub mod softphone;
 
 use std::time::{Duration, Instant};
 

@@ -21,6 +21,7 @@ pub struct Offhook {
     address: SocketAddr,
     settings: Vec<String>,
     program: PathBuf,
+    file: Option<PathBuf>,
     log: Arc<Mutex<String>>,
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
@@ -33,6 +34,14 @@ impl Offhook {
     /// # Panics
     /// When it does not get ready: with its log.
     pub fn start(program: &Path, folder: &Path, settings: &[&str]) -> Offhook {
+        Offhook::start_with_file(program, folder, None, settings)
+    }
+
+    /// As [`start`](Offhook::start), with a configuration file beneath the settings.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_with_file(program: &Path, folder: &Path, file: Option<&Path>, settings: &[&str]) -> Offhook {
         let port = free_port();
         let mut all = vec![
             format!("sip.port={port}"),
@@ -40,7 +49,12 @@ impl Offhook {
             "log.target=stderr".to_owned(),
         ];
         all.extend(settings.iter().map(|setting| (*setting).to_owned()));
-        let mut child = command(program, &all, &["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let file = file.map(Path::to_owned);
+        let mut child = command(program, file.as_deref(), &all, &["run"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let (sender, lines) = channel();
         let log = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&log);
@@ -56,7 +70,7 @@ impl Offhook {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let program = program.to_owned();
-        let offhook = Offhook { child, address, settings: all, program, log, lines, reader: Some(reader) };
+        let offhook = Offhook { child, address, settings: all, program, file, log, lines, reader: Some(reader) };
         offhook.wait_for_log("Ready", START_LIMIT);
         offhook
     }
@@ -100,12 +114,16 @@ impl Offhook {
 
     /// Runs another command of the same program with the same settings, for example `calls list`.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        command(&self.program, &self.settings, arguments).output().unwrap()
+        command(&self.program, self.file.as_deref(), &self.settings, arguments).output().unwrap()
     }
 
     /// As [`run`](Offhook::run), in the background.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        command(&self.program, &self.settings, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command(&self.program, self.file.as_deref(), &self.settings, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// SIGTERM, and waits until it has gone; its exit must be clean.
@@ -139,14 +157,20 @@ impl Offhook {
 
 impl Drop for Offhook {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("The box's log ends:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
         // Already gone after `stop` and `kill`.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn command(program: &Path, settings: &[String], arguments: &[&str]) -> Command {
+fn command(program: &Path, file: Option<&Path>, settings: &[String], arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
+    command.args(file.iter().flat_map(|file| [Path::new("--config"), file]));
     command.args(arguments).args(settings.iter().flat_map(|setting| ["--set", setting])).stdin(Stdio::null());
     command
 }

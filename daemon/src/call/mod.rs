@@ -1,20 +1,39 @@
 //! Calls: who may come in, and one task for each that does.
 //!
 //! ```text
-//! SIP event ─► Router ─► admission ─► row in call_sessions ─► 180 ─► 200 ─► CallTask
-//!                                                                            │ frames ─► Listener ─► conversation
-//!                                                                            │ commands ─► Voice, ears, mind, Message
-//!                                                                            └ rows ─► storage
+//! SIP event ─► Router ─► who is it? ─► row in call_sessions ─► serve: the dial plan's course, step by step
+//!                 │                                             ├ Attendant ─► CallTask: listener, conversation, voice
+//!                 │                                             ├ Ring ─► ring ─► the first phone that answers ─┐
+//!                 └ REGISTER ─► Phones                          └ Outside ─► Carriers ─► dial ──────────────────┴► Bridge
 //! ```
+//! A [`Leg`](leg::Leg) is one side of a call that is up; an [`Incoming`](incoming::Incoming) one that is not answered yet.
 
+mod bridge;
+mod carriers;
+mod dial;
+mod incoming;
+mod lamps;
+mod leg;
+mod legs;
 mod listener;
 mod message;
+mod music;
 pub(crate) mod negotiate;
+mod phones;
+mod reach;
 mod record;
+mod ring;
 mod router;
+mod serve;
 mod services;
 mod task;
 mod voice;
 
+pub use bridge::Bridges;
+pub use carriers::{Carriers, Places};
+pub use lamps::{Lamps, PACKAGES};
+pub use legs::Legs;
+pub use music::hold_music;
+pub use phones::Phones;
 pub use router::Router;
 pub use services::{Abilities, Ears, Mind, Services, Thought, VoiceActivityFactory};

@@ -72,9 +72,15 @@ impl MediaAgreement {
         self.port.take()
     }
 
-    /// Whether the peer sends nothing by agreement.
+    /// Whether the peer has put us on hold: it does not listen (RFC 3264 §8.4).
     pub(crate) fn on_hold(&self) -> bool {
-        self.negotiated.as_ref().is_some_and(|negotiated| !negotiated.direction.receives())
+        self.negotiated.as_ref().is_some_and(|negotiated| !negotiated.direction.sends())
+    }
+
+    /// Whether the peer may be silent: by agreement, or because it holds; phones that hold say `sendonly` and send
+    /// nothing.
+    pub(crate) fn may_be_silent(&self) -> bool {
+        self.on_hold() || self.negotiated.as_ref().is_some_and(|negotiated| !negotiated.direction.receives())
     }
 
     /// The codec's SDP name; `none` before an answer.

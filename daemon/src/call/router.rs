@@ -1,47 +1,48 @@
-//! Who may come in: admission, a session row before anything rings, and one task for each call.
+//! Who may come in: admission by source and password, and one task for each call.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sip_stack::endpoint::{Accepting, CallHandle, Event, Source};
-use sip_stack::message::{HeaderName, Request, StatusCode, Uri};
+use sip_stack::digest::Asker;
+use sip_stack::endpoint::{Accepting, Answer, CallHandle, Event, PeerRequestHandle, Source};
+use sip_stack::message::{HeaderName, Method, Request, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info, info_span, warn};
 
-use super::negotiate::{MediaAgreement, refusal};
+use super::incoming::{CallerKind, Incoming, reject};
+use super::lamps::subscribed;
+use super::phones::Refused;
+use super::serve::serve;
 use super::services::Services;
-use super::task::{Answered, CallTask, End};
-use crate::io::address::advertised_to;
-use crate::redact::Redacted;
-use crate::storage::{
-    CallId, Direction, EndedSession, NewSession, PeerAddressKind, UnixMs, end_session, insert_session, mark_answered,
-};
+use crate::io::gate::Origin;
 
-/// SIP events waiting for one call.
-const CALL_EVENT_LIMIT: usize = 64;
+/// How often phones that have not been heard of are looked for.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Routes SIP events to calls until told to stop.
 pub struct Router {
     services: Arc<Services>,
-    calls: HashMap<CallHandle, mpsc::Sender<Event>>,
-    tasks: JoinSet<CallHandle>,
+    tasks: JoinSet<()>,
     stop_calls: watch::Sender<bool>,
 }
 
 impl Router {
     /// A router without calls.
     pub fn new(services: Arc<Services>) -> Router {
-        Router { services, calls: HashMap::new(), tasks: JoinSet::new(), stop_calls: watch::channel(false).0 }
+        Router { services, tasks: JoinSet::new(), stop_calls: watch::channel(false).0 }
     }
 
     /// Takes calls from `events` until `stop` turns true, then lets them finish for the configured time.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>, mut stop: watch::Receiver<bool>) {
+        let mut expire = tokio::time::interval(EXPIRE_INTERVAL);
+        expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(event) = events.recv() => self.route(event).await,
-                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.forget(ended),
+                Some(event) = events.recv() => self.route(event),
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.forget(&ended),
+                _ = expire.tick() => self.expire(),
                 changed = stop.changed() => if changed.is_err() || *stop.borrow() { break },
             }
         }
@@ -56,15 +57,15 @@ impl Router {
         tokio::spawn(async move {
             sip.with(move |endpoint, _| endpoint.set_accepting(Accepting::No { retry_after_seconds })).await
         });
-        info!(calls = self.calls.len(), "Draining: no new calls");
+        info!(calls = self.tasks.len(), "Draining: no new calls");
         let patience = Duration::from_secs(self.services.config.calls.drain_seconds.into());
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         let mut patient = true;
         while !self.tasks.is_empty() {
             tokio::select! {
-                Some(event) = events.recv() => self.route(event).await,
-                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                Some(event) = events.recv() => self.route(event),
+                Some(ended) = self.tasks.join_next() => self.forget(&ended),
                 () = &mut deadline, if patient => {
                     patient = false;
                     self.stop_calls.send_replace(true);
@@ -73,226 +74,104 @@ impl Router {
         }
     }
 
-    fn forget(&mut self, ended: Result<CallHandle, tokio::task::JoinError>) {
-        match ended {
-            Ok(handle) => {
-                self.calls.remove(&handle);
-            }
-            // The call is lost, the daemon goes on: its row is closed at the next start, its port is already free.
-            Err(error) => {
-                warn!(%error, "Call task panicked");
-                self.calls.retain(|_, call| !call.is_closed());
-            }
+    fn forget(&mut self, ended: &Result<(), tokio::task::JoinError>) {
+        // The call is lost, the daemon goes on: its row is closed at the next start, its port is already free.
+        if let Err(error) = ended {
+            warn!(%error, "Call task panicked");
         }
         // With nobody on the line, the tens of milliseconds that this takes delay no answer.
-        if self.calls.is_empty() {
+        if self.tasks.is_empty() {
             self.services.speaker.rest();
         }
     }
 
-    async fn route(&mut self, event: Event) {
-        if let Event::InviteReceived { call, request, source, offer, .. } = event {
-            return self.invited(Invitation { call, request, source, offer }).await;
+    fn route(&mut self, event: Event) {
+        if let Some(handle) = event.call().filter(|_| !matches!(event, Event::InviteReceived { .. })) {
+            return self.services.legs.deliver(handle, event);
         }
-        let Some(handle) = event.call() else { return };
-        if let Some(call) = self.calls.get(&handle)
-            && call.try_send(event).is_err()
-        {
-            debug!("SIP event for a call that has ended or does not listen");
+        if let Event::InviteReceived { call, request, source, offer, .. } = event {
+            self.invited(call, request, source, offer);
+        } else if let Event::RequestReceived { request, message, source, .. } = event {
+            self.registered(request, &message, source);
+        } else if let Event::SubscriptionRequested { subscription, package, message, source } = event {
+            tokio::spawn(subscribed(Arc::clone(&self.services), subscription, package, message, source));
+        } else if let Event::SubscriptionEnded { subscription } = event {
+            self.services.lamps.forget(subscription);
         }
     }
 
-    async fn invited(&mut self, invitation: Invitation) {
-        let handle = invitation.call;
+    fn invited(&mut self, handle: CallHandle, request: Arc<Request>, source: Source, offer: Option<Vec<u8>>) {
         let limit = usize::try_from(self.services.config.calls.concurrent_limit).unwrap_or(usize::MAX);
-        if self.calls.len() >= limit {
-            info!(calls = self.calls.len(), limit, "Call refused: as many as may be are up");
-            // Not awaited: the SIP shell may be waiting for us to take its events. Its own limit bounds how many these are.
-            let services = Arc::clone(&self.services);
-            tokio::spawn(async move { reject(&services, handle, StatusCode::SERVICE_UNAVAILABLE).await });
-            return;
+        let caller = match self.identify(&request, source) {
+            Ok(caller) => caller,
+            Err(Refused { status, headers }) => return self.refuse(handle, status, headers),
+        };
+        if self.tasks.len() >= limit && !self.is_emergency(&caller, &request) {
+            info!(calls = self.tasks.len(), limit, "Call refused: as many as may be are up");
+            return self.refuse(handle, StatusCode::SERVICE_UNAVAILABLE, Vec::new());
         }
-        let (sender, sip) = mpsc::channel(CALL_EVENT_LIMIT);
-        self.calls.insert(handle, sender);
         let services = Arc::clone(&self.services);
-        let stop = self.stop_calls.subscribe();
-        let call_id = CallId::new(UnixMs::now());
-        let span = info_span!("call", %call_id);
-        self.tasks.spawn(
-            async move {
-                take(services, call_id, invitation, sip, stop).await;
-                handle
+        let events = services.legs.open(handle);
+        let incoming = Incoming::new(services, caller, (request, source, offer), events);
+        let span = info_span!("call", call_id = %incoming.call_id);
+        self.tasks.spawn(serve(incoming, self.stop_calls.subscribe()).instrument(span));
+    }
+
+    /// Who calls? A trunk by its address, a phone by its password, a guest by its address.
+    fn identify(&self, request: &Request, source: Source) -> Result<CallerKind, Refused> {
+        let forbidden = Refused { status: StatusCode::FORBIDDEN, headers: Vec::new() };
+        let phones = &self.services.phones;
+        let claims_extension = || {
+            let from = request.headers.from().ok().and_then(|from| from.uri.as_sip()?.user_text());
+            from.is_some_and(|user| phones.is_extension(&user))
+        };
+        match self.services.gate.with(|gate| gate.origin(source.peer.ip())) {
+            Origin::Trunk(index) => Ok(CallerKind::Trunk(index)),
+            Origin::Guest => Ok(CallerKind::Guest),
+            // Unless it says to be a phone: then it has to prove it.
+            Origin::Phone { is_guest: true } if !claims_extension() => Ok(CallerKind::Guest),
+            Origin::Phone { .. } => {
+                phones.identify(request, Asker::Proxy, source.peer.ip(), Instant::now()).map(CallerKind::Extension)
             }
-            .instrument(span),
+            // Passed the gate because we wrote there: a trunk whose addresses nobody has configured.
+            Origin::Unknown => Err(forbidden),
+        }
+    }
+
+    fn is_emergency(&self, caller: &CallerKind, request: &Request) -> bool {
+        let called = super::incoming::user_of(&request.uri).unwrap_or_default();
+        matches!(caller, CallerKind::Extension(_)) && self.services.config.outbound.emergency_numbers.contains(&called)
+    }
+
+    /// Not awaited: the SIP shell may be waiting for us to take its events. Its own limits bound how many these are.
+    fn refuse(&self, handle: CallHandle, status: StatusCode, headers: Vec<(HeaderName, String)>) {
+        let services = Arc::clone(&self.services);
+        tokio::spawn(async move { reject(&services, handle, status, headers).await });
+    }
+
+    fn registered(&self, request: PeerRequestHandle, message: &Request, source: Source) {
+        let now = Instant::now();
+        let may_register = match self.services.gate.with(|gate| gate.origin(source.peer.ip())) {
+            Origin::Phone { .. } => message.method == Method::Register,
+            Origin::Trunk(_) | Origin::Guest | Origin::Unknown => false,
+        };
+        let (answer, changed) = match may_register {
+            true => self.services.phones.register(message, source, now),
+            false => (Answer::new(StatusCode::FORBIDDEN), None),
+        };
+        if let Some(extension) = changed {
+            self.services.phones.store(&self.services.storage, extension, now);
+        }
+        let sip = self.services.sip.clone();
+        tokio::spawn(
+            async move { sip.with(move |endpoint, now| endpoint.respond(request, answer, now).is_ok()).await },
         );
     }
-}
 
-/// A call that came in.
-struct Invitation {
-    call: CallHandle,
-    request: Arc<Request>,
-    source: Source,
-    offer: Option<Vec<u8>>,
-}
-
-/// One call from its INVITE on.
-async fn take(
-    services: Arc<Services>,
-    call_id: CallId,
-    invitation: Invitation,
-    mut sip: mpsc::Receiver<Event>,
-    stop: watch::Receiver<bool>,
-) {
-    let handle = invitation.call;
-    open_session(&services, call_id, &invitation).await;
-    let end = match pick_up(&services, call_id, &invitation, &mut sip).await {
-        Ok(agreement) => {
-            let answered = Answered { services: Arc::clone(&services), handle, call_id, agreement, sip };
-            match CallTask::new(answered) {
-                Ok(task) => {
-                    task.run(stop).await;
-                    return;
-                }
-                Err(end) => end,
-            }
-        }
-        Err(end) => end,
-    };
-    info!(cause = end.cause, "Call ended before it was answered");
-    let ended = EndedSession {
-        ended_at: UnixMs::now(),
-        termination: end.termination,
-        hangup_cause: end.cause,
-        disposition: Some("not_answered"),
-    };
-    if let Err(error) = services.storage.write(move |sql_tx| end_session(sql_tx, call_id, ended)).await {
-        warn!(%error, "End of the call not written; the next start closes its row");
-    }
-}
-
-/// The row that says there was a call, on disk before anything rings.
-async fn open_session(services: &Services, call_id: CallId, invitation: &Invitation) {
-    let headers = &invitation.request.headers;
-    let session = NewSession {
-        call_id,
-        direction: Direction::Inbound,
-        trunk: "direct".into(),
-        peer_address_kind: address_kind(invitation.source.peer.ip()),
-        caller_id: headers.from().ok().and_then(|from| user_of(&from.uri)).map(Redacted::new),
-        called: user_of(&invitation.request.uri).map(Redacted::new),
-        // The endpoint has checked it: an INVITE without a Call-ID never gets here.
-        sip_call_id: headers.call_id().unwrap_or_default(),
-        started_at: UnixMs::now(),
-    };
-    match services.storage.write(move |sql_tx| insert_session(sql_tx, &session)).await {
-        Ok(()) => info!("Call came in"),
-        // A full disk must not keep the phone from being answered; a message is promised only once it is kept.
-        Err(error) => warn!(%error, "Call came in, but its row could not be written"),
-    }
-}
-
-/// The number or name in a URI: what stands before the `@`, or the telephone number.
-fn user_of(uri: &Uri) -> Option<String> {
-    match uri {
-        Uri::Sip(sip) => sip.user_text(),
-        Uri::Tel(tel) => Some(tel.number.clone()),
-        Uri::Other(_) => None,
-    }
-}
-
-fn address_kind(address: std::net::IpAddr) -> PeerAddressKind {
-    use std::net::IpAddr;
-    let private = match address {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    match (address.is_loopback(), private) {
-        (true, _) => PeerAddressKind::Loopback,
-        (false, true) => PeerAddressKind::Private,
-        (false, false) => PeerAddressKind::Public,
-    }
-}
-
-/// Rings, answers and waits for the ACK.
-async fn pick_up(
-    services: &Arc<Services>,
-    call_id: CallId,
-    invitation: &Invitation,
-    sip: &mut mpsc::Receiver<Event>,
-) -> Result<MediaAgreement, End> {
-    let handle = invitation.call;
-    let Ok(port) = services.ports.lend() else {
-        reject(services, handle, StatusCode::SERVICE_UNAVAILABLE).await;
-        return Err(End::NO_PORT);
-    };
-    let peer = invitation.source.peer.ip();
-    let mut agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer);
-    let sdp = match invitation.offer.as_deref().map(|offer| agreement.answer(offer)) {
-        Some(Ok(answer)) => answer,
-        Some(Err(error)) => {
-            let (status, end) = refusal(error);
-            reject(services, handle, status).await;
-            return Err(end);
-        }
-        None => agreement.offer(),
-    };
-    let rung = services.sip.with(move |endpoint, now| endpoint.ring(handle, None, now).is_ok()).await;
-    rung.map_err(|_| End::INTERNAL)?;
-    let ringing = Duration::from_millis(services.config.calls.ring_milliseconds.into());
-    if let Ok(end) = tokio::time::timeout(ringing, ended_while_ringing(sip)).await {
-        return Err(end);
-    }
-    let answered = services.sip.with(move |endpoint, now| endpoint.answer(handle, sdp, now).is_ok()).await;
-    if answered != Ok(true) {
-        // The caller gave up in the same moment.
-        return Err(End::CALLER_CANCELLED);
-    }
-    let at = UnixMs::now();
-    if let Err(error) = services.storage.write(move |sql_tx| mark_answered(sql_tx, call_id, at)).await {
-        warn!(%error, "Answer not written");
-    }
-    confirmed(sip, &mut agreement).await?;
-    info!(codec = agreement.codec_name(), "Call answered");
-    Ok(agreement)
-}
-
-async fn reject(services: &Services, handle: CallHandle, status: StatusCode) {
-    let headers = match status == StatusCode::SERVICE_UNAVAILABLE {
-        true => vec![(HeaderName::RETRY_AFTER, services.config.calls.retry_after_seconds.to_string())],
-        false => Vec::new(),
-    };
-    // Too late to matter if the caller has gone or the shell has stopped.
-    let _ = services.sip.with(move |endpoint, now| endpoint.reject(handle, status, &headers, now)).await;
-}
-
-/// Returns only when the caller gives up.
-async fn ended_while_ringing(sip: &mut mpsc::Receiver<Event>) -> End {
-    loop {
-        match sip.recv().await {
-            Some(Event::Cancelled { .. }) => return End::CALLER_CANCELLED,
-            Some(Event::ByeReceived { .. } | Event::CallEnded { .. }) => return End::CALLER_HANGUP,
-            Some(_) => {}
-            None => return End::INTERNAL,
-        }
-    }
-}
-
-/// Waits for the ACK, and takes the answer in it when the offer was ours.
-async fn confirmed(sip: &mut mpsc::Receiver<Event>, agreement: &mut MediaAgreement) -> Result<(), End> {
-    loop {
-        match sip.recv().await {
-            Some(Event::AckReceived { answer, .. }) => {
-                if !agreement.is_complete() {
-                    let answer = answer.ok_or(End::BAD_OFFER)?;
-                    agreement.accept(&answer).map_err(|error| refusal(error).1)?;
-                }
-                return Ok(());
-            }
-            Some(Event::AckTimedOut { .. }) => return Err(End::NO_ACK),
-            Some(Event::ByeReceived { .. } | Event::CallEnded { .. }) => return Err(End::CALLER_HANGUP),
-            Some(_) => {}
-            None => return Err(End::INTERNAL),
+    fn expire(&self) {
+        let now = Instant::now();
+        for extension in self.services.phones.expire(now) {
+            self.services.phones.store(&self.services.storage, extension, now);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What every call shares: the network, the workers, storage and the office.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -7,19 +8,29 @@ use std::time::{Duration, Instant};
 use audio::dsp::resample::{f32_of, resample_f32};
 use audio::time::SampleRate;
 use models::{Embedder, SpeechToText, SttError, TranscribeOptions, VoiceActivity};
+use sip_stack::message::{HostPort, NameAddr, SipUri};
 use tracing::{debug, warn};
 
+use super::bridge::Bridges;
+use super::carriers::{Carriers, Places};
+use super::incoming::user_of;
+use super::lamps::Lamps;
+use super::legs::Legs;
+use super::phones::Phones;
 use crate::config::Config;
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Heard, Settings};
 use crate::inference::Queue;
+use crate::io::address::advertised;
+use crate::io::gate::SharedGate;
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
 use crate::knowledge::{self, Knowledge};
 use crate::office::Office;
+use crate::office::hours::Status;
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
 
@@ -41,6 +52,24 @@ pub struct Services {
     pub abilities: Abilities,
     /// Signalling.
     pub sip: SipHandle,
+    /// Which task each dialog's events go to.
+    pub legs: Legs,
+    /// People who talk with each other.
+    pub bridges: Bridges,
+    /// Who may speak to the SIP port.
+    pub gate: SharedGate,
+    /// The office's phones.
+    pub phones: Phones,
+    /// What phones show without being called.
+    pub lamps: Lamps,
+    /// The trunks.
+    pub carriers: Carriers,
+    /// Calls to outside, over all trunks.
+    pub outbound: Places,
+    /// Callers the box itself talks with.
+    pub attended: Places,
+    /// What somebody on hold hears, at 8 kHz, from its beginning.
+    pub hold_music: Arc<[i16]>,
     /// Sound.
     pub media: MediaHandle,
     /// RTP ports.
@@ -57,6 +86,38 @@ pub struct Services {
     pub mind: Queue<Mind>,
     /// One detector a call.
     pub voice_activity: VoiceActivityFactory,
+}
+
+impl Services {
+    /// Whether the office is open now.
+    pub(super) fn is_open(&self) -> bool {
+        let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
+        matches!(self.office.calendar.status(&now), Status::Open { .. })
+    }
+
+    /// A colleague, as phones show it.
+    pub(super) fn inside_identity(&self, extension: &str) -> NameAddr {
+        let known = self.config.extensions.iter().find(|one| one.number == extension);
+        let address = NameAddr::new(SipUri::new(self.own_host()).with_user(extension));
+        match known.map(|one| one.name.as_str()).filter(|name| !name.is_empty()) {
+            Some(name) => address.with_display_name(name),
+            None => address,
+        }
+    }
+
+    /// Somebody outside, as phones show it: the number at our own host, where it can be called back.
+    pub(super) fn outside_identity(&self, from: Option<NameAddr>) -> NameAddr {
+        let user = from.as_ref().and_then(|from| user_of(&from.uri)).unwrap_or_else(|| "anonymous".into());
+        let address = NameAddr::new(SipUri::new(self.own_host()).with_user(&user));
+        match from.and_then(|from| from.display_name) {
+            Some(name) => address.with_display_name(name),
+            None => address,
+        }
+    }
+
+    fn own_host(&self) -> HostPort {
+        HostPort::from(SocketAddr::new(advertised(&self.config), self.sip.local().port()))
+    }
 }
 
 /// What the installed models allow; what is missing degrades, it does not stop the box.

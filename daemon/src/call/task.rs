@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sip_stack::endpoint::{CallHandle, Event};
+use sip_stack::endpoint::Event;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::lamps::messages_changed;
+use super::leg::Leg;
 use super::listener::Listener;
 use super::message::{Kept, Message};
-use super::negotiate::{self, MediaAgreement};
 use super::record::{Work, turn_row};
 use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
@@ -22,11 +23,11 @@ use crate::conversation::machine::{
     Command, Conversation, EndClass, Failure, Heard, Input, RecordingEnd, Settings, SpeechId, UtteranceId,
 };
 use crate::inference::Priority;
-use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, StreamStats};
+use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::speaker::Samples;
 use crate::storage::{
-    CallId, CallMetrics, EndedSession, Leg, MetricsId, Storage, Termination, UnixMs, end_session, insert_metrics,
+    CallId, CallMetrics, EndedSession, Leg as LegKind, Storage, Termination, UnixMs, end_session, insert_metrics,
     insert_turn,
 };
 
@@ -55,6 +56,11 @@ impl End {
         End { termination, cause }
     }
 
+    /// A number that the dial plan does not let through.
+    pub(super) fn denied(cause: &'static str) -> End {
+        End::new(Termination::CallerError, cause)
+    }
+
     pub(super) const CALLER_CANCELLED: End = End::new(Termination::Success, "caller_cancelled");
     pub(super) const CALLER_HANGUP: End = End::new(Termination::Success, "caller_hangup");
     pub(super) const NO_COMMON_CODEC: End = End::new(Termination::CallerError, "no_common_codec");
@@ -62,19 +68,24 @@ impl End {
     pub(super) const NO_ACK: End = End::new(Termination::CallerError, "no_ack");
     pub(super) const NO_RTP: End = End::new(Termination::CallerError, "no_rtp");
     pub(super) const NO_PORT: End = End::new(Termination::OurError, "no_rtp_port");
+    pub(super) const ALL_BUSY: End = End::new(Termination::OurError, "attendant_limit");
     pub(super) const STOPPED: End = End::new(Termination::OurError, "daemon_stopped");
+    pub(super) const CALLEE_HANGUP: End = End::new(Termination::Success, "callee_hangup");
+    pub(super) const TRANSFERRED: End = End::new(Termination::Success, "transferred");
+    pub(super) const CALL_LIMIT: End = End::new(Termination::Success, "call_limit");
+    pub(super) const BUSY: End = End::new(Termination::Success, "callee_busy");
+    pub(super) const DECLINED: End = End::new(Termination::Success, "callee_declined");
+    pub(super) const NO_ANSWER: End = End::new(Termination::Success, "no_answer");
+    pub(super) const NO_SUCH_NUMBER: End = End::new(Termination::CallerError, "no_such_number");
+    pub(super) const TRUNK_FAILED: End = End::new(Termination::UpstreamError, "trunk_failed");
     pub(super) const INTERNAL: End = End::new(Termination::OurError, "internal_error");
 }
 
 /// The running call.
 pub(super) struct CallTask {
     services: Arc<Services>,
-    handle: CallHandle,
     call_id: CallId,
-    agreement: MediaAgreement,
-    media: MediaSession,
-    sip: mpsc::Receiver<Event>,
-    frames: mpsc::Receiver<MediaEvent>,
+    leg: Leg,
     done: mpsc::Receiver<Done>,
     done_sender: mpsc::Sender<Done>,
     conversation: Conversation,
@@ -93,36 +104,19 @@ pub(super) struct CallTask {
     began: Instant,
 }
 
-/// What a call needs to start talking.
-pub(super) struct Answered {
-    pub services: Arc<Services>,
-    pub handle: CallHandle,
-    pub call_id: CallId,
-    pub agreement: MediaAgreement,
-    pub sip: mpsc::Receiver<Event>,
-}
-
 impl CallTask {
-    /// Opens the caller's stream and the conversation.
-    pub(super) fn new(answered: Answered) -> Result<CallTask, End> {
-        let Answered { services, handle, call_id, mut agreement, sip } = answered;
-        let (frame_sender, frames) = mpsc::channel(EVENT_LIMIT);
+    /// A conversation with the caller on `leg`.
+    pub(super) fn new(services: Arc<Services>, call_id: CallId, leg: Leg) -> CallTask {
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
-        let port = agreement.take_port().ok_or(End::INTERNAL)?;
-        let media = services.media.open(port, agreement.stream(), frame_sender).map_err(|_| End::INTERNAL)?;
         let now = Instant::now();
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
             text_to_speech: services.abilities.text_to_speech,
             ..services.settings.clone()
         };
-        Ok(CallTask {
-            handle,
+        CallTask {
             call_id,
-            agreement,
-            media,
-            sip,
-            frames,
+            leg,
             done,
             done_sender,
             conversation: Conversation::new(settings, Arc::clone(&services.office), now),
@@ -136,7 +130,7 @@ impl CallTask {
             message_taken: false,
             began: now,
             services,
-        })
+        }
     }
 
     /// Talks until somebody hangs up.
@@ -149,12 +143,12 @@ impl CallTask {
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);
             let heard = tokio::select! {
                 biased;
-                event = self.sip.recv() => match event {
+                event = self.leg.events.recv() => match event {
                     Some(event) => self.handle_sip(event).await,
                     None => Some(End::INTERNAL),
                 },
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
-                Some(event) = self.frames.recv() => self.handle_media(event),
+                Some(event) = self.leg.frames.recv() => self.handle_media(event),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
                 Ok(()) = stop.changed() => { let told = *stop.borrow(); told.then_some(End::STOPPED) }
             };
@@ -177,7 +171,7 @@ impl CallTask {
                 self.feed(input);
             }
             while let Some((clip, samples)) = self.voice.poll_clip() {
-                if self.media.play(clip, samples).is_err() {
+                if self.leg.media.play(clip, samples).is_err() {
                     return Some(End::INTERNAL);
                 }
             }
@@ -248,9 +242,7 @@ impl CallTask {
     }
 
     fn media_command(&self, command: impl FnOnce(&MediaSession) -> Result<(), crate::io::media::MediaUnavailable>) {
-        if let Err(error) = command(&self.media) {
-            warn!(%error, "Media command lost");
-        }
+        self.leg.command(|media, _| command(media));
     }
 
     /// Queues a write; its failure is logged, since the call goes on without it.
@@ -349,7 +341,7 @@ impl CallTask {
                 self.voice.handle_rendered(speech, sentence, result);
             }
             Done::Kept(kept) => {
-                self.message_taken |= kept.reference.is_ok();
+                self.note_kept(&kept);
                 self.feed(Input::RecordingEnded { why: kept.why, kept: kept.reference });
             }
         }
@@ -366,7 +358,7 @@ impl CallTask {
                 }
                 self.feed(Input::Frame { index: sound.index, speech: sound.speech, level_dbov: sound.level_dbov });
                 if sound.index.is_multiple_of(50) {
-                    return self.watch_rtp();
+                    return self.leg.is_silent().then_some(End::NO_RTP);
                 }
             }
             MediaEvent::Digit(digit) => self.feed(Input::Digit(digit)),
@@ -377,24 +369,17 @@ impl CallTask {
         None
     }
 
-    /// A peer that promised to send and does not is gone, or cannot reach us.
-    fn watch_rtp(&self) -> Option<End> {
-        let limit = Duration::from_secs(self.services.config.media.no_rtp_timeout_seconds.into());
-        let last = self.media.stats().received.last_packet_at.unwrap_or(self.began);
-        (!self.agreement.on_hold() && last.elapsed() > limit).then_some(End::NO_RTP)
+    async fn handle_sip(&mut self, event: Event) -> Option<End> {
+        let end = self.leg.handle(event).await?;
+        self.feed(Input::PeerHungUp);
+        Some(end)
     }
 
-    async fn handle_sip(&mut self, event: Event) -> Option<End> {
-        match negotiate::in_dialog(&self.services, self.handle, event, &mut self.agreement).await {
-            negotiate::InDialog::Nothing => None,
-            negotiate::InDialog::MediaChanged => {
-                self.media_command(|media| media.configure(self.agreement.stream()));
-                None
-            }
-            negotiate::InDialog::Ended(end) => {
-                self.feed(Input::PeerHungUp);
-                Some(end)
-            }
+    fn note_kept(&mut self, kept: &Kept) {
+        if kept.reference.is_ok() {
+            self.message_taken = true;
+            let services = Arc::clone(&self.services);
+            tokio::spawn(async move { messages_changed(&services).await });
         }
     }
 
@@ -412,20 +397,16 @@ impl CallTask {
         // Before the conversation's last commands, which would end it in the background.
         if let Some(message) = self.message.take() {
             let kept = message.keep(RecordingEnd::HungUp).await;
-            self.message_taken |= kept.reference.is_ok();
+            self.note_kept(&kept);
         }
         while let Some(command) = self.conversation.poll_command() {
             self.execute(command);
         }
-        if end != End::CALLER_HANGUP {
-            let (handle, cause) = (self.handle, end.cause);
-            let bye = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;
-            debug!(cause, sent = bye.is_ok(), "BYE");
-        }
+        self.leg.hang_up(None).await;
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
-        let stats = self.media.stats();
-        let (metrics, ended) = self.last_rows(end, &stats);
-        write_end(&self.services.storage, metrics, ended).await;
+        let stats = self.leg.media.stats();
+        let (metrics, ended) = self.last_rows(end);
+        write_end(&self.services.storage, self.call_id, vec![metrics], ended).await;
         info!(
             cause = end.cause,
             class = end.termination.as_str(),
@@ -436,26 +417,9 @@ impl CallTask {
         );
     }
 
-    fn last_rows(&self, end: End, stats: &StreamStats) -> (CallMetrics, EndedSession) {
+    fn last_rows(&self, end: End) -> (CallMetrics, EndedSession) {
         let at = UnixMs::now();
-        let metrics = CallMetrics {
-            metrics_id: MetricsId::new(at),
-            call_id: self.call_id,
-            leg: Leg::Caller,
-            codec: self.agreement.codec_name().to_owned(),
-            packets_sent: stats.sent_packets,
-            packets_received: stats.received.received,
-            packets_lost: stats.received.lost,
-            packets_late: stats.received.late,
-            packets_duplicated: stats.received.duplicate,
-            concealed_ms: stats.received.concealed_frames * 20,
-            jitter_ms: Some(stats.received.jitter_ms),
-            jitter_max_ms: None,
-            round_trip_ms: None,
-            send_late_max_ms: Some(self.services.media.clock().pacing.worst_lateness.as_secs_f64() * 1e3),
-            mos: None,
-            created_at: at,
-        };
+        let metrics = self.leg.metrics(self.call_id, LegKind::Caller, at);
         let disposition = Some(match (self.message_taken, end.termination) {
             (true, _) => "message_taken",
             (false, Termination::Success) => "answered_by_attendant",
@@ -465,10 +429,12 @@ impl CallTask {
     }
 }
 
-async fn write_end(storage: &Storage, metrics: CallMetrics, ended: EndedSession) {
-    let call_id = metrics.call_id;
+/// The last rows of a call: each leg's figures, and how it ended.
+pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<CallMetrics>, ended: EndedSession) {
     let written = storage.write(move |sql_tx| {
-        insert_metrics(sql_tx, &metrics)?;
+        for leg in &metrics {
+            insert_metrics(sql_tx, leg)?;
+        }
         end_session(sql_tx, call_id, ended)
     });
     if let Err(error) = written.await {

@@ -19,6 +19,7 @@ use sip_stack::message::{NameAddr, SipUri, StatusCode, Uri};
 use tokio::sync::mpsc;
 
 use crate::call::negotiate::MediaAgreement;
+use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, StreamStats};
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
@@ -150,6 +151,7 @@ pub async fn place(plan: CallPlan) -> Result<CallReport, CallError> {
         listen: SocketAddr::new(local, 0),
         tcp_enabled: transport == Transport::Tcp,
         trace: Some(trace_sender),
+        gate: SharedGate::new(Origins::everybody()),
     };
     let (sip, events) = sip::start(config, |address| EndpointConfig {
         contact_user: "caller".into(),

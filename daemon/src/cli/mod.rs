@@ -9,6 +9,7 @@ mod calls;
 mod config;
 mod demo;
 mod doctor;
+mod extensions;
 mod first_boot;
 mod ladder;
 pub(crate) mod models;
@@ -66,6 +67,9 @@ enum Verb {
     /// The calls this box has answered
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// The office's phones: list them, make their passwords
+    #[command(subcommand)]
+    Extensions(extensions::Extensions),
     /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
     Doctor(doctor::Doctor),
     /// The box on one screen: name, addresses, version, slot, calls
@@ -117,6 +121,7 @@ pub fn main() -> ExitCode {
         Verb::Models(models) => models.run(&command.common),
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),
+        Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),
         Verb::FirstBoot(first_boot) => first_boot.run(&command.common),

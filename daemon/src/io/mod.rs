@@ -1,10 +1,11 @@
 //! Sockets, timers and threads: the only place that asks what time it is.
 //!
 //! `sip` drives the pure SIP endpoint over UDP and TCP; `media` is the thread with the 20 ms clock that carries every
-//! call's RTP; `ports` lends RTP ports; `address` knows under which address others reach us. Nothing here decides anything
-//! about a call.
+//! call's RTP; `ports` lends RTP ports; `address` knows under which address others reach us; `gate` decides
+//! who may speak to the SIP port at all. Nothing here decides anything about a call.
 
 pub mod address;
+pub mod gate;
 pub mod media;
 pub mod ports;
 pub mod probe;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use super::gate::{SharedGate, Verdict};
 use super::sleep_until;
 
 /// Commands waiting for the shell.
@@ -42,6 +43,8 @@ pub struct SipConfig {
     pub tcp_enabled: bool,
     /// Wants a copy of each message.
     pub trace: Option<mpsc::Sender<Trace>>,
+    /// Who may speak to us.
+    pub gate: SharedGate,
 }
 
 /// A message that passed, for whoever draws a ladder. The box itself never asks for these: they hold what must not be
@@ -114,6 +117,7 @@ pub async fn start(
         stream_events,
         events,
         trace: config.trace,
+        gate: config.gate,
     };
     info!(address = %local, tcp = tcp.is_some(), "SIP listening");
     tokio::spawn(shell.run(tcp, received_commands, received_streams));
@@ -150,6 +154,7 @@ struct Shell {
     stream_events: mpsc::Sender<StreamEvent>,
     events: mpsc::Sender<Event>,
     trace: Option<mpsc::Sender<Trace>>,
+    gate: SharedGate,
 }
 
 struct Connection {
@@ -187,13 +192,22 @@ impl Shell {
 
     fn handle_datagram(&mut self, bytes: &[u8], peer: SocketAddr) {
         let now = Instant::now();
+        if !self.admits(peer, now) {
+            return;
+        }
         self.trace(now, false, bytes);
         let source = Source { transport: Transport::Udp, local: self.local, peer, flow: None };
         self.endpoint.handle_datagram(source, bytes, now);
     }
 
+    fn admits(&self, peer: SocketAddr, now: Instant) -> bool {
+        self.gate.with(|gate| gate.admit(peer.ip(), now)) == Verdict::Pass
+    }
+
     fn handle_accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
+            // Closed without a word.
+            Ok((_, peer)) if !self.admits(peer, Instant::now()) => {}
             Ok((stream, peer)) => {
                 if self.connections.len() >= CONNECTION_LIMIT {
                     warn!(limit = CONNECTION_LIMIT, "TCP connection refused: too many are open");
@@ -243,7 +257,9 @@ impl Shell {
 
     async fn drain(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            self.trace(Instant::now(), true, &transmit.bytes);
+            let now = Instant::now();
+            self.trace(now, true, &transmit.bytes);
+            self.gate.with(|gate| gate.note_written_to(transmit.peer.ip(), now));
             match transmit.transport {
                 Transport::Udp => {
                     if let Err(error) = self.udp.send_to(&transmit.bytes, transmit.peer).await {

@@ -9,6 +9,7 @@ mod conversation_turn;
 mod knowledge_document;
 mod knowledge_search;
 mod recording;
+mod registration;
 mod voicemail;
 
 pub use call_metrics::{CallMetrics, Leg, insert_metrics, metrics_of};
@@ -28,8 +29,12 @@ pub use knowledge_search::{
     passages_with_word,
 };
 pub use recording::{Recording, RecordingKind, RecordingState, find_recording, insert_recording, recordings_of};
+pub use registration::{
+    Registration, delete_registrations, registrations, replace_registrations, restore_registrations,
+};
 pub use voicemail::{
-    Voicemail, VoicemailEnd, VoicemailStatus, insert_voicemail, set_voicemail_transcript, voicemails_of,
+    Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, insert_voicemail, set_voicemail_transcript,
+    voicemails_of,
 };
 
 use super::error::StorageError;

@@ -116,6 +116,17 @@ pub fn voicemails_of(db: &Connection, call_id: CallId) -> Result<Vec<Voicemail>,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many messages nobody has heard, and how many somebody has; without those that are done with.
+///
+/// # Errors
+/// Of the database.
+pub fn count_voicemails(db: &Connection) -> Result<(u32, u32), StorageError> {
+    let mut statement = db.prepare_cached(
+        "SELECT count(*) FILTER (WHERE status = 'new'), count(*) FILTER (WHERE status = 'heard') FROM voicemails",
+    )?;
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Voicemail> {
     Ok(Voicemail {
         voicemail_id: row.get("voicemail_id")?,

@@ -1,0 +1,186 @@
+//! The trunks at work: who may be called through which, under which number, and how many at once.
+//!
+//! A host of a trunk is looked up for each call and each time in full: carriers move their addresses, and the operating
+//! system's resolver keeps what may be kept. All its addresses are tried in their order before the next host's
+//! (RFC 3263 §4.3), by [`sip_stack`]'s failover.
+//!
+//! Left out on purpose: NAPTR and SRV, because transport and port of a trunk are configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sip_stack::digest::Credentials;
+use sip_stack::endpoint::{Destination, Transport};
+use sip_stack::message::{Host, HostPort, NameAddr, SipUri, Uri};
+use tracing::warn;
+
+use super::dial::Callee;
+use crate::config::{Config, Extension, Trunk};
+
+/// Addresses tried for one call.
+const DESTINATION_LIMIT: usize = 8;
+
+/// All trunks of the configuration, in its order.
+#[derive(Debug, Default)]
+pub struct Carriers {
+    all: Vec<Carrier>,
+}
+
+/// One trunk.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    pub(super) trunk: Trunk,
+    pub(super) credentials: Vec<Credentials>,
+    places: Places,
+}
+
+/// Calls that are counted; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Arc<AtomicU32>);
+
+/// One of them; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicU32>);
+
+impl Places {
+    /// One more; `None` when there are `limit`.
+    pub(super) fn enter(&self, limit: u32) -> Option<Place> {
+        let one_more = |calls| (calls < limit).then(|| calls + 1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Place(Arc::clone(&self.0)))
+    }
+}
+
+impl Carriers {
+    /// Reads the passwords.
+    ///
+    /// # Errors
+    /// A password file that cannot be read, with its path and what it is for.
+    pub fn new(config: &Config) -> anyhow::Result<Carriers> {
+        let carrier = |trunk: &Trunk| {
+            let credentials = match (&trunk.username, trunk.password()?) {
+                (Some(username), Some(password)) => vec![Credentials::new(username, password)],
+                (Some(_), None) | (None, _) => Vec::new(),
+            };
+            Ok(Carrier { trunk: trunk.clone(), credentials, places: Places::default() })
+        };
+        Ok(Carriers { all: config.trunks.iter().map(carrier).collect::<anyhow::Result<_>>()? })
+    }
+
+    /// The trunk at that place in the configuration.
+    pub(super) fn at(&self, index: usize) -> Option<&Carrier> {
+        self.all.get(index)
+    }
+
+    /// Those that take calls, in order.
+    pub(super) fn outbound(&self) -> impl Iterator<Item = &Carrier> {
+        self.all.iter().filter(|carrier| !carrier.trunk.hosts.is_empty())
+    }
+}
+
+impl Carrier {
+    /// A place for one more call; `None` when the trunk has as many as it may.
+    pub(super) fn enter(&self) -> Option<Place> {
+        self.places.enter(self.trunk.concurrent_limit.unwrap_or(u32::MAX))
+    }
+
+    /// A call to `number` for `extension`; `None` if no address of the trunk is known.
+    pub(super) async fn callee(&self, number: &str, extension: Option<&Extension>) -> Option<Callee> {
+        let transport = Transport::from(self.trunk.transport);
+        let destinations = self.destinations(transport).await;
+        let (destination, alternatives) = destinations.split_first()?;
+        let domain = host_port(self.trunk.domain())?;
+        // The carrier's own name as host: it knows its numbers by that.
+        let shown = extension.and_then(|extension| extension.caller_id.as_deref()).or(self.trunk.caller_id());
+        let user = shown.or(self.trunk.username.as_deref()).unwrap_or("anonymous");
+        Some(Callee {
+            target: SipUri::new(domain.clone()).with_user(number),
+            from: NameAddr::new(SipUri::new(HostPort { port: None, ..domain }).with_user(user)),
+            destination: *destination,
+            alternatives: alternatives.to_vec(),
+            route: Vec::new(),
+            credentials: self.credentials.clone(),
+            headers: Vec::new(),
+        })
+    }
+
+    /// Every address of every host.
+    pub(super) async fn destinations(&self, transport: Transport) -> Vec<Destination> {
+        let mut all = Vec::new();
+        for host in &self.trunk.hosts {
+            match addresses(host, transport).await {
+                Ok(found) => all.extend(found.into_iter().map(|peer| Destination { transport, peer })),
+                Err(error) => warn!(%error, trunk = self.trunk.name, host, "Host of a trunk not found"),
+            }
+        }
+        all.truncate(DESTINATION_LIMIT);
+        all
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn host_port(text: &str) -> Option<HostPort> {
+    Uri::parse(format!("sip:{text}").as_bytes()).ok()?.as_sip().map(SipUri::host_port)
+}
+
+async fn addresses(host: &str, transport: Transport) -> std::io::Result<Vec<SocketAddr>> {
+    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+    let HostPort { host, port } = host_port(host).ok_or_else(invalid)?;
+    let port = port.unwrap_or(transport.default_port());
+    match host {
+        Host::V4(address) => Ok(vec![(address, port).into()]),
+        Host::V6(address) => Ok(vec![(address, port).into()]),
+        Host::Name(name) => Ok(tokio::net::lookup_host((&*name, port)).await?.collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrunkTransport;
+
+    fn carriers() -> Carriers {
+        let trunk = Trunk {
+            name: "carrier".into(),
+            hosts: vec!["192.0.2.1".into(), "[2001:db8::1]:5070".into()],
+            domain: Some("office.pstn.example.com".into()),
+            numbers: vec!["+12125550142".into()],
+            concurrent_limit: Some(2),
+            transport: TrunkTransport::Tls,
+            ..Trunk::default()
+        };
+        let silent =
+            Trunk { name: "only-brings".into(), sources: vec!["192.0.2.0/24".parse().unwrap()], ..Trunk::default() };
+        Carriers::new(&Config { trunks: vec![silent, trunk], ..Config::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_number_is_called_at_every_address_under_the_office_number() {
+        let carriers = carriers();
+        let carrier = carriers.outbound().next().unwrap();
+        let callee = carrier.callee("+13105550199", None).await.unwrap();
+        assert_eq!(callee.target.to_string(), "sip:+13105550199@office.pstn.example.com");
+        assert_eq!(callee.from.to_string(), "<sip:+12125550142@office.pstn.example.com>");
+        assert_eq!(callee.destination.peer.to_string(), "192.0.2.1:5061");
+        assert_eq!(callee.alternatives[0].peer.to_string(), "[2001:db8::1]:5070");
+        let extension = Extension { caller_id: Some("+12125550143".into()), ..Extension::default() };
+        let callee = carrier.callee("+13105550199", Some(&extension)).await.unwrap();
+        assert_eq!(callee.from.to_string(), "<sip:+12125550143@office.pstn.example.com>");
+    }
+
+    #[test]
+    fn a_trunk_takes_as_many_calls_as_it_may() {
+        let carriers = carriers();
+        let carrier = carriers.outbound().next().unwrap();
+        let places = [carrier.enter().unwrap(), carrier.enter().unwrap()];
+        assert!(carrier.enter().is_none());
+        drop(places);
+        assert!(carrier.enter().is_some());
+    }
+}

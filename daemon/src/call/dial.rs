@@ -1,0 +1,162 @@
+//! Calls of ours: one leg that is placed, rings, and is answered or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sip_stack::digest::Credentials;
+use sip_stack::endpoint::{CallHandle, Destination, Event, OutgoingInvite};
+use sip_stack::message::header::ReasonHeader;
+use sip_stack::message::{HeaderName, NameAddr, SipUri, StatusCode};
+use tokio::sync::watch;
+
+use super::leg::Leg;
+use super::legs::LegEvents;
+use super::negotiate::MediaAgreement;
+use super::services::Services;
+use crate::io::address::advertised_to;
+
+/// Somebody to call.
+#[derive(Debug, Clone)]
+pub(super) struct Callee {
+    /// Request-URI.
+    pub(super) target: SipUri,
+    /// Who calls.
+    pub(super) from: NameAddr,
+    /// Where it is sent.
+    pub(super) destination: Destination,
+    /// Where else, in order.
+    pub(super) alternatives: Vec<Destination>,
+    /// Hops to visit.
+    pub(super) route: Vec<NameAddr>,
+    /// For who asks who we are.
+    pub(super) credentials: Vec<Credentials>,
+    /// More headers.
+    pub(super) headers: Vec<(HeaderName, String)>,
+}
+
+/// Why a call of ours was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What the other side said, or what its silence means.
+    pub(super) status: StatusCode,
+}
+
+impl Refusal {
+    pub(super) const CANCELLED: Refusal = Refusal { status: StatusCode::REQUEST_TERMINATED };
+    const TIMED_OUT: Refusal = Refusal { status: StatusCode::REQUEST_TIMEOUT };
+    const UNREACHABLE: Refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE };
+    const NO_ROOM: Refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE };
+    const NO_CODEC: Refusal = Refusal { status: StatusCode::NOT_ACCEPTABLE_HERE };
+}
+
+/// When to stop ringing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Ringing {
+    /// Go on.
+    #[default]
+    On,
+    /// Nobody else is wanted: the caller gave up, or it rang long enough.
+    Over,
+    /// Somebody else has answered; phones then show no missed call (RFC 3326).
+    AnsweredElsewhere,
+}
+
+/// Calls `callee` until it answers, refuses, or `ringing` says to stop.
+pub(super) async fn dial(
+    services: &Arc<Services>,
+    callee: Callee,
+    ringing: watch::Receiver<Ringing>,
+) -> Result<Leg, Refusal> {
+    let peer = callee.destination.peer.ip();
+    let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
+    let agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer);
+    let mut placed = Placed { services: Arc::clone(services), agreement, ringing, is_given_up: false };
+    let events = placed.place(callee).await?;
+    placed.wait(events).await
+}
+
+struct Placed {
+    services: Arc<Services>,
+    agreement: MediaAgreement,
+    ringing: watch::Receiver<Ringing>,
+    is_given_up: bool,
+}
+
+/// After a CANCEL the other side has this long to confirm it (RFC 3261 §9.1: 64·T1).
+const CANCEL_LIMIT: Duration = Duration::from_secs(32);
+
+impl Placed {
+    async fn place(&mut self, callee: Callee) -> Result<LegEvents, Refusal> {
+        let invite = OutgoingInvite {
+            alternatives: callee.alternatives,
+            route: callee.route,
+            credentials: callee.credentials,
+            headers: callee.headers,
+            ..OutgoingInvite::new(callee.target, callee.from, callee.destination).with_offer(self.agreement.offer())
+        };
+        let legs = self.services.legs.clone();
+        let placed = self
+            .services
+            .sip
+            .with(move |endpoint, now| endpoint.invite(invite, now).map(|handle| legs.open(handle)))
+            .await;
+        placed.ok().and_then(Result::ok).ok_or(Refusal::NO_ROOM)
+    }
+
+    async fn wait(mut self, mut events: LegEvents) -> Result<Leg, Refusal> {
+        let handle = events.handle();
+        let mut deadline = None;
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event.ok_or(Refusal::UNREACHABLE)?,
+                () = stopped(&mut self.ringing), if !self.is_given_up => {
+                    self.give_up(handle).await;
+                    deadline = Some((tokio::time::Instant::now() + CANCEL_LIMIT).into_std());
+                    continue;
+                }
+                () = crate::io::sleep_until(deadline) => return Err(Refusal::CANCELLED),
+            };
+            if let Event::Answered { sdp, .. } = event {
+                return self.answered(events, sdp).await;
+            }
+            if let Some(refusal) = refusal_of(&event) {
+                return Err(refusal);
+            }
+        }
+    }
+
+    async fn give_up(&mut self, handle: CallHandle) {
+        self.is_given_up = true;
+        let reason = (*self.ringing.borrow() == Ringing::AnsweredElsewhere)
+            .then(|| ReasonHeader::sip(200, "Call completed elsewhere"));
+        // What was answered in the same moment is hung up when the answer comes.
+        let _ = self.services.sip.with(move |endpoint, now| endpoint.cancel(handle, reason, now)).await;
+    }
+
+    async fn answered(mut self, events: LegEvents, sdp: Option<Vec<u8>>) -> Result<Leg, Refusal> {
+        let handle = events.handle();
+        let agreed = sdp.is_some_and(|sdp| self.agreement.accept(&sdp).is_ok());
+        if !self.is_given_up && agreed {
+            return Leg::open(&self.services, events, self.agreement).map_err(|_| Refusal::NO_ROOM);
+        }
+        let _ = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;
+        Err(if agreed { Refusal::CANCELLED } else { Refusal::NO_CODEC })
+    }
+}
+
+/// What a call of ours ends with that was not answered.
+fn refusal_of(event: &Event) -> Option<Refusal> {
+    if let Event::Rejected { status, .. } = event {
+        return Some(Refusal { status: *status });
+    }
+    if matches!(event, Event::TimedOut { .. }) {
+        return Some(Refusal::TIMED_OUT);
+    }
+    matches!(event, Event::TransportFailed { .. } | Event::CallEnded { .. }).then_some(Refusal::UNREACHABLE)
+}
+
+/// Returns once there is no use in ringing any more.
+async fn stopped(ringing: &mut watch::Receiver<Ringing>) {
+    // Without a sender there is nobody left who wants an answer.
+    let _ = ringing.wait_for(|ringing| *ringing != Ringing::On).await;
+}

@@ -1,0 +1,118 @@
+//! One side of a call that is up: its dialog, what was agreed about sound, and its stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sip_stack::endpoint::{CallHandle, Event};
+use sip_stack::message::header::ReasonHeader;
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::legs::LegEvents;
+use super::negotiate::{self, InDialog, MediaAgreement};
+use super::services::Services;
+use super::task::End;
+use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable};
+use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
+
+/// See the module.
+pub(super) struct Leg {
+    pub(super) events: LegEvents,
+    pub(super) agreement: MediaAgreement,
+    pub(super) media: MediaSession,
+    pub(super) frames: mpsc::Receiver<MediaEvent>,
+    services: Arc<Services>,
+    began: Instant,
+    /// It hung up by itself, so that no BYE is due.
+    hung_up: bool,
+}
+
+impl Leg {
+    /// Opens the stream of a leg whose sound is agreed.
+    pub(super) fn open(services: &Arc<Services>, events: LegEvents, mut agreement: MediaAgreement) -> Result<Leg, End> {
+        let (sender, frames) = mpsc::channel(EVENT_LIMIT);
+        let port = agreement.take_port().ok_or(End::INTERNAL)?;
+        let media = services.media.open(port, agreement.stream(), sender).map_err(|_| End::INTERNAL)?;
+        let services = Arc::clone(services);
+        Ok(Leg { events, agreement, media, frames, services, began: Instant::now(), hung_up: false })
+    }
+
+    /// Deals with what happened in the dialog; the end if it is over.
+    pub(super) async fn handle(&mut self, event: Event) -> Option<End> {
+        let handle = self.events.handle();
+        match negotiate::in_dialog(&self.services, handle, event, &mut self.agreement).await {
+            InDialog::Nothing => None,
+            InDialog::MediaChanged => {
+                self.command(|media, agreement| media.configure(agreement.stream()));
+                None
+            }
+            InDialog::Ended(end) => {
+                self.hung_up = true;
+                Some(end)
+            }
+        }
+    }
+
+    pub(super) fn command(&self, command: impl FnOnce(&MediaSession, &MediaAgreement) -> Result<(), MediaUnavailable>) {
+        if let Err(error) = command(&self.media, &self.agreement) {
+            warn!(%error, "Media command lost");
+        }
+    }
+
+    /// A peer that promised to send and does not is gone, or cannot reach us.
+    pub(super) fn is_silent(&self) -> bool {
+        let limit = Duration::from_secs(self.services.config.media.no_rtp_timeout_seconds.into());
+        let last = self.media.stats().received.last_packet_at.unwrap_or(self.began);
+        // After a hold the peer has as long again to come back.
+        !self.agreement.may_be_silent() && last.max(self.began).elapsed() > limit
+    }
+
+    /// How it sounded, for its row.
+    pub(super) fn metrics(&self, call_id: CallId, leg: LegKind, at: UnixMs) -> CallMetrics {
+        let stats = self.media.stats();
+        CallMetrics {
+            metrics_id: MetricsId::new(at),
+            call_id,
+            leg,
+            codec: self.agreement.codec_name().to_owned(),
+            packets_sent: stats.sent_packets,
+            packets_received: stats.received.received,
+            packets_lost: stats.received.lost,
+            packets_late: stats.received.late,
+            packets_duplicated: stats.received.duplicate,
+            concealed_ms: stats.received.concealed_frames * 20,
+            jitter_ms: Some(stats.received.jitter_ms),
+            jitter_max_ms: None,
+            round_trip_ms: None,
+            send_late_max_ms: Some(self.services.media.clock().pacing.worst_lateness.as_secs_f64() * 1e3),
+            mos: None,
+            created_at: at,
+        }
+    }
+
+    /// The peer may be silent from now on as if the call had just begun.
+    pub(super) fn restart_watch(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// Hangs up, unless the other side did.
+    pub(super) async fn hang_up(&mut self, reason: Option<ReasonHeader>) {
+        if !std::mem::replace(&mut self.hung_up, true) {
+            bye(Arc::clone(&self.services), self.events.handle(), reason).await;
+        }
+    }
+}
+
+/// Whoever is not needed any more is told so, whatever became of the task that talked with them.
+impl Drop for Leg {
+    fn drop(&mut self) {
+        if !self.hung_up && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(bye(Arc::clone(&self.services), self.events.handle(), None));
+        }
+    }
+}
+
+async fn bye(services: Arc<Services>, handle: CallHandle, reason: Option<ReasonHeader>) {
+    let bye = services.sip.with(move |endpoint, now| endpoint.bye(handle, reason, now)).await;
+    debug!(sent = bye.is_ok(), "BYE");
+}

@@ -1,0 +1,180 @@
+//! Reaching whom somebody asks for: a number becomes phones that ring or a trunk that is dialled, until one answers.
+
+use std::sync::Arc;
+
+use rand::seq::SliceRandom as _;
+use sip_stack::message::{NameAddr, StatusCode};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::bridge::Party;
+use super::carriers::Place;
+use super::dial::{Ringing, dial};
+use super::incoming::CallerKind;
+use super::ring::{Rung, ring};
+use super::services::Services;
+use super::task::End;
+use crate::dial_plan::{self, Decision, RingPlan, Target};
+
+/// Targets that point to each other are followed so often.
+const HOP_LIMIT: usize = 6;
+
+/// Who wants whom.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// The number as dialled.
+    pub(super) dialled: String,
+    /// Who dials.
+    pub(super) caller: CallerKind,
+    /// What phones that ring for it show.
+    pub(super) from: NameAddr,
+}
+
+/// What came of it.
+pub(super) enum Reached {
+    /// Somebody answered.
+    Answered {
+        party: Box<Party>,
+        /// What it takes on trunks.
+        places: Vec<Place>,
+    },
+    /// Nobody did.
+    Nobody(StatusCode),
+}
+
+/// Where a call is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Course {
+    /// The box answers it.
+    Attendant,
+    /// Phones ring.
+    Ring(RingPlan),
+    /// A trunk is dialled.
+    Outside {
+        /// As the trunk wants it.
+        number: String,
+        /// Neither limits nor locks hold.
+        is_emergency: bool,
+    },
+    /// It is refused.
+    Refuse(StatusCode, End),
+}
+
+/// Where a call of `caller` to `called` goes.
+pub(super) fn course(services: &Services, caller: &CallerKind, called: Option<&str>) -> Course {
+    let is_open = services.is_open();
+    let config = &services.config;
+    let target = match caller {
+        CallerKind::Trunk(_) => dial_plan::inbound(config, called, is_open),
+        // A test caller or an exchange: extensions by their number, anything else as if it came from outside.
+        CallerKind::Guest => match called.filter(|called| config.has_extension(called)) {
+            Some(extension) => Target::Extension(extension.to_owned()),
+            None => dial_plan::inbound(config, called, is_open),
+        },
+        CallerKind::Extension(_) => match dial_plan::from_phone(config, called.unwrap_or_default(), is_open) {
+            Decision::Inside(target) => target,
+            Decision::Outside { number } => return Course::Outside { number, is_emergency: false },
+            Decision::Emergency { number } => return Course::Outside { number, is_emergency: true },
+            Decision::Denied(denial) => {
+                let status = match denial {
+                    dial_plan::Denial::NoSuchNumber => StatusCode::NOT_FOUND,
+                    dial_plan::Denial::NotAllowed | dial_plan::Denial::NightLock => StatusCode::FORBIDDEN,
+                };
+                return Course::Refuse(status, End::denied(denial.cause()));
+            }
+        },
+    };
+    course_to(services, &target)
+}
+
+/// Where a call to `target` goes.
+pub(super) fn course_to(services: &Services, target: &Target) -> Course {
+    let shuffle = |members: &mut Vec<String>| members.shuffle(&mut rand::rng());
+    dial_plan::ring_plan(&services.config, target, shuffle).map_or(Course::Attendant, Course::Ring)
+}
+
+/// Calls until somebody answers. The attendant is nobody here: it cannot be transferred to.
+pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
+    let mut course = course(services, &wish.caller, Some(&wish.dialled));
+    for _ in 0..HOP_LIMIT {
+        match course {
+            Course::Attendant => return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE),
+            Course::Refuse(status, _) => return Reached::Nobody(status),
+            Course::Outside { number, is_emergency } => {
+                return outside(services, &wish.caller, &number, is_emergency).await;
+            }
+            Course::Ring(plan) => match ring(services, &plan, &wish.from).await {
+                Rung::Answered { leg, extension } => {
+                    return Reached::Answered {
+                        party: Box::new(Party::new(services, *leg, Some(extension))),
+                        places: Vec::new(),
+                    };
+                }
+                Rung::Nobody(status) if plan.unanswered == Target::Attendant => return Reached::Nobody(status),
+                Rung::Nobody(_) => course = course_to(services, &plan.unanswered),
+            },
+        }
+    }
+    Reached::Nobody(StatusCode::LOOP_DETECTED)
+}
+
+/// Dials `number` by the first trunk that takes it.
+pub(super) async fn outside(
+    services: &Arc<Services>,
+    caller: &CallerKind,
+    number: &str,
+    is_emergency: bool,
+) -> Reached {
+    let extension = match caller {
+        CallerKind::Extension(number) => services.config.extensions.iter().find(|one| one.number == *number),
+        CallerKind::Trunk(_) | CallerKind::Guest => None,
+    };
+    if is_emergency {
+        // Never refused for anything of ours, and never unnoticed.
+        warn!("Emergency call");
+    }
+    let mut last = StatusCode::SERVICE_UNAVAILABLE;
+    for carrier in services.carriers.outbound() {
+        let all = services.outbound.enter(services.config.outbound.concurrent_limit);
+        let places = match (all, carrier.enter()) {
+            (Some(all), Some(place)) => vec![all, place],
+            (all, place) if is_emergency => all.into_iter().chain(place).collect(),
+            (None, _) | (_, None) => {
+                info!(trunk = carrier.trunk.name, "Trunk has as many calls as it may");
+                continue;
+            }
+        };
+        let Some(callee) = carrier.callee(number, extension).await else { continue };
+        // Dropped with this future: the carrier is then told to stop ringing.
+        let (_ringing, told) = watch::channel(Ringing::On);
+        let placed = tokio::spawn({
+            let services = Arc::clone(services);
+            async move { dial(&services, callee, told).await }
+        });
+        match placed.await {
+            Ok(Ok(leg)) => return Reached::Answered { party: Box::new(Party::new(services, leg, None)), places },
+            Ok(Err(refusal)) if is_final(refusal.status) => return Reached::Nobody(refusal.status),
+            Ok(Err(refusal)) => {
+                warn!(trunk = carrier.trunk.name, status = refusal.status.as_u16(), "Trunk did not take the call");
+                last = refusal.status;
+            }
+            Err(error) => warn!(%error, "Call task panicked"),
+        }
+    }
+    Reached::Nobody(last)
+}
+
+/// What the called person or the number itself said: another trunk would hear the same.
+fn is_final(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BUSY_HERE
+            | StatusCode::BUSY_EVERYWHERE
+            | StatusCode::DECLINE
+            | StatusCode::NOT_FOUND
+            | StatusCode::GONE
+            | StatusCode::ADDRESS_INCOMPLETE
+            | StatusCode::TEMPORARILY_UNAVAILABLE
+            | StatusCode::REQUEST_TERMINATED
+    )
+}

@@ -1,0 +1,116 @@
+//! Phones that ring for a caller: those of one step together, the steps one after the other, the first that answers wins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sip_stack::endpoint::Destination;
+use sip_stack::message::{NameAddr, StatusCode};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use super::dial::{Callee, Ringing, dial};
+use super::lamps::{DialogState, Lit};
+use super::leg::Leg;
+use super::services::Services;
+use crate::dial_plan::RingPlan;
+use crate::registrar::Binding;
+
+/// What ringing came to.
+pub(super) enum Rung {
+    /// Somebody took the call.
+    Answered {
+        leg: Box<Leg>,
+        /// Whose phone it was.
+        extension: String,
+    },
+    /// Nobody did: the last reason, by its weight for the caller.
+    Nobody(StatusCode),
+}
+
+/// Rings the phones of a plan for `from`, until somebody answers. Dropping the future ends the ringing.
+pub(super) async fn ring(services: &Arc<Services>, plan: &RingPlan, from: &NameAddr) -> Rung {
+    let mut last = StatusCode::TEMPORARILY_UNAVAILABLE;
+    for step in &plan.steps {
+        let now = Instant::now();
+        let of = |extension: &String| {
+            let bindings = services.phones.bindings(extension, now);
+            bindings.into_iter().map(|binding| (extension.clone(), binding)).collect::<Vec<_>>()
+        };
+        let bindings: Vec<(String, Binding)> = step.iter().flat_map(of).collect();
+        info!(extensions = step.len(), phones = bindings.len(), "Phones ring");
+        if bindings.is_empty() {
+            continue;
+        }
+        let _lit: Vec<Lit> = step.iter().map(|extension| Lit::new(services, extension, DialogState::Early)).collect();
+        match ring_together(services, bindings, from, Duration::from_secs(plan.step_seconds.into())).await {
+            Ok((extension, leg)) => return Rung::Answered { leg: Box::new(leg), extension },
+            Err(status) => last = status,
+        }
+    }
+    Rung::Nobody(last)
+}
+
+async fn ring_together(
+    services: &Arc<Services>,
+    bindings: Vec<(String, Binding)>,
+    from: &NameAddr,
+    limit: Duration,
+) -> Result<(String, Leg), StatusCode> {
+    // Dropped with this future: whoever rings then is told to stop.
+    let (ringing, told) = watch::channel(Ringing::On);
+    let mut phones = JoinSet::new();
+    for (extension, binding) in bindings {
+        let (services, told, callee) = (Arc::clone(services), told.clone(), phone(binding, from));
+        // Not in the set: a phone that is told to stop still has to be cancelled, by somebody who waits for that.
+        let placed = tokio::spawn(async move { dial(&services, callee, told).await });
+        phones.spawn(async move { (extension, placed.await) });
+    }
+    let mut status = StatusCode::TEMPORARILY_UNAVAILABLE;
+    let deadline = tokio::time::sleep(limit);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            rung = phones.join_next() => match rung {
+                Some(Ok((extension, Ok(Ok(leg))))) => {
+                    ringing.send_replace(Ringing::AnsweredElsewhere);
+                    return Ok((extension, leg));
+                }
+                Some(Ok((_, Ok(Err(refusal))))) => status = weightier(status, refusal.status),
+                Some(Ok((_, Err(_))) | Err(_)) => {}
+                None => return Err(status),
+            },
+            () = &mut deadline => {
+                ringing.send_replace(Ringing::Over);
+                return Err(status);
+            }
+        }
+    }
+}
+
+/// Busy says more than not there, and what a person pressed (decline) more than either.
+fn weightier(one: StatusCode, other: StatusCode) -> StatusCode {
+    let weight = |status: StatusCode| match status {
+        StatusCode::DECLINE => 3,
+        StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => 2,
+        _ => 1,
+    };
+    if weight(other) >= weight(one) { other } else { one }
+}
+
+fn phone(binding: Binding, from: &NameAddr) -> Callee {
+    // A connection that is gone is tried at the phone's own address, if that is one.
+    let own = binding.contact.host.ip().map(|address| Destination {
+        transport: binding.destination.transport,
+        peer: (address, binding.contact.port.unwrap_or(binding.destination.transport.default_port())).into(),
+    });
+    Callee {
+        target: binding.contact,
+        from: from.clone(),
+        destination: binding.destination,
+        alternatives: own.into_iter().filter(|own| *own != binding.destination).collect(),
+        route: binding.path,
+        credentials: Vec::new(),
+        headers: Vec::new(),
+    }
+}

@@ -1,0 +1,135 @@
+//! One call from its INVITE to its last row: where it goes, step by step, until somebody talks with the caller.
+
+use std::sync::Arc;
+
+use sip_stack::message::{NameAddr, StatusCode};
+use tokio::sync::watch;
+use tracing::info;
+
+use super::bridge::{Bridge, Party};
+use super::incoming::{CallerKind, Incoming};
+use super::reach::{Course, Reached, course, course_to, outside};
+use super::ring::{Rung, ring};
+use super::task::{CallTask, End};
+use crate::dial_plan::Target;
+
+/// Targets that point to each other are followed so often; then the attendant answers.
+const HOP_LIMIT: usize = 6;
+
+/// Serves a call until it has ended.
+pub(super) async fn serve(mut incoming: Incoming, stop: watch::Receiver<bool>) {
+    incoming.open_session().await;
+    if let Err(end) = follow(&mut incoming, stop).await {
+        incoming.close(end).await;
+    }
+}
+
+async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
+    let mut course = course(&incoming.services, &incoming.caller, incoming.called().as_deref());
+    if let Course::Refuse(status, end) = course {
+        return Err(incoming.reject(status, end).await);
+    }
+    incoming.prepare().await?;
+    for _ in 0..HOP_LIMIT {
+        match course {
+            Course::Attendant => break,
+            Course::Refuse(status, end) => return Err(incoming.reject(status, end).await),
+            Course::Outside { number, is_emergency } => {
+                return call_outside(incoming, &number, is_emergency, stop).await;
+            }
+            Course::Ring(plan) => {
+                incoming.ring().await?;
+                let (services, from) = (Arc::clone(&incoming.services), shown(incoming));
+                let rung = tokio::select! {
+                    rung = ring(&services, &plan, &from) => rung,
+                    end = incoming.given_up() => return Err(end),
+                };
+                match rung {
+                    Rung::Answered { leg, extension } => {
+                        let party = Party::new(&services, *leg, Some(extension));
+                        return connect(incoming, party, stop).await;
+                    }
+                    Rung::Nobody(status) => info!(status = status.as_u16(), "Nobody took the call"),
+                }
+                course = course_to(&services, &plan.unanswered);
+                if plan.unanswered == Target::Attendant {
+                    break;
+                }
+            }
+        }
+    }
+    attend(incoming, stop).await
+}
+
+/// The box talks with the caller itself.
+async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
+    let limit = incoming.services.config.calls.attendant_limit;
+    let Some(_place) = incoming.services.attended.enter(limit) else {
+        info!(limit, "Call refused: the box talks with as many callers as it may");
+        return Err(incoming.reject(StatusCode::SERVICE_UNAVAILABLE, End::ALL_BUSY).await);
+    };
+    let leg = incoming.ring_and_answer().await?;
+    CallTask::new(Arc::clone(&incoming.services), incoming.call_id, leg).run(stop).await;
+    Ok(())
+}
+
+async fn call_outside(
+    incoming: &mut Incoming,
+    number: &str,
+    is_emergency: bool,
+    stop: watch::Receiver<bool>,
+) -> Result<(), End> {
+    incoming.ring().await?;
+    let (services, caller) = (Arc::clone(&incoming.services), incoming.caller.clone());
+    let reached = tokio::select! {
+        reached = outside(&services, &caller, number, is_emergency) => reached,
+        end = incoming.given_up() => return Err(end),
+    };
+    match reached {
+        Reached::Answered { party, places } => {
+            let bridge = answered(incoming, *party).await?;
+            bridge.with_places(places).run(stop).await;
+            Ok(())
+        }
+        Reached::Nobody(status) => Err(incoming.reject(status, End::not_reached(status)).await),
+    }
+}
+
+async fn connect(incoming: &mut Incoming, callee: Party, stop: watch::Receiver<bool>) -> Result<(), End> {
+    answered(incoming, callee).await?.run(stop).await;
+    Ok(())
+}
+
+/// The callee has answered, so the caller is.
+async fn answered(incoming: &mut Incoming, callee: Party) -> Result<Bridge, End> {
+    // If the caller is gone by now, the callee's leg is dropped and hangs up.
+    let leg = incoming.answer().await?;
+    let extension = match &incoming.caller {
+        CallerKind::Extension(number) => Some(number.clone()),
+        CallerKind::Trunk(_) | CallerKind::Guest => None,
+    };
+    let services = Arc::clone(&incoming.services);
+    let caller = Party::new(&services, leg, extension);
+    Ok(Bridge::new(services, incoming.call_id, caller, callee))
+}
+
+/// Who calls, as phones show it.
+fn shown(incoming: &Incoming) -> NameAddr {
+    match &incoming.caller {
+        CallerKind::Extension(number) => incoming.services.inside_identity(number),
+        CallerKind::Trunk(_) | CallerKind::Guest => incoming.services.outside_identity(incoming.from()),
+    }
+}
+
+impl End {
+    /// A number outside that did not answer.
+    pub(super) fn not_reached(status: StatusCode) -> End {
+        match status {
+            StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => End::BUSY,
+            StatusCode::DECLINE => End::DECLINED,
+            StatusCode::NOT_FOUND | StatusCode::ADDRESS_INCOMPLETE | StatusCode::GONE => End::NO_SUCH_NUMBER,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE => End::NO_ANSWER,
+            _ => End::TRUNK_FAILED,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `[[extensions]]`, `[[ring_groups]]`, `[[inbound]]` and `[outbound]`: whom a number reaches.
+//!
+//! What is decided with it is in [`crate::dial_plan`].
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ConfigMistake, trunks};
+use crate::dial_plan::Target;
+
+/// `[[extensions]]`: a desk phone, or several that share a number.
+///
+/// Its password is not here: `offhook extensions password 101` makes it, and keeps only what is needed to check it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extension {
+    /// What is dialled to reach it, and the user name its phones register with: 2 to 6 digits.
+    pub number: String,
+    /// Who answers it; shown to those it calls inside the office.
+    pub name: String,
+    /// The number that called people outside see; by default the trunk's. In E.164 with +.
+    pub caller_id: Option<String>,
+    /// How long it rings before the call goes on to `unanswered`. 5 to 180.
+    pub ring_timeout_seconds: RingTimeout,
+    /// Where a call goes that nobody takes.
+    pub unanswered: Target,
+}
+
+/// `[[ring_groups]]`: extensions that are called together.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RingGroup {
+    /// For targets (`group:front`): 1 to 32 of `a-z`, `0-9`, `-` and `_`.
+    pub name: String,
+    /// What phones dial to reach it, if they may: 2 to 6 digits.
+    pub number: Option<String>,
+    /// The extensions, in order.
+    pub members: Vec<String>,
+    /// In which order they ring.
+    pub strategy: RingStrategy,
+    /// How long they ring: together with `all`, each with the others. 5 to 180.
+    pub ring_timeout_seconds: RingTimeout,
+    /// Where a call goes that nobody takes.
+    pub unanswered: Target,
+}
+
+/// In which order a group rings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RingStrategy {
+    /// All at once.
+    #[default]
+    All,
+    /// One after the other.
+    InOrder,
+    /// One after the other, in another order each time.
+    Random,
+}
+
+/// Seconds a phone rings; 20 unless said otherwise: four or five rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RingTimeout(pub u32);
+
+impl Default for RingTimeout {
+    fn default() -> RingTimeout {
+        RingTimeout(20)
+    }
+}
+
+/// `[[inbound]]`: where calls from outside go. The first rule that fits holds; without any that fits, the attendant
+/// answers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inbound {
+    /// The number of ours that was called, in E.164 with +; any if absent.
+    pub number: Option<String>,
+    /// When the rule holds, by the office's hours.
+    pub when: When,
+    /// Who is called.
+    pub to: Target,
+}
+
+/// When a rule holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At any time.
+    #[default]
+    Always,
+    /// While the office is open.
+    Open,
+    /// While it is closed.
+    Closed,
+}
+
+/// `[outbound]`: what phones may call outside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbound {
+    /// What phones dial before a number outside; none if nothing.
+    pub access_code: Option<String>,
+    /// The country of numbers dialled without one.
+    pub country_code: String,
+    /// What is dialled before a number of the same country, and is no part of it: `1` in North America, `0` in most of
+    /// Europe.
+    pub national_prefix: String,
+    /// What is dialled before a country's code: `011` in North America, `00` elsewhere.
+    pub international_prefix: String,
+    /// Only numbers that begin with one of these may be called.
+    pub allowed_prefixes: Vec<String>,
+    /// Numbers that begin with one of these may not, whatever else holds: premium rates and satellites.
+    pub denied_prefixes: Vec<String>,
+    /// Go straight to the trunk: without access code, limits or lock.
+    pub emergency_numbers: Vec<String>,
+    /// Whether phones may only make emergency calls outside the office's hours.
+    pub night_lock_enabled: bool,
+    /// Calls to outside at the same time. 1 to 1 000.
+    pub concurrent_limit: u32,
+    /// How long one call to outside may last. 1 to 1 440.
+    pub call_limit_minutes: u32,
+}
+
+impl Default for Outbound {
+    fn default() -> Outbound {
+        let list = |numbers: &[&str]| numbers.iter().map(|number| (*number).to_owned()).collect();
+        Outbound {
+            access_code: None,
+            country_code: "1".into(),
+            national_prefix: "1".into(),
+            international_prefix: "011".into(),
+            allowed_prefixes: list(&["+1"]),
+            // Premium rate in North America, Inmarsat, global mobile satellite, international networks and premium rate
+            // (ITU-T E.164 assigned codes), and the Caribbean one-ring numbers that fraud lives on.
+            denied_prefixes: list(&[
+                "+1900", "+1976", "+870", "+881", "+882", "+883", "+979", "+1268", "+1473", "+1649", "+1767", "+1809",
+                "+1829", "+1849", "+1876",
+            ]),
+            emergency_numbers: list(&["911", "933", "112"]),
+            night_lock_enabled: false,
+            concurrent_limit: 4,
+            call_limit_minutes: 240,
+        }
+    }
+}
+
+/// A number in E.164 with its +.
+pub(super) fn is_e164(number: &str) -> bool {
+    number.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Every mistake in the dial plan, each with its key.
+pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
+    let mut checker = Checker { config, mistakes, numbers: BTreeSet::new() };
+    checker.extensions();
+    checker.groups();
+    checker.inbound();
+    checker.outbound();
+}
+
+struct Checker<'a> {
+    config: &'a Config,
+    mistakes: &'a mut Vec<ConfigMistake>,
+    /// Internal numbers so far: one number, one meaning.
+    numbers: BTreeSet<&'a str>,
+}
+
+impl<'a> Checker<'a> {
+    fn mistake(&mut self, key: &str, value: impl std::fmt::Display, expected: &str) {
+        self.mistakes.push(ConfigMistake::new(key, value, expected.to_owned()));
+    }
+
+    fn extensions(&mut self) {
+        for (index, extension) in self.config.extensions.iter().enumerate() {
+            let key = |name: &str| format!("extensions[{index}].{name}");
+            self.number(&key("number"), &extension.number);
+            if let Some(number) = extension.caller_id.as_ref().filter(|number| !is_e164(number)) {
+                self.mistake(&key("caller_id"), number, "E.164 with +, such as +12125550142");
+            }
+            self.timeout(&key("ring_timeout_seconds"), extension.ring_timeout_seconds);
+            self.target(&key("unanswered"), &extension.unanswered);
+        }
+    }
+
+    fn groups(&mut self) {
+        let mut names = BTreeSet::new();
+        for (index, group) in self.config.ring_groups.iter().enumerate() {
+            let key = |name: &str| format!("ring_groups[{index}].{name}");
+            if !trunks::is_name(&group.name) || !names.insert(&group.name) {
+                self.mistake(&key("name"), format!("{:?}", group.name), "1 to 32 of a-z, 0-9, - and _, each name once");
+            }
+            if let Some(number) = &group.number {
+                self.number(&key("number"), number);
+            }
+            if group.members.is_empty() {
+                self.mistake(&key("members"), "nobody", "at least one extension");
+            }
+            for member in group.members.iter().filter(|member| !self.config.has_extension(member)) {
+                self.mistake(&key("members"), member, "numbers of [[extensions]]");
+            }
+            self.timeout(&key("ring_timeout_seconds"), group.ring_timeout_seconds);
+            self.target(&key("unanswered"), &group.unanswered);
+        }
+    }
+
+    fn inbound(&mut self) {
+        for (index, rule) in self.config.inbound.iter().enumerate() {
+            if let Some(number) = rule.number.as_ref().filter(|number| !is_e164(number)) {
+                self.mistake(&format!("inbound[{index}].number"), number, "E.164 with +, such as +12125550142");
+            }
+            self.target(&format!("inbound[{index}].to"), &rule.to);
+        }
+    }
+
+    fn outbound(&mut self) {
+        let Outbound { concurrent_limit, call_limit_minutes, .. } = self.config.outbound;
+        if !(1..=1_000).contains(&concurrent_limit) {
+            self.mistake("outbound.concurrent_limit", concurrent_limit, "a whole number from 1 to 1000");
+        }
+        if !(1..=1_440).contains(&call_limit_minutes) {
+            self.mistake("outbound.call_limit_minutes", call_limit_minutes, "a whole number from 1 to 1440");
+        }
+        let outbound = &self.config.outbound;
+        if !is_digits(&outbound.country_code, 1..=3) {
+            self.mistake("outbound.country_code", &outbound.country_code, "1 to 3 digits, such as 1 or 49");
+        }
+        for (key, value) in [
+            ("outbound.access_code", outbound.access_code.as_ref()),
+            ("outbound.international_prefix", Some(&outbound.international_prefix)),
+        ] {
+            if let Some(value) = value.filter(|value| !is_digits(value, 1..=5)) {
+                self.mistake(key, value, "1 to 5 digits");
+            }
+        }
+        if !is_digits(&outbound.national_prefix, 0..=3) {
+            self.mistake("outbound.national_prefix", &outbound.national_prefix, "at most 3 digits");
+        }
+        for (key, prefixes) in [
+            ("outbound.allowed_prefixes", &outbound.allowed_prefixes),
+            ("outbound.denied_prefixes", &outbound.denied_prefixes),
+        ] {
+            let is_prefix = |prefix: &String| prefix.strip_prefix('+').is_some_and(|digits| is_digits(digits, 1..=15));
+            for prefix in prefixes.iter().filter(|prefix| !is_prefix(prefix)) {
+                self.mistake(key, prefix, "+ and digits, such as +1 or +4989");
+            }
+        }
+        for number in outbound.emergency_numbers.iter().filter(|number| !is_digits(number, 2..=6)) {
+            self.mistake("outbound.emergency_numbers", number, "2 to 6 digits");
+        }
+    }
+
+    fn number(&mut self, key: &str, number: &'a str) {
+        if !is_digits(number, 2..=6) {
+            self.mistake(key, format!("{number:?}"), "2 to 6 digits");
+        } else if self.config.outbound.emergency_numbers.iter().any(|emergency| emergency == number) {
+            self.mistake(key, number, "anything but an emergency number");
+        } else if !self.numbers.insert(number) {
+            self.mistake(key, number, "a number that no other extension or group has");
+        }
+    }
+
+    fn timeout(&mut self, key: &str, RingTimeout(seconds): RingTimeout) {
+        if !(5..=180).contains(&seconds) {
+            self.mistake(key, seconds, "a whole number from 5 to 180");
+        }
+    }
+
+    fn target(&mut self, key: &str, target: &Target) {
+        match target {
+            Target::Attendant => {}
+            Target::Extension(number) if !self.config.has_extension(number) => {
+                self.mistake(key, target, "an extension of [[extensions]]");
+            }
+            Target::Group(name) if self.config.ring_groups.iter().all(|group| group.name != *name) => {
+                self.mistake(key, target, "a group of [[ring_groups]]");
+            }
+            Target::Extension(_) | Target::Group(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::mistakes_of;
+
+    const RIGHT: &str = "[[extensions]]\nnumber = '101'\nname = 'Reception'\n[[extensions]]\nnumber = '102'\n\
+        [[ring_groups]]\nname = 'front'\nnumber = '200'\nmembers = ['101', '102']\nunanswered = 'attendant'\n\
+        [[inbound]]\nnumber = '+12125550142'\nwhen = 'open'\nto = 'group:front'\n";
+
+    #[test]
+    fn a_small_office_is_right() {
+        assert_eq!(mistakes_of(RIGHT), Vec::<String>::new());
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        for (text, key) in [
+            ("[[extensions]]\nnumber = '1'", "extensions[2].number"),
+            ("[[extensions]]\nnumber = '101'", "extensions[2].number"),
+            ("[[extensions]]\nnumber = '911'", "extensions[2].number"),
+            ("[[extensions]]\nnumber = '200'\n", "ring_groups[0].number"),
+            ("[[extensions]]\nnumber = '103'\nring_timeout_seconds = 1", "extensions[2].ring_timeout_seconds"),
+            ("[[ring_groups]]\nname = 'back'\nmembers = ['999']", "ring_groups[1].members"),
+            ("[[ring_groups]]\nname = 'front'\nmembers = ['101']", "ring_groups[1].name"),
+            ("[[inbound]]\nto = 'extension:109'", "inbound[1].to"),
+            ("[[inbound]]\nto = 'group:none'", "inbound[1].to"),
+            ("[[inbound]]\nto = 'somebody'", "inbound[1].to"),
+            ("[outbound]\nallowed_prefixes = ['1']", "outbound.allowed_prefixes"),
+            ("[outbound]\ncall_limit_minutes = 0", "outbound.call_limit_minutes"),
+        ] {
+            let mistakes = mistakes_of(&format!("{RIGHT}{text}\n"));
+            assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
+            assert!(mistakes[0].starts_with(key), "{text}: {mistakes:?}");
+        }
+    }
+}

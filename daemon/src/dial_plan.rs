@@ -1,0 +1,342 @@
+//! The dial plan: whom a number reaches, and what a phone may call. Pure: the configuration and the hour in, a decision
+//! out.
+//!
+//! Left out on purpose: how somebody is reached ([`crate::call`]), and the office's hours themselves
+//! ([`crate::office::hours`]).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Outbound, RingGroup, RingStrategy, When};
+
+/// Who takes a call. In the configuration: `attendant`, `extension:101`, `group:front`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Target {
+    /// The box itself.
+    #[default]
+    Attendant,
+    /// The phones of an extension.
+    Extension(String),
+    /// The phones of a group.
+    Group(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Attendant => f.write_str("attendant"),
+            Target::Extension(number) => write!(f, "extension:{number}"),
+            Target::Group(name) => write!(f, "group:{name}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        match text.split_once(':') {
+            None if text == "attendant" => Ok(Target::Attendant),
+            Some(("extension", number)) => Ok(Target::Extension(number.to_owned())),
+            Some(("group", name)) => Ok(Target::Group(name.to_owned())),
+            None | Some(_) => Err(format!("{text:?}: expected \"attendant\", \"extension:NUMBER\" or \"group:NAME\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Target, String> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}
+
+/// What a call from a phone is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Somebody inside.
+    Inside(Target),
+    /// Somebody outside: the number in E.164 with +.
+    Outside {
+        /// As the trunk wants it.
+        number: String,
+    },
+    /// Straight to the trunk, as dialled.
+    Emergency {
+        /// As dialled.
+        number: String,
+    },
+    /// Refused.
+    Denied(Denial),
+}
+
+/// Why a phone may not call a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Nobody has it, and it is none outside either.
+    NoSuchNumber,
+    /// Outside what may be called.
+    NotAllowed,
+    /// The office is closed, and phones are locked then.
+    NightLock,
+}
+
+impl Denial {
+    /// The stable cause for rows and log.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Denial::NoSuchNumber => "no_such_number",
+            Denial::NotAllowed => "number_not_allowed",
+            Denial::NightLock => "night_lock",
+        }
+    }
+}
+
+/// Phones that ring one after the other; those of one step ring together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingPlan {
+    /// Extensions of each step.
+    pub steps: Vec<Vec<String>>,
+    /// How long each step rings. Seconds.
+    pub step_seconds: u32,
+    /// Where the call goes then.
+    pub unanswered: Target,
+}
+
+/// Where a call from outside goes that was made to `called`.
+pub fn inbound(config: &Config, called: Option<&str>, is_open: bool) -> Target {
+    let fits = |rule: &&crate::config::Inbound| {
+        let number_fits = rule.number.is_none() || rule.number.as_deref() == called;
+        let time_fits = match rule.when {
+            When::Always => true,
+            When::Open => is_open,
+            When::Closed => !is_open,
+        };
+        number_fits && time_fits
+    };
+    config.inbound.iter().find(fits).map(|rule| rule.to.clone()).unwrap_or_default()
+}
+
+/// What it means that a phone of the office dials `dialled`.
+pub fn from_phone(config: &Config, dialled: &str, is_open: bool) -> Decision {
+    let outbound = &config.outbound;
+    let dialled = plain(dialled);
+    if is_emergency(outbound, &dialled) {
+        return Decision::Emergency { number: dialled };
+    }
+    if let Some(target) = inside(config, &dialled) {
+        return Decision::Inside(target);
+    }
+    let Some(number) = outside(outbound, &dialled) else { return Decision::Denied(Denial::NoSuchNumber) };
+    let begins_with_one_of = |prefixes: &[String]| prefixes.iter().any(|prefix| number.starts_with(prefix));
+    if begins_with_one_of(&outbound.denied_prefixes) || !begins_with_one_of(&outbound.allowed_prefixes) {
+        return Decision::Denied(Denial::NotAllowed);
+    }
+    if outbound.night_lock_enabled && !is_open {
+        return Decision::Denied(Denial::NightLock);
+    }
+    Decision::Outside { number }
+}
+
+/// Who rings, in which order; `None` for the attendant. `shuffle` decides the order of groups that ring at random.
+pub fn ring_plan(config: &Config, target: &Target, shuffle: impl FnOnce(&mut Vec<String>)) -> Option<RingPlan> {
+    match target {
+        Target::Attendant => None,
+        Target::Extension(number) => {
+            let extension = config.extensions.iter().find(|extension| extension.number == *number)?;
+            Some(RingPlan {
+                steps: vec![vec![number.clone()]],
+                step_seconds: extension.ring_timeout_seconds.0,
+                unanswered: extension.unanswered.clone(),
+            })
+        }
+        Target::Group(name) => {
+            let group = config.ring_groups.iter().find(|group| group.name == *name)?;
+            Some(RingPlan {
+                steps: steps(group, shuffle),
+                step_seconds: group.ring_timeout_seconds.0,
+                unanswered: group.unanswered.clone(),
+            })
+        }
+    }
+}
+
+fn steps(group: &RingGroup, shuffle: impl FnOnce(&mut Vec<String>)) -> Vec<Vec<String>> {
+    let one_each = |members: Vec<String>| members.into_iter().map(|member| vec![member]).collect();
+    let mut members = group.members.clone();
+    match group.strategy {
+        RingStrategy::All => vec![members],
+        RingStrategy::InOrder => one_each(members),
+        RingStrategy::Random => {
+            shuffle(&mut members);
+            one_each(members)
+        }
+    }
+}
+
+/// Without what people put between digits.
+fn plain(dialled: &str) -> String {
+    dialled.chars().filter(|letter| !matches!(letter, ' ' | '-' | '.' | '(' | ')' | '/')).collect()
+}
+
+fn is_emergency(outbound: &Outbound, dialled: &str) -> bool {
+    let after_code = outbound.access_code.as_deref().and_then(|code| dialled.strip_prefix(code));
+    let is_one = |number: &str| outbound.emergency_numbers.iter().any(|emergency| emergency == number);
+    // With the access code as well: nobody thinks of dial plans then.
+    is_one(dialled) || after_code.is_some_and(is_one)
+}
+
+fn inside(config: &Config, dialled: &str) -> Option<Target> {
+    if config.has_extension(dialled) {
+        return Some(Target::Extension(dialled.to_owned()));
+    }
+    if dialled == ATTENDANT_NUMBER {
+        return Some(Target::Attendant);
+    }
+    let group = config.ring_groups.iter().find(|group| group.number.as_deref() == Some(dialled))?;
+    Some(Target::Group(group.name.clone()))
+}
+
+/// What phones dial to talk to the box itself.
+const ATTENDANT_NUMBER: &str = "0";
+
+/// The number in E.164, if it is one of somebody outside.
+fn outside(outbound: &Outbound, dialled: &str) -> Option<String> {
+    let dialled = match &outbound.access_code {
+        // A number in E.164 needs none: it comes from a directory, not from fingers.
+        Some(code) if !dialled.starts_with('+') => dialled.strip_prefix(code.as_str())?,
+        Some(_) | None => dialled,
+    };
+    let digits = if let Some(digits) = dialled.strip_prefix('+') {
+        digits.to_owned()
+    } else if let Some(digits) = dialled.strip_prefix(outbound.international_prefix.as_str()) {
+        digits.to_owned()
+    } else {
+        let subscriber = dialled.strip_prefix(outbound.national_prefix.as_str()).unwrap_or(dialled);
+        format!("{}{subscriber}", outbound.country_code)
+    };
+    let is_right = (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // A number of North America has ten digits; what is shorter is a mistake, and would be dialled in vain.
+    let is_right = is_right && (!digits.starts_with('1') || digits.len() == 11);
+    is_right.then(|| format!("+{digits}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Extension, Inbound};
+
+    fn config() -> Config {
+        let extension = |number: &str| Extension { number: number.into(), ..Extension::default() };
+        let rule = |number: Option<&str>, when, to| Inbound { number: number.map(str::to_owned), when, to };
+        Config {
+            extensions: vec![extension("101"), extension("102")],
+            ring_groups: vec![RingGroup {
+                name: "front".into(),
+                number: Some("200".into()),
+                members: vec!["101".into(), "102".into()],
+                ..RingGroup::default()
+            }],
+            inbound: vec![
+                rule(Some("+12125550142"), When::Open, Target::Group("front".into())),
+                rule(Some("+12125550143"), When::Always, Target::Extension("102".into())),
+            ],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn calls_from_outside_go_by_number_and_hour() {
+        let config = config();
+        for (called, is_open, expected) in [
+            (Some("+12125550142"), true, "group:front"),
+            (Some("+12125550142"), false, "attendant"),
+            (Some("+12125550143"), false, "extension:102"),
+            (Some("+12125559999"), true, "attendant"),
+            (None, true, "attendant"),
+        ] {
+            assert_eq!(inbound(&config, called, is_open).to_string(), expected, "{called:?} {is_open}");
+        }
+    }
+
+    #[test]
+    fn phones_reach_inside_outside_and_help() {
+        let mut config = config();
+        let decide = |config: &Config, dialled: &str| from_phone(config, dialled, true);
+        let outside = |number: &str| Decision::Outside { number: number.into() };
+        for (dialled, expected) in [
+            ("102", Decision::Inside(Target::Extension("102".into()))),
+            ("200", Decision::Inside(Target::Group("front".into()))),
+            ("0", Decision::Inside(Target::Attendant)),
+            ("911", Decision::Emergency { number: "911".into() }),
+            ("(212) 555-0199", outside("+12125550199")),
+            ("12125550199", outside("+12125550199")),
+            ("+12125550199", outside("+12125550199")),
+            ("555-0199", Decision::Denied(Denial::NoSuchNumber)),
+            ("103", Decision::Denied(Denial::NoSuchNumber)),
+            ("abc", Decision::Denied(Denial::NoSuchNumber)),
+            ("011 49 89 1234567", Decision::Denied(Denial::NotAllowed)),
+            ("1-900-555-0199", Decision::Denied(Denial::NotAllowed)),
+            ("+88161234567", Decision::Denied(Denial::NotAllowed)),
+        ] {
+            assert_eq!(decide(&config, dialled), expected, "{dialled}");
+        }
+        config.outbound.access_code = Some("9".into());
+        assert_eq!(decide(&config, "9 212 555 0199"), outside("+12125550199"));
+        assert_eq!(decide(&config, "2125550199"), Decision::Denied(Denial::NoSuchNumber));
+        for emergency in ["911", "9911"] {
+            assert!(matches!(decide(&config, emergency), Decision::Emergency { .. }), "{emergency}");
+        }
+    }
+
+    #[test]
+    fn in_the_night_only_help_and_colleagues_are_reached() {
+        let mut config = config();
+        config.outbound.night_lock_enabled = true;
+        assert_eq!(from_phone(&config, "2125550199", false), Decision::Denied(Denial::NightLock));
+        assert!(matches!(from_phone(&config, "911", false), Decision::Emergency { .. }));
+        assert!(matches!(from_phone(&config, "101", false), Decision::Inside(_)));
+        assert!(matches!(from_phone(&config, "2125550199", true), Decision::Outside { .. }));
+    }
+
+    #[test]
+    fn a_european_office_dials_its_own_way() {
+        let mut config = config();
+        config.outbound = Outbound {
+            country_code: "49".into(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            allowed_prefixes: vec!["+49".into(), "+43".into()],
+            ..Outbound::default()
+        };
+        for (dialled, number) in
+            [("089 1234567", "+49891234567"), ("0043 1 234567", "+431234567"), ("+49 30 1234567", "+49301234567")]
+        {
+            assert_eq!(from_phone(&config, dialled, true), Decision::Outside { number: number.into() }, "{dialled}");
+        }
+    }
+
+    #[test]
+    fn groups_ring_together_or_one_after_the_other() {
+        let mut config = config();
+        let steps = |config: &Config| {
+            ring_plan(config, &Target::Group("front".into()), |members| members.reverse()).unwrap().steps
+        };
+        assert_eq!(steps(&config), [["101", "102"]]);
+        config.ring_groups[0].strategy = RingStrategy::InOrder;
+        assert_eq!(steps(&config), [["101"], ["102"]]);
+        config.ring_groups[0].strategy = RingStrategy::Random;
+        assert_eq!(steps(&config), [["102"], ["101"]]);
+        assert_eq!(ring_plan(&config, &Target::Attendant, |_| {}), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! A desk phone: baresip without a sound card, which says a tone, keeps what it hears, and does as it is told over its
+//! control socket (`ctrl_tcp`: JSON in netstrings).
+
+use std::io::{BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use audio::dsp::tone::sine;
+use audio::time::SampleRate;
+use serde_json::{Value, json};
+
+use crate::offhook::free_port;
+
+/// How long something may take that a phone does at once.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long it says its tone.
+const SAYS: Duration = Duration::from_secs(150);
+/// As loud as speech.
+const LEVEL_DBOV: f32 = -20.0;
+
+/// A running phone; ended when dropped.
+#[derive(Debug)]
+pub struct Softphone {
+    child: Child,
+    control: TcpStream,
+    messages: Receiver<Value>,
+    folder: PathBuf,
+    address: SocketAddr,
+}
+
+/// How a phone is set up.
+#[derive(Debug, Clone)]
+pub struct Profile<'a> {
+    /// Its extension, which is its user name too.
+    pub extension: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// Where it registers.
+    pub registrar: SocketAddr,
+    /// The tone it says. Hertz.
+    pub tone_hz: u32,
+    /// Whether it takes calls by itself.
+    pub answers: bool,
+    /// Whether it subscribes to the lamp for voicemail.
+    pub has_lamp: bool,
+}
+
+impl<'a> Profile<'a> {
+    /// A phone that takes calls by itself.
+    pub fn new(extension: &'a str, password: &'a str, registrar: SocketAddr, tone_hz: u32) -> Profile<'a> {
+        Profile { extension, password, registrar, tone_hz, answers: true, has_lamp: false }
+    }
+}
+
+impl Softphone {
+    /// Starts it with its files in `folder` and waits until it is registered.
+    ///
+    /// # Panics
+    /// When it does not start or is not let in.
+    pub fn start(folder: &Path, profile: &Profile<'_>) -> Softphone {
+        let phone = Softphone::start_unregistered(folder, profile);
+        // Printed rather than told: it may have happened before the control socket was open.
+        phone.wait_for_output("binding]");
+        phone
+    }
+
+    /// Starts it and waits for nothing.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_unregistered(folder: &Path, profile: &Profile<'_>) -> Softphone {
+        std::fs::create_dir_all(folder).unwrap();
+        let said = folder.join("said.wav");
+        let tone = sine(profile.tone_hz.into(), SAYS, LEVEL_DBOV, SampleRate::NARROW_BAND);
+        audio::wav::write(&said, &tone, SampleRate::NARROW_BAND).unwrap();
+        let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        // The codecs first: accounts name them.
+        let modules = ["g711", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "mwi", "ctrl_tcp"];
+        let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
+        let config = format!(
+            "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
+             sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate 8000\n\
+             auplay_srate 8000\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n",
+            said.display(),
+            folder.display()
+        );
+        let Profile { extension, password, registrar, answers, has_lamp, .. } = profile;
+        let lamp = if *has_lamp { "yes" } else { "no" };
+        let mode = if *answers { "auto" } else { "manual" };
+        let account = format!(
+            "<sip:{extension}@{registrar};transport=udp>;auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
+             audio_codecs=PCMU/8000/1;mwi={lamp}\n"
+        );
+        std::fs::write(folder.join("config"), config).unwrap();
+        std::fs::write(folder.join("accounts"), account).unwrap();
+        std::fs::write(folder.join("contacts"), "").unwrap();
+        let child = Command::new("baresip")
+            .args(["-f", folder.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(folder.join("output")).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let connected = crate::poll(LIMIT, || TcpStream::connect(("127.0.0.1", control)).ok());
+        let control = connected.expect("baresip's control socket");
+        let (sender, messages) = channel();
+        let mut reader = BufReader::new(control.try_clone().unwrap());
+        std::thread::spawn(move || {
+            while let Some(message) = read_netstring(&mut reader) {
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        Softphone { child, control, messages, folder: folder.to_owned(), address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives a command of baresip's menu.
+    ///
+    /// # Panics
+    /// When the phone is gone.
+    pub fn tell(&mut self, command: &str, parameters: &str) {
+        let text = json!({ "command": command, "params": parameters }).to_string();
+        write!(self.control, "{}:{text},", text.len()).unwrap();
+    }
+
+    /// Waits for an event such as `CALL_ESTABLISHED`; the event.
+    ///
+    /// # Panics
+    /// When it does not come, with what came instead.
+    pub fn wait_for(&self, event: &str) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        let mut seen = Vec::new();
+        while let Ok(message) = self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if message["type"] == event {
+                return message;
+            }
+            seen.push(message.to_string());
+        }
+        panic!("no {event}; instead:\n{}\n{}", seen.join("\n"), self.output());
+    }
+
+    /// Waits until it has printed `text`.
+    ///
+    /// # Panics
+    /// When it does not, with what it printed.
+    pub fn wait_for_output(&self, text: &str) {
+        let printed = crate::poll(LIMIT, || self.output().contains(text).then_some(()));
+        assert!(printed.is_some(), "no {text:?} in what the phone printed:\n{}", self.output());
+    }
+
+    /// Everything it printed so far.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.join("output")).unwrap_or_default()
+    }
+
+    /// Ends it and gives what it heard in its last call, as samples at 8 kHz.
+    ///
+    /// # Panics
+    /// When it kept nothing.
+    pub fn heard(mut self) -> Vec<i16> {
+        self.tell("quit", "");
+        // Its files are complete once it is gone.
+        let _ = self.child.wait();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.to_string_lossy().ends_with("dec.wav"));
+        files.sort();
+        let last = files.last().expect("a recording");
+        audio::wav::read(last).unwrap().samples
+    }
+}
+
+impl Drop for Softphone {
+    fn drop(&mut self) {
+        // Already gone after `heard`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_netstring(reader: &mut impl std::io::BufRead) -> Option<Value> {
+    let mut length = Vec::new();
+    reader.read_until(b':', &mut length).ok()?;
+    let length: usize = std::str::from_utf8(length.strip_suffix(b":")?).ok()?.trim().parse().ok()?;
+    let mut text = vec![0; length + 1];
+    reader.read_exact(&mut text).ok()?;
+    text.pop();
+    serde_json::from_slice(&text).ok()
+}
+
+/// In which seconds of `samples` (8 kHz) a tone of `frequency_hz` is what is mostly heard.
+pub fn seconds_with_tone(samples: &[i16], frequency_hz: u32) -> Vec<usize> {
+    samples
+        .chunks_exact(8_000)
+        .enumerate()
+        .filter(|(_, second)| share_of(second, frequency_hz) > 0.5)
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// How much of the energy is at that frequency, by Goertzel's algorithm. 0 to 1.
+fn share_of(samples: &[i16], frequency_hz: u32) -> f64 {
+    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(frequency_hz) / 8_000.0).cos();
+    let (mut one, mut two, mut energy) = (0.0, 0.0, 0.0);
+    for sample in samples {
+        let sample = f64::from(*sample);
+        energy += sample * sample;
+        (one, two) = (sample + coefficient * one - two, one);
+    }
+    let power = one * one + two * two - coefficient * one * two;
+    if energy < 1e6 { 0.0 } else { power * 2.0 / (energy * samples.len() as f64) }
+}

@@ -1,0 +1,201 @@
+//! Two desk phones (baresip) of one office: they register, call each other and the box, hold, transfer.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::offhook::Offhook;
+use tests::peers::{is_installed, last_call, wav_of_speech};
+use tests::softphone::{Profile, Softphone, seconds_with_tone};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
+const LIMIT: Duration = Duration::from_secs(30);
+/// Far from each other and from the notes that are played on hold.
+const TONES_HZ: [u32; 3] = [700, 1_100, 1_500];
+
+/// A box with three extensions, and their passwords.
+struct Office {
+    folder: tempfile::TempDir,
+    offhook: Offhook,
+    passwords: Vec<String>,
+}
+
+const EXTENSIONS: [&str; 3] = ["101", "102", "103"];
+
+impl Office {
+    fn open(more: &str) -> Office {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("offhook.toml");
+        let extensions: String = EXTENSIONS
+            .iter()
+            .map(|number| {
+                format!("[[extensions]]\nnumber = '{number}'\nname = 'Desk {number}'\nring_timeout_seconds = 5\n")
+            })
+            .collect();
+        std::fs::write(&file, format!("{more}\n{extensions}")).unwrap();
+        let offhook = Offhook::start_with_file(Path::new(PROGRAM), folder.path(), Some(&file), &["log.filter=debug"]);
+        let password = |number: &&str| {
+            let output = offhook.run(&["extensions", "password", number, "--json"]);
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            told["password"].as_str().unwrap().to_owned()
+        };
+        let passwords = EXTENSIONS.iter().map(password).collect();
+        Office { folder, offhook, passwords }
+    }
+
+    fn profile(&self, index: usize) -> Profile<'_> {
+        Profile::new(EXTENSIONS[index], &self.passwords[index], self.offhook.address(), TONES_HZ[index])
+    }
+
+    fn phone(&self, index: usize) -> Softphone {
+        Softphone::start(&self.folder.path().join(EXTENSIONS[index]), &self.profile(index))
+    }
+
+    fn uri(&self, number: &str) -> String {
+        format!("sip:{number}@{}", self.offhook.address())
+    }
+}
+
+/// Both hear the other's tone, and nothing of it is lost on the way through the box.
+#[test]
+fn two_phones_talk_through_the_box() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open("");
+    let (mut caller, callee) = (office.phone(0), office.phone(1));
+    caller.tell("dial", &office.uri("102"));
+    caller.wait_for("CALL_ESTABLISHED");
+    callee.wait_for_output("Call established");
+    talk(Duration::from_secs(5));
+    caller.tell("hangup", "");
+    callee.wait_for("CALL_CLOSED");
+    office.offhook.wait_for_log("Call ended", LIMIT);
+
+    let call = last_call(&office.offhook);
+    assert_eq!(call["session"]["hangup_cause"], "caller_hangup", "{call:#}");
+    assert_eq!(call["session"]["disposition"], "answered_by_person", "{call:#}");
+    let legs = call["metrics"].as_array().unwrap();
+    assert_eq!(legs.len(), 2, "{call:#}");
+    for leg in legs {
+        assert!(leg["packets_received"].as_u64().unwrap() > 150, "{call:#}");
+        assert_eq!(leg["packets_lost"], 0, "{call:#}");
+    }
+    for (phone, other) in [(caller, TONES_HZ[1]), (callee, TONES_HZ[0])] {
+        let heard = phone.heard();
+        let seconds = seconds_with_tone(&heard, other);
+        assert!(seconds.len() >= 3, "{other} Hz was heard in seconds {seconds:?} of {}", heard.len() / 8_000);
+    }
+    let log = office.offhook.stop();
+    for secret in ["101@", "102@", "sip:", &office.passwords[0], "Desk"] {
+        assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
+    }
+}
+
+/// Somebody on hold hears the box's notes and not the colleague, for longer than a silent phone would be kept; then both
+/// hear each other again. `OFFHOOK_HOLD_SECONDS` holds for longer.
+#[test]
+fn a_phone_holds_and_comes_back() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open("[media]\nno_rtp_timeout_seconds = 5");
+    let (mut caller, callee) = (office.phone(0), office.phone(1));
+    caller.tell("dial", &office.uri("102"));
+    caller.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(3));
+    caller.tell("hold", "");
+    office.offhook.wait_for_log("On hold", LIMIT);
+    let seconds = std::env::var("OFFHOOK_HOLD_SECONDS").map_or(8, |text| text.parse().unwrap());
+    talk(Duration::from_secs(seconds));
+    caller.tell("resume", "");
+    office.offhook.wait_for_log("Off hold", LIMIT);
+    talk(Duration::from_secs(3));
+    caller.tell("hangup", "");
+    office.offhook.wait_for_log("Call ended", LIMIT);
+    assert_eq!(last_call(&office.offhook)["session"]["hangup_cause"], "caller_hangup");
+
+    let heard = callee.heard();
+    let with_tone = seconds_with_tone(&heard, TONES_HZ[0]);
+    let (first, last) = (with_tone.first().copied().unwrap(), with_tone.last().copied().unwrap());
+    let gap: Vec<usize> = (first..=last).filter(|second| !with_tone.contains(second)).collect();
+    assert!(gap.len() as u64 + 1 >= seconds, "held in seconds {gap:?}, tone in {with_tone:?}");
+    assert!(with_tone.iter().any(|second| second > gap.last().unwrap()), "resumed: {with_tone:?}");
+    let on_hold = &heard[gap[1] * 8_000..(gap[1] + 4) * 8_000];
+    let level = audio::dsp::level::rms_dbov(on_hold);
+    assert!((-42.0..-25.0).contains(&level), "notes at {level} dBov");
+    // Its last recording begins when it comes back.
+    assert!(seconds_with_tone(&caller.heard(), TONES_HZ[1]).len() >= 2);
+    office.offhook.stop();
+}
+
+/// The one who was called sends the caller on; the phones that are left hear each other.
+#[test]
+fn a_blind_transfer_connects_the_other_two() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open("");
+    let (mut caller, mut callee, third) = (office.phone(0), office.phone(1), office.phone(2));
+    caller.tell("dial", &office.uri("102"));
+    callee.wait_for_output("Call established");
+    talk(Duration::from_secs(2));
+    callee.tell("transfer", &office.uri("103"));
+    office.offhook.wait_for_log("Transferred", LIMIT);
+    third.wait_for_output("Call established");
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    office.offhook.wait_for_log("Call ended", LIMIT);
+    assert_eq!(last_call(&office.offhook)["session"]["hangup_cause"], "caller_hangup");
+    assert!(seconds_with_tone(&caller.heard(), TONES_HZ[2]).len() >= 2, "the caller hears the third phone");
+    assert!(seconds_with_tone(&third.heard(), TONES_HZ[0]).len() >= 2, "and is heard by it");
+    office.offhook.stop();
+}
+
+/// A phone with a wrong password is not let in, is told nothing, and is banned once it has guessed too often.
+#[test]
+fn a_guesser_learns_nothing_and_is_banned() {
+    if !is_installed("baresip") {
+        return;
+    }
+    for (extension, password) in [("101", "not-the-password"), ("999", "of-nobody")] {
+        let office = Office::open("");
+        let profile = Profile { extension, password, ..office.profile(0) };
+        let _phone = Softphone::start_unregistered(&office.folder.path().join("guesser"), &profile);
+        office.offhook.wait_for_log("is banned for a while", LIMIT);
+        let log = office.offhook.stop();
+        for secret in ["sip:", password] {
+            assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
+        }
+        assert!(!log.contains("Registrations"), "{log}");
+    }
+}
+
+/// Somebody leaves a message for the office: the lamp of a phone that subscribed lights up.
+#[test]
+fn a_message_lights_the_lamp() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open("");
+    let phone = Softphone::start(&office.folder.path().join("lamp"), &Profile { has_lamp: true, ..office.profile(0) });
+    phone.wait_for_output("Messages-Waiting: no");
+    let speech = office.folder.path().join("speech.wav");
+    wav_of_speech(PROGRAM, &speech, "Please call me back.");
+    let (uri, speech) = (office.offhook.uri(), speech.to_str().unwrap());
+    // Without a voice the box asks for a message with a tone, and nothing else.
+    let mut lines = vec!["call", &uri, "--say", speech];
+    if cfg!(feature = "engines") {
+        lines.splice(2..2, ["--text", "I would like to leave a message."]);
+    }
+    office.offhook.run(&lines);
+    phone.wait_for_output("Messages-Waiting: yes");
+    office.offhook.stop();
+}
+
+/// Lets a call go on: real phones need real time.
+fn talk(duration: Duration) {
+    let until = std::time::Instant::now() + duration;
+    tests::poll(duration + LIMIT, || (std::time::Instant::now() >= until).then_some(()));
+}
