@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::call::{
-    Abilities, Bridges, Carriers, Ears, Lamps, Legs, Mind, PACKAGES, Phones, Places, Router, Services, hold_music,
+    Abilities, Bridges, Carriers, Ears, Lamps, Legs, Mind, PACKAGES, Phones, Places, Router, Services, TrunkWatch,
+    hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -93,6 +94,7 @@ impl Service {
             phones: Phones::new(&config, gate.clone(), registrar, Instant::now()),
             gate,
             carriers,
+            trunk_watch: TrunkWatch::default(),
             outbound: Places::default(),
             attended: Places::default(),
             hold_music,

@@ -99,7 +99,8 @@ impl Softphone {
         std::fs::write(folder.join("accounts"), account).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         let child = Command::new("baresip")
-            .args(["-f", folder.to_str().unwrap()])
+            // With every SIP message in what it prints.
+            .args(["-s", "-f", folder.to_str().unwrap()])
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(folder.join("output")).unwrap())
             .stderr(Stdio::null())
@@ -163,6 +164,19 @@ impl Softphone {
         std::fs::read_to_string(self.folder.join("output")).unwrap_or_default()
     }
 
+    /// Its latest call that was answered, as Replaces names it (RFC 3891), read from the messages it printed.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn latest_dialog(&self) -> String {
+        let output = self.output();
+        let answers: Vec<&str> = output.split("SIP/2.0 200 OK").skip(1).filter(|text| is_invite_answer(text)).collect();
+        let answer = answers.last().expect("an answered INVITE");
+        let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        let tag = |name: &str| line(name).split_once("tag=").unwrap().1.split(';').next().unwrap().trim();
+        format!("{};to-tag={};from-tag={}", line("Call-ID:"), tag("To:"), tag("From:"))
+    }
+
     /// Ends it and gives what it heard in its last call, as samples at 8 kHz.
     ///
     /// # Panics
@@ -186,6 +200,10 @@ impl Drop for Softphone {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn is_invite_answer(message: &str) -> bool {
+    message.lines().find_map(|line| line.strip_prefix("CSeq:")).is_some_and(|cseq| cseq.contains("INVITE"))
 }
 
 fn read_netstring(reader: &mut impl std::io::BufRead) -> Option<Value> {

@@ -153,6 +153,34 @@ fn a_blind_transfer_connects_the_other_two() {
     office.offhook.stop();
 }
 
+/// The one who was called asks a third first, and then connects the two: its own two calls are hung up.
+#[test]
+fn an_attended_transfer_connects_the_other_two() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open("");
+    let (mut caller, mut callee, third) = (office.phone(0), office.phone(1), office.phone(2));
+    caller.tell("dial", &office.uri("102"));
+    callee.wait_for_output("Call established");
+    callee.tell("hold", "");
+    office.offhook.wait_for_log("On hold", LIMIT);
+    callee.tell("dial", &office.uri("103"));
+    third.wait_for_output("Call established");
+    talk(Duration::from_secs(2));
+    let replaces = callee.latest_dialog().replace(';', "%3B").replace('=', "%3D");
+    callee.tell("line", "1");
+    callee.tell("transfer", &format!("<{}?Replaces={replaces}>", office.uri("103")));
+    callee.wait_for_output("REFER sip:");
+    office.offhook.wait_for_log("Transferred", LIMIT);
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    third.wait_for("CALL_CLOSED");
+    assert!(seconds_with_tone(&caller.heard(), TONES_HZ[2]).len() >= 2, "the caller hears the third phone");
+    assert!(seconds_with_tone(&third.heard(), TONES_HZ[0]).len() >= 2, "and is heard by it");
+    office.offhook.stop();
+}
+
 /// A phone with a wrong password is not let in, is told nothing, and is banned once it has guessed too often.
 #[test]
 fn a_guesser_learns_nothing_and_is_banned() {

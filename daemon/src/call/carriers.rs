@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sip_stack::digest::Credentials;
 use sip_stack::endpoint::{Destination, Transport};
@@ -28,11 +28,13 @@ pub struct Carriers {
 }
 
 /// One trunk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Carrier {
     pub(super) trunk: Trunk,
     pub(super) credentials: Vec<Credentials>,
     places: Places,
+    is_down: AtomicBool,
+    is_registered: AtomicBool,
 }
 
 /// Calls that are counted; cheap to clone.
@@ -63,7 +65,7 @@ impl Carriers {
                 (Some(username), Some(password)) => vec![Credentials::new(username, password)],
                 (Some(_), None) | (None, _) => Vec::new(),
             };
-            Ok(Carrier { trunk: trunk.clone(), credentials, places: Places::default() })
+            Ok(Carrier { trunk: trunk.clone(), credentials, ..Carrier::default() })
         };
         Ok(Carriers { all: config.trunks.iter().map(carrier).collect::<anyhow::Result<_>>()? })
     }
@@ -73,13 +75,30 @@ impl Carriers {
         self.all.get(index)
     }
 
-    /// Those that take calls, in order.
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Those that take calls, in order; those that do not answer last.
     pub(super) fn outbound(&self) -> impl Iterator<Item = &Carrier> {
-        self.all.iter().filter(|carrier| !carrier.trunk.hosts.is_empty())
+        let mut able: Vec<&Carrier> = self.all.iter().filter(|carrier| !carrier.trunk.hosts.is_empty()).collect();
+        able.sort_by_key(|carrier| carrier.is_down.load(Ordering::Relaxed));
+        able.into_iter()
     }
 }
 
 impl Carrier {
+    /// Whether it answers; true if that is news.
+    pub(super) fn set_up(&self, is_up: bool) -> bool {
+        self.is_down.swap(!is_up, Ordering::Relaxed) == is_up
+    }
+
+    /// Whether it knows us; true if that is news.
+    pub(super) fn set_registered(&self, is_registered: bool) -> bool {
+        self.is_registered.swap(is_registered, Ordering::Relaxed) != is_registered
+    }
+
     /// A place for one more call; `None` when the trunk has as many as it may.
     pub(super) fn enter(&self) -> Option<Place> {
         self.places.enter(self.trunk.concurrent_limit.unwrap_or(u32::MAX))
@@ -172,6 +191,17 @@ mod tests {
         let extension = Extension { caller_id: Some("+12125550143".into()), ..Extension::default() };
         let callee = carrier.callee("+13105550199", Some(&extension)).await.unwrap();
         assert_eq!(callee.from.to_string(), "<sip:+12125550143@office.pstn.example.com>");
+    }
+
+    #[test]
+    fn a_trunk_that_does_not_answer_is_dialled_last() {
+        let trunk = |name: &str| Trunk { name: name.into(), hosts: vec!["192.0.2.1".into()], ..Trunk::default() };
+        let config = Config { trunks: vec![trunk("first"), trunk("second")], ..Config::default() };
+        let carriers = Carriers::new(&config).unwrap();
+        let names = || carriers.outbound().map(|carrier| carrier.trunk.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(names(), ["first", "second"]);
+        assert!(carriers.at(0).unwrap().set_up(false) && !carriers.at(0).unwrap().set_up(false));
+        assert_eq!(names(), ["second", "first"]);
     }
 
     #[test]

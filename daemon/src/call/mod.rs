@@ -27,6 +27,7 @@ mod router;
 mod serve;
 mod services;
 mod task;
+mod trunk_watch;
 mod voice;
 
 pub use bridge::Bridges;
@@ -37,3 +38,4 @@ pub use music::hold_music;
 pub use phones::Phones;
 pub use router::Router;
 pub use services::{Abilities, Ears, Mind, Services, Thought, VoiceActivityFactory};
+pub use trunk_watch::TrunkWatch;

@@ -16,6 +16,7 @@ use super::lamps::subscribed;
 use super::phones::Refused;
 use super::serve::serve;
 use super::services::Services;
+use super::trunk_watch::watch;
 use crate::io::gate::Origin;
 
 /// How often phones that have not been heard of are looked for.
@@ -36,6 +37,11 @@ impl Router {
 
     /// Takes calls from `events` until `stop` turns true, then lets them finish for the configured time.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>, mut stop: watch::Receiver<bool>) {
+        // Dropped with the router, which ends them.
+        let mut watches = JoinSet::new();
+        for index in 0..self.services.carriers.len() {
+            watches.spawn(watch(Arc::clone(&self.services), index));
+        }
         let mut expire = tokio::time::interval(EXPIRE_INTERVAL);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -97,6 +103,8 @@ impl Router {
             tokio::spawn(subscribed(Arc::clone(&self.services), subscription, package, message, source));
         } else if let Event::SubscriptionEnded { subscription } = event {
             self.services.lamps.forget(subscription);
+        } else {
+            self.services.trunk_watch.handle(&self.services, &event);
         }
     }
 

@@ -17,6 +17,7 @@ use super::incoming::user_of;
 use super::lamps::Lamps;
 use super::legs::Legs;
 use super::phones::Phones;
+use super::trunk_watch::TrunkWatch;
 use crate::config::Config;
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
@@ -64,6 +65,8 @@ pub struct Services {
     pub lamps: Lamps,
     /// The trunks.
     pub carriers: Carriers,
+    /// How they are.
+    pub trunk_watch: TrunkWatch,
     /// Calls to outside, over all trunks.
     pub outbound: Places,
     /// Callers the box itself talks with.

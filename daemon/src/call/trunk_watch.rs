@@ -1,0 +1,143 @@
+//! How the trunks are: registrations where a carrier wants them, and OPTIONS where the configuration asks for them
+//! (RFC 3261 §11). A trunk that does not answer is dialled last, not never: its OPTIONS may be all that is lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sip_stack::endpoint::{
+    Event, OutgoingRequest, RegistrationConfig, RegistrationHandle, RegistrationNews, RequestHandle, Transport,
+};
+use sip_stack::message::{Method, NameAddr, SipUri, StatusCode};
+use tracing::{info, warn};
+
+use super::carriers::{Carrier, host_port};
+use super::services::Services;
+
+/// A carrier whose host cannot be looked up is tried again so often.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Which of our requests concern which trunk; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct TrunkWatch(Arc<Mutex<Handles>>);
+
+#[derive(Debug, Default)]
+struct Handles {
+    registrations: HashMap<RegistrationHandle, usize>,
+    requests: HashMap<RequestHandle, usize>,
+}
+
+impl TrunkWatch {
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the endpoint tells of a request of ours.
+    pub(super) fn handle(&self, services: &Services, event: &Event) {
+        if let Event::Registration { registration, news } = event {
+            let index = self.handles().registrations.get(registration).copied();
+            if let Some(carrier) = index.and_then(|index| services.carriers.at(index)) {
+                tell_registration(carrier, news);
+            }
+        } else if let Event::RequestAnswered { request, response, .. } = event {
+            // Whatever it says, it is there; only 503 says that it does not want calls now.
+            self.note(services, *request, response.status != StatusCode::SERVICE_UNAVAILABLE);
+        } else if let Event::RequestFailed { request, .. } = event {
+            self.note(services, *request, false);
+        }
+    }
+
+    fn note(&self, services: &Services, request: RequestHandle, is_up: bool) {
+        let index = self.handles().requests.remove(&request);
+        let Some(carrier) = index.and_then(|index| services.carriers.at(index)) else { return };
+        if carrier.set_up(is_up) {
+            match is_up {
+                true => info!(trunk = carrier.trunk.name, "Trunk answers"),
+                false => warn!(trunk = carrier.trunk.name, "Trunk does not answer; others are dialled first"),
+            }
+        }
+    }
+}
+
+fn tell_registration(carrier: &Carrier, news: &RegistrationNews) {
+    let trunk = &carrier.trunk.name;
+    match news {
+        RegistrationNews::Registered { expires_seconds, .. } => {
+            if carrier.set_registered(true) {
+                info!(trunk, expires_seconds, "Trunk registered");
+            }
+        }
+        RegistrationNews::Failed { failure, retry_in } => {
+            carrier.set_registered(false);
+            warn!(trunk, error = %failure, retry_seconds = retry_in.as_secs(), "Trunk not registered");
+        }
+        RegistrationNews::Ended => {
+            carrier.set_registered(false);
+        }
+    }
+}
+
+/// Registers with a trunk and asks how it is, for as long as the box runs.
+pub(super) async fn watch(services: Arc<Services>, index: usize) {
+    let Some(carrier) = services.carriers.at(index) else { return };
+    if let Some(registration) = &carrier.trunk.registration {
+        let expires = registration.expires_seconds;
+        while register(&services, index, carrier, expires).await.is_none() {
+            tokio::time::sleep(LOOKUP_INTERVAL).await;
+        }
+    }
+    let Some(seconds) = carrier.trunk.options_interval_seconds else { return };
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds.into()));
+    loop {
+        interval.tick().await;
+        ask(&services, index, carrier).await;
+    }
+}
+
+async fn register(services: &Services, index: usize, carrier: &Carrier, expires_seconds: u32) -> Option<()> {
+    let domain = host_port(carrier.trunk.domain())?;
+    let destinations = carrier.destinations(Transport::from(carrier.trunk.transport)).await;
+    let (destination, alternatives) = destinations.split_first()?;
+    let user = carrier.trunk.username.as_deref().unwrap_or_default();
+    let config = RegistrationConfig {
+        expires_seconds,
+        alternatives: alternatives.to_vec(),
+        credentials: carrier.credentials.clone(),
+        ..RegistrationConfig::new(
+            SipUri::new(domain.clone()),
+            NameAddr::new(SipUri::new(domain).with_user(user)),
+            *destination,
+        )
+    };
+    let watch = services.trunk_watch.clone();
+    let registered = services.sip.with(move |endpoint, now| {
+        // Within the command, so that no news is missed.
+        let handle = endpoint.register(config, now)?;
+        watch.handles().registrations.insert(handle, index);
+        Ok::<(), sip_stack::endpoint::EndpointMisuse>(())
+    });
+    registered.await.ok()?.ok()
+}
+
+async fn ask(services: &Services, index: usize, carrier: &Carrier) {
+    let destinations = carrier.destinations(Transport::from(carrier.trunk.transport)).await;
+    let (Some((destination, alternatives)), Some(domain)) =
+        (destinations.split_first(), host_port(carrier.trunk.domain()))
+    else {
+        return;
+    };
+    let from = NameAddr::new(SipUri::new(domain.clone()).with_user("ping"));
+    let request = OutgoingRequest {
+        alternatives: alternatives.to_vec(),
+        ..OutgoingRequest::new(Method::Options, SipUri::new(domain), from, *destination)
+    };
+    let watch = services.trunk_watch.clone();
+    let _ = services
+        .sip
+        .with(move |endpoint, now| {
+            if let Ok(handle) = endpoint.request(request, now) {
+                watch.handles().requests.insert(handle, index);
+            }
+        })
+        .await;
+}
