@@ -87,6 +87,14 @@ impl KeyMaterial {
         Self(Zeroizing::new(random))
     }
 
+    /// The same, filled in where it stays: `fill` must put bytes of a cryptographically secure source into all of what it
+    /// is given.
+    pub fn generate(fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut bytes = Zeroizing::new([[0; KEY_BYTES]; 3]);
+        fill(bytes.as_flattened_mut());
+        Self(bytes)
+    }
+
     pub(super) fn key(&self, suite: CryptoSuite) -> MasterKey {
         let index = match suite {
             CryptoSuite::AesCm128HmacSha1_80 => 0,
@@ -187,6 +195,8 @@ mod tests {
         assert_eq!(CryptoLine::parse(&line.to_attribute()), Some(line.clone()));
         let material = KeyMaterial::new([[1; 30], [2; 30], [3; 30]]);
         assert_eq!(material.key(CryptoSuite::AeadAes128Gcm).as_bytes(), [3; 28]);
+        let generated = KeyMaterial::generate(|bytes| (0..).zip(bytes).for_each(|(number, byte)| *byte = number));
+        assert_eq!(generated.key(CryptoSuite::AesCm128HmacSha1_32).as_bytes()[..2], [30, 31]);
         let shown = format!("{line:?} {material:?} {:?}", line.key);
         assert!(!shown.contains("WVNf") && !shown.contains("89") && !shown.contains("[1"), "{shown}");
     }

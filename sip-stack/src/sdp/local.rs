@@ -105,6 +105,13 @@ impl LocalSession {
         }
     }
 
+    /// Is SRTP to be in our next offer? What was agreed stays.
+    pub(super) fn offered_srtp(&self) -> Option<&SrtpPolicy> {
+        let is_secure = |(session, line): &(Session, usize)| Profile::of(&session.medias[*line]) == Some(Profile::Savp);
+        let is_agreed = self.last.as_ref().is_some_and(is_secure);
+        self.srtp.as_ref().filter(|srtp| srtp.is_required || srtp.is_offered || is_agreed)
+    }
+
     /// Our last description; to be sent again where a peer asks for the same once more.
     pub fn last(&self) -> Option<SessionDescription> {
         self.last.as_ref().map(|(session, _)| SessionDescription(session.clone()))
@@ -150,6 +157,9 @@ impl LocalSession {
 pub struct SrtpPolicy {
     /// Plain RTP is refused in offers and never offered: all or nothing.
     pub is_required: bool,
+    /// Our first offers have it. Without, only an offer of the peer's brings it in; so it is where the peer would have to
+    /// refuse what it cannot, and where our keys would be read on the way. What is required is always offered.
+    pub is_offered: bool,
     /// What we offer and take, in our order, which counts in our offers.
     pub suites: Vec<CryptoSuite>,
     /// For our own keys; the same for the whole session.

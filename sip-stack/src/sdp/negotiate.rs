@@ -190,10 +190,10 @@ fn answer_crypto(media: &Media, session: &LocalSession) -> Result<Option<(SrtpKe
     Ok(Some((keys, CryptoLine { tag, suite, key: local })))
 }
 
-/// One line for each suite of ours. A policy that does not require SRTP offers it all the same: a peer that cannot says
-/// so, and is asked again without.
+/// One line for each suite of ours. A policy may offer SRTP that it does not require: a peer that cannot says so, and is
+/// asked again without.
 fn offered_crypto(session: &LocalSession) -> Vec<CryptoLine> {
-    let Some(srtp) = &session.srtp else { return Vec::new() };
+    let Some(srtp) = session.offered_srtp() else { return Vec::new() };
     let line = |(tag, suite): (u32, &super::CryptoSuite)| CryptoLine { tag, suite: *suite, key: srtp.keys.key(*suite) };
     (1..).zip(&srtp.suites).map(line).collect()
 }

@@ -274,7 +274,7 @@ const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 fn secure(is_required: bool) -> LocalSession {
     let suites = vec![CryptoSuite::AesCm128HmacSha1_80, CryptoSuite::AesCm128HmacSha1_32];
     let keys = KeyMaterial::new([[1; 30], [2; 30], [3; 30]]);
-    LocalSession::new(7).with_srtp(SrtpPolicy { is_required, suites, keys })
+    LocalSession::new(7).with_srtp(SrtpPolicy { is_required, is_offered: true, suites, keys })
 }
 
 fn secure_audio(crypto: &str) -> String {
@@ -328,6 +328,29 @@ fn our_secure_offer_and_its_answer() {
     let other_tag = answered.to_string().replace("crypto:1", "crypto:9");
     let other_tag = SessionDescription::parse(other_tag.as_bytes()).unwrap();
     assert_eq!(accept_answer(&other_tag, &capabilities, &session), Err(SdpError::Security));
+}
+
+/// SRTP that is taken but not offered: our offer is plain until the peer has brought SRTP in, and stays secure then.
+#[test]
+fn what_is_only_taken_is_offered_once_it_is_agreed() {
+    let taken = || {
+        let mut session = secure(false);
+        session.srtp.as_mut().unwrap().is_offered = false;
+        session
+    };
+    let capabilities = Capabilities::default();
+    let mut session = taken();
+    let plain = offer(&capabilities, local(), &mut session);
+    assert!(plain.to_string().contains("RTP/AVP 0") && !plain.to_string().contains("crypto"), "{plain}");
+    let (answered, _) = answer(&plain, &capabilities, local(), &mut taken()).unwrap();
+    assert!(accept_answer(&answered, &capabilities, &session).unwrap().srtp.is_none());
+    let mut session = taken();
+    answer_to(&secure_audio(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n")), &mut session).unwrap();
+    let again = offer(&capabilities, local(), &mut session);
+    assert!(again.to_string().contains("RTP/SAVP"), "{again}");
+    let mut plain_again = taken();
+    answer_to(&audio("m=audio 4000 RTP/AVP 0\r\n"), &mut plain_again).unwrap();
+    assert!(!offer(&capabilities, local(), &mut plain_again).to_string().contains("SAVP"));
 }
 
 #[test]
