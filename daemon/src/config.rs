@@ -10,6 +10,7 @@ mod dial_plan;
 mod machine;
 mod mistakes;
 mod sources;
+mod tls;
 mod trunks;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,6 +24,7 @@ pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingT
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
+pub use tls::{SrtpUse, Tls};
 pub use trunks::{Trunk, TrunkProfile, TrunkRegistration, TrunkTransport};
 
 use crate::office::{Office, OfficeConfig};
@@ -84,6 +86,8 @@ pub struct Sip {
     pub public_address: Option<IpAddr>,
     /// Whether TCP is served beside UDP.
     pub tcp_enabled: bool,
+    /// TLS beside both.
+    pub tls: Tls,
     /// Networks whose hosts may call without being known: test callers, the box itself, an exchange of the office's own.
     pub guests: Vec<IpNet>,
     /// Networks where phones may be. From elsewhere there is no answer at all, not even a refusal.
@@ -126,6 +130,7 @@ impl Default for Sip {
             phone_networks: private_networks(),
             realm: "offhook".into(),
             digest_hashes: vec![DigestHash::Md5],
+            tls: Tls::default(),
         }
     }
 }
@@ -155,11 +160,13 @@ pub struct Media {
     pub last_port: u16,
     /// A call that receives no RTP for this long is ended. 5 to 600.
     pub no_rtp_timeout_seconds: u32,
+    /// `never`, `accepted` or `required`: whether the sound of calls is encrypted.
+    pub srtp: SrtpUse,
 }
 
 impl Default for Media {
     fn default() -> Media {
-        Media { first_port: 20_000, last_port: 21_999, no_rtp_timeout_seconds: 30 }
+        Media { first_port: 20_000, last_port: 21_999, no_rtp_timeout_seconds: 30, srtp: SrtpUse::Accepted }
     }
 }
 
@@ -327,11 +334,12 @@ impl Config {
         range("conversation.message_limit_seconds", self.conversation.message_limit_seconds, 10, 600);
         range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
         range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
+        self.sip.tls.check(&self.sip, mistakes);
         self.update.check(mistakes);
         if self.sip.digest_hashes.is_empty() {
             mistakes.push(ConfigMistake::new("sip.digest_hashes", "none", "\"sha256\", \"md5\" or both".into()));
         }
-        trunks::check(&self.trunks, mistakes);
+        trunks::check(&self.trunks, self.sip.tls.enabled, mistakes);
         dial_plan::check(self, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);

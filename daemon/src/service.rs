@@ -60,6 +60,7 @@ impl Service {
     pub async fn start(config: Config, engines: Engines) -> anyhow::Result<Service> {
         let office = Office::try_from(&config.office).map_err(crate::config::ConfigMistakes)?;
         let office = Arc::new(office);
+        let tls = config.sip.tls.open(&config.machine_directory())?;
         let (storage, audio_files) = open_storage(config.state_directory()).await?;
         let carriers = Carriers::new(&config)?;
         let hold_music = hold_music(config.calls.hold_music_file.as_deref())?;
@@ -78,7 +79,7 @@ impl Service {
         educated.await.context("the mind worker stopped")??;
 
         let gate = SharedGate::new(origins(&config));
-        let (sip, events) = listen(&config, &gate).await?;
+        let (sip, events) = listen(&config, &gate, tls).await?;
         let address = tokio::spawn(address::follow(config.clone(), sip.clone()));
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
@@ -116,6 +117,11 @@ impl Service {
     /// Where SIP is listened to.
     pub fn address(&self) -> SocketAddr {
         self.sip.local()
+    }
+
+    /// Where SIP over TLS is listened to, if it is.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.sip.tls()
     }
 
     /// What is missing and what that means for callers; empty when all is well.
@@ -250,26 +256,30 @@ fn render_ahead(speaker: &Speaker, office: &Office) {
 async fn listen(
     config: &Config,
     gate: &SharedGate,
+    tls: Option<sip::Tls>,
 ) -> anyhow::Result<(SipHandle, tokio::sync::mpsc::Receiver<sip_stack::endpoint::Event>)> {
     let listen = SocketAddr::new(config.sip.address, config.sip.port);
     let advertised = advertised(config);
     let retry_after = config.calls.retry_after_seconds;
     // What comes beyond the calls we take is refused by the endpoint itself, without keeping state.
     let most_calls = usize::try_from(config.calls.concurrent_limit).unwrap_or(usize::MAX).saturating_add(REFUSED_CALLS);
-    let shell = SipConfig { listen, tcp_enabled: config.sip.tcp_enabled, trace: None, gate: gate.clone() };
+    let shell = SipConfig { listen, tcp_enabled: config.sip.tcp_enabled, tls, trace: None, gate: gate.clone() };
     sip::start(shell, |bound| {
-        let local =
-            LocalAddress { socket: bound, advertised: HostPort::from(SocketAddr::new(advertised, bound.port())) };
+        let local = |socket: SocketAddr| LocalAddress {
+            socket,
+            advertised: HostPort::from(SocketAddr::new(advertised, socket.port())),
+        };
         EndpointConfig {
-            udp: local.clone(),
-            tcp: local,
+            udp: local(bound.sip),
+            tcp: local(bound.sip),
+            tls: local(bound.tls.unwrap_or(bound.sip)),
             contact_user: "office".into(),
             accepted: vec![Method::Register, Method::Refer],
             packages: PACKAGES.map(str::to_owned).to_vec(),
             product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).into(),
             limits: EndpointLimits { calls: most_calls, ..EndpointLimits::default() },
             overload_retry_after_seconds: retry_after,
-            ..EndpointConfig::new(bound, rand::random())
+            ..EndpointConfig::new(bound.sip, rand::random())
         }
     })
     .await

@@ -3,14 +3,17 @@
 //! After every flow the laws hold: one row a call, every row closed, no RTP port still lent.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
 use daemon::caller::turn_taker::{Cue, Patience};
-use daemon::caller::{CallPlan, CallReport, Line, place};
-use daemon::config::Config;
+use daemon::caller::{CallError, CallPlan, CallReport, Line, Protection, place};
+use daemon::config::{Config, SrtpUse};
 use daemon::engines::Engines;
+use daemon::identity::IdentityFolder;
+use daemon::io::tls::Trust;
 use daemon::service::Service;
 use daemon::storage::{Reader, SessionDetail, SessionState, list_sessions, session_detail};
 use models::{LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
@@ -48,9 +51,13 @@ async fn start(config: Config, engines: Engines) -> Service {
     Service::start(config, engines).await.unwrap()
 }
 
+fn plan(target: String, lines: Vec<Line>) -> CallPlan {
+    CallPlan { target, protection: Protection::default(), lines, record: None, patience: Patience::default() }
+}
+
 async fn call(service: &Service, transport: &str, lines: Vec<Line>) -> CallReport {
     let target = format!("sip:office@{}{transport}", service.address());
-    place(CallPlan { target, lines, record: None, patience: Patience::default() }).await.unwrap()
+    place(plan(target, lines)).await.unwrap()
 }
 
 /// Stops the service, then asserts the laws and returns the calls, latest first.
@@ -68,7 +75,8 @@ async fn laws(service: Service, folder: &Path, calls: usize) -> Vec<SessionDetai
     assert_eq!(details.len(), calls, "one row a call");
     for detail in &details {
         assert_eq!(detail.session.state, SessionState::Ended, "{detail:?}");
-        assert_eq!(detail.metrics.len(), 1, "one row of metrics for an answered call");
+        let answered = usize::from(detail.session.answered_at.is_some());
+        assert_eq!(detail.metrics.len(), answered, "one row of metrics for an answered call");
     }
     details
 }
@@ -187,4 +195,104 @@ async fn calls_at_the_same_time_do_not_mix() {
     assert!(of(&first)[0].contains("River Street"));
     assert!(of(&second)[0].contains("Sunday"));
     assert!(of(&third)[0].contains("River Street"));
+}
+
+/// A service that takes nothing but encrypted calls, with the box's own certificate.
+async fn start_secure(folder: &Path, heard: &[&str]) -> Service {
+    let mut config = config(folder);
+    config.sip.tls.enabled = true;
+    config.sip.tls.port = 0;
+    config.media.srtp = SrtpUse::Required;
+    IdentityFolder::below(&config.machine_directory()).ensure(jiff::Timestamp::now()).unwrap();
+    start(config, engines(heard)).await
+}
+
+/// Over TLS, believing the certificate of the box whose state is in `folder`.
+async fn secure_call(service: &Service, folder: &Path, lines: Vec<Line>) -> CallReport {
+    let target = format!("sip:office@{};transport=tls", service.tls_address().unwrap());
+    let machine = Some(folder.join("machine"));
+    let protection = Protection { srtp: SrtpUse::Required, machine, ..Protection::default() };
+    place(CallPlan { protection, ..plan(target, lines) }).await.unwrap()
+}
+
+/// As a secure trunk calls: TLS, and SRTP both ways.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_tls_has_its_sound_encrypted_both_ways() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start_secure(folder.path(), &["where are you", "goodbye"]).await;
+    let report = secure_call(&service, folder.path(), vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)]).await;
+    assert_eq!(report.ended, "callee hung up");
+    let srtp = report.stats.srtp.unwrap();
+    assert!(srtp.rtp_packets > 100 && srtp.errors == Default::default(), "{srtp:?}");
+    assert_eq!(srtp.rtp_packets, report.stats.received.received);
+    let details = laws(service, folder.path(), 1).await;
+    assert!(answers(&details[0])[0].contains("River Street"), "the caller's tones were heard through SRTP");
+    assert!(details[0].metrics[0].packets_received > 100, "{details:?}");
+}
+
+/// All or nothing: who offers plain RTP is refused, over TLS too, and the row says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_call_is_refused_where_srtp_is_required() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start_secure(folder.path(), &[]).await;
+    let machine = Some(folder.path().join("machine"));
+    let over_tls = format!("sip:office@{};transport=tls", service.tls_address().unwrap());
+    for target in [format!("sip:office@{}", service.address()), over_tls] {
+        let protection = Protection { machine: machine.clone(), ..Protection::default() };
+        let refused = place(CallPlan { protection, ..plan(target, Vec::new()) }).await.unwrap_err();
+        assert!(matches!(refused, CallError::Refused { status: 488, .. }), "{refused}");
+    }
+    for detail in laws(service, folder.path(), 2).await {
+        assert_eq!(detail.session.hangup_cause.as_deref(), Some("no_common_security"));
+    }
+}
+
+/// Phones that send keys over UDP are taken at their word, where that is allowed.
+#[tokio::test(flavor = "multi_thread")]
+async fn srtp_without_tls_is_taken_when_it_is_offered() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start(config(folder.path()), engines(&["goodbye"])).await;
+    let target = format!("sip:office@{}", service.address());
+    let protection = Protection { srtp: SrtpUse::Required, ..Protection::default() };
+    let report = place(CallPlan { protection, ..plan(target, vec![tone(0, Cue::AfterAnswer)]) }).await.unwrap();
+    assert!(report.stats.srtp.is_some_and(|srtp| srtp.rtp_packets > 50), "{:?}", report.stats);
+    laws(service, folder.path(), 1).await;
+}
+
+/// A box that is not believed is not called, and whoever placed the call is told why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_an_unknown_issuer_is_refused_with_a_sentence() {
+    let _line = tests::async_line().await;
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let service = start_secure(folder.path(), &[]).await;
+    let stranger = IdentityFolder::below(other.path());
+    stranger.ensure(jiff::Timestamp::now()).unwrap();
+    let target = format!("sips:office@{}", service.tls_address().unwrap());
+    let protection = Protection { trust: Trust::File(stranger.certificate()), ..Protection::default() };
+    let refused = place(CallPlan { protection, ..plan(target, Vec::new()) }).await.unwrap_err().to_string();
+    assert!(refused.contains("of an issuer that is not trusted"), "{refused}");
+    laws(service, folder.path(), 0).await;
+}
+
+/// Whatever knocks on the TLS port, the call beside it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_on_the_tls_port_disturbs_nobody() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start_secure(folder.path(), &["goodbye"]).await;
+    let address = service.tls_address().unwrap();
+    let closed = tokio::task::spawn_blocking(move || {
+        let mut garbage = TcpStream::connect(address).unwrap();
+        garbage.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        garbage.write_all(b"INVITE sip:office@127.0.0.1 SIP/2.0\r\n\r\n").unwrap();
+        let ended = garbage.read_to_end(&mut Vec::new());
+        ended.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
+    });
+    let report = secure_call(&service, folder.path(), vec![tone(0, Cue::AfterAnswer)]).await;
+    assert_eq!(report.ended, "callee hung up");
+    assert!(closed.await.unwrap(), "the connection with the garbage is closed");
+    laws(service, folder.path(), 1).await;
 }

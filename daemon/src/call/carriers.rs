@@ -16,7 +16,8 @@ use sip_stack::message::{Host, HostPort, NameAddr, SipUri, Uri};
 use tracing::warn;
 
 use super::dial::Callee;
-use crate::config::{Config, Extension, Trunk};
+use crate::config::{Config, Extension, SrtpUse, Trunk};
+use crate::io::sip::SipHandle;
 
 /// Addresses tried for one call.
 const DESTINATION_LIMIT: usize = 8;
@@ -104,10 +105,13 @@ impl Carrier {
         self.places.enter(self.trunk.concurrent_limit.unwrap_or(u32::MAX))
     }
 
-    /// A call to `number` for `extension`; `None` if no address of the trunk is known.
-    pub(super) async fn callee(&self, number: &str, extension: Option<&Extension>) -> Option<Callee> {
-        let transport = Transport::from(self.trunk.transport);
-        let destinations = self.destinations(transport).await;
+    /// A call to `number` for `extension` at the trunk's `destinations`; `None` if there are none.
+    pub(super) fn callee(
+        &self,
+        destinations: &[Destination],
+        number: &str,
+        extension: Option<&Extension>,
+    ) -> Option<Callee> {
         let (destination, alternatives) = destinations.split_first()?;
         let domain = host_port(self.trunk.domain())?;
         // The carrier's own name as host: it knows its numbers by that.
@@ -121,15 +125,23 @@ impl Carrier {
             route: Vec::new(),
             credentials: self.credentials.clone(),
             headers: Vec::new(),
+            // Secure trunking is all or nothing.
+            srtp: if self.trunk.secure { SrtpUse::Required } else { SrtpUse::Never },
         })
     }
 
-    /// Every address of every host.
-    pub(super) async fn destinations(&self, transport: Transport) -> Vec<Destination> {
+    /// Every address of every host. For TLS the certificate there has to be the host's, not the address's.
+    pub(super) async fn destinations(&self, sip: &SipHandle) -> Vec<Destination> {
+        let transport = Transport::from(self.trunk.transport);
         let mut all = Vec::new();
         for host in &self.trunk.hosts {
             match addresses(host, transport).await {
-                Ok(found) => all.extend(found.into_iter().map(|peer| Destination { transport, peer })),
+                Ok(found) => {
+                    if let Some(HostPort { host: Host::Name(name), .. }) = host_port(host) {
+                        sip.name(&name, found.iter().copied());
+                    }
+                    all.extend(found.into_iter().map(|peer| Destination { transport, peer }));
+                }
                 Err(error) => warn!(%error, trunk = self.trunk.name, host, "Host of a trunk not found"),
             }
         }
@@ -180,17 +192,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_number_is_called_at_every_address_under_the_office_number() {
+    async fn a_host_with_a_port_is_found_there_else_at_the_port_of_its_transport() {
+        let found = |host| async move { addresses(host, Transport::Tls).await.unwrap() };
+        assert_eq!(found("192.0.2.1").await, ["192.0.2.1:5061".parse().unwrap()]);
+        assert_eq!(found("[2001:db8::1]:5070").await, ["[2001:db8::1]:5070".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_number_is_called_at_every_address_under_the_office_number() {
         let carriers = carriers();
         let carrier = carriers.outbound().next().unwrap();
-        let callee = carrier.callee("+13105550199", None).await.unwrap();
+        let at = |peer: &str| Destination { transport: Transport::Tls, peer: peer.parse().unwrap() };
+        let destinations = [at("192.0.2.1:5061"), at("[2001:db8::1]:5070")];
+        let callee = carrier.callee(&destinations, "+13105550199", None).unwrap();
         assert_eq!(callee.target.to_string(), "sip:+13105550199@office.pstn.example.com");
         assert_eq!(callee.from.to_string(), "<sip:+12125550142@office.pstn.example.com>");
-        assert_eq!(callee.destination.peer.to_string(), "192.0.2.1:5061");
-        assert_eq!(callee.alternatives[0].peer.to_string(), "[2001:db8::1]:5070");
+        assert_eq!((callee.destination, callee.alternatives.as_slice()), (destinations[0], &destinations[1..]));
         let extension = Extension { caller_id: Some("+12125550143".into()), ..Extension::default() };
-        let callee = carrier.callee("+13105550199", Some(&extension)).await.unwrap();
+        let callee = carrier.callee(&destinations, "+13105550199", Some(&extension)).unwrap();
         assert_eq!(callee.from.to_string(), "<sip:+12125550143@office.pstn.example.com>");
+        assert!(carrier.callee(&[], "+13105550199", None).is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::leg::Leg;
 use super::legs::LegEvents;
 use super::negotiate::MediaAgreement;
 use super::services::Services;
+use crate::config::SrtpUse;
 use crate::io::address::advertised_to;
 
 /// Somebody to call.
@@ -32,6 +33,8 @@ pub(super) struct Callee {
     pub(super) credentials: Vec<Credentials>,
     /// More headers.
     pub(super) headers: Vec<(HeaderName, String)>,
+    /// Whether its sound is encrypted.
+    pub(super) srtp: SrtpUse,
 }
 
 /// Why a call of ours was not answered.
@@ -69,7 +72,7 @@ pub(super) async fn dial(
 ) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
-    let agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer);
+    let agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer, callee.srtp);
     let mut placed = Placed { services: Arc::clone(services), agreement, ringing, is_given_up: false };
     let events = placed.place(callee).await?;
     placed.wait(events).await

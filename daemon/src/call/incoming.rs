@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use sip_stack::endpoint::{CallHandle, Event, Source};
 use sip_stack::message::{HeaderName, NameAddr, Request, StatusCode, Uri};
+use sip_stack::sdp::SdpError;
 use tracing::{info, warn};
 
 use super::leg::Leg;
 use super::legs::LegEvents;
-use super::negotiate::{MediaAgreement, refusal};
+use super::negotiate::{MediaAgreement, may_offer, refusal};
 use super::services::Services;
 use super::task::End;
+use crate::config::SrtpUse;
 use crate::io::address::advertised_to;
 use crate::redact::Redacted;
 use crate::storage::{
@@ -121,17 +123,32 @@ impl Incoming {
             return Err(self.reject(StatusCode::SERVICE_UNAVAILABLE, End::NO_PORT).await);
         };
         let peer = self.source.peer.ip();
-        let mut agreement = MediaAgreement::new(port, advertised_to(&self.services.config, peer), peer);
-        let sdp = match self.offer.as_deref().map(|offer| agreement.answer(offer)) {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => {
+        let srtp = self.srtp();
+        let mut agreement = MediaAgreement::new(port, advertised_to(&self.services.config, peer), peer, srtp);
+        let sdp = match self.offer.as_deref() {
+            Some(offer) => agreement.answer(offer),
+            None if may_offer(srtp, self.source.transport) => Ok(agreement.offer()),
+            None => Err(SdpError::Security),
+        };
+        let sdp = match sdp {
+            Ok(sdp) => sdp,
+            Err(error) => {
                 let (status, end) = refusal(error);
                 return Err(self.reject(status, end).await);
             }
-            None => agreement.offer(),
         };
         self.agreed = Some((agreement, sdp));
         Ok(())
+    }
+
+    /// Secure trunking is all or nothing.
+    fn srtp(&self) -> SrtpUse {
+        match &self.caller {
+            CallerKind::Trunk(index) if self.services.carriers.at(*index).is_some_and(|one| one.trunk.secure) => {
+                SrtpUse::Required
+            }
+            CallerKind::Trunk(_) | CallerKind::Extension(_) | CallerKind::Guest => self.services.config.media.srtp,
+        }
     }
 
     /// The caller hears that it rings.
@@ -172,7 +189,7 @@ impl Incoming {
             let _ = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;
             return Err(end);
         }
-        info!(codec = agreement.codec_name(), "Call answered");
+        info!(codec = agreement.codec_name(), srtp = agreement.is_encrypted(), "Call answered");
         Leg::open(&self.services, events, agreement)
     }
 

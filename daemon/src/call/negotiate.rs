@@ -4,14 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use audio::codec::CodecKind;
+use audio::rtp::srtp::{Keys, MasterKey, Profile};
 use audio::rtp::{PayloadType, ReceiverConfig, SenderConfig};
-use sip_stack::endpoint::{CallHandle, Event};
+use sip_stack::endpoint::{CallHandle, Event, Transport};
 use sip_stack::message::StatusCode;
-use sip_stack::sdp::{self, Capabilities, LocalSession, Negotiated, SdpError, SessionDescription};
+use sip_stack::sdp::{
+    self, Capabilities, CryptoSuite, KeyMaterial, LocalSession, Negotiated, SdpError, SessionDescription, SrtpKeys,
+    SrtpPolicy,
+};
 use tracing::debug;
 
 use super::services::Services;
 use super::task::End;
+use crate::config::SrtpUse;
 use crate::io::media::StreamConfig;
 use crate::io::ports::MediaPort;
 
@@ -23,21 +28,25 @@ pub(crate) struct MediaAgreement {
     session: LocalSession,
     /// `None` until the answer is there (late offer).
     negotiated: Option<Negotiated>,
+    /// Of what was negotiated; `None` is plain RTP.
+    srtp: Option<Keys>,
     sender: SenderConfig,
 }
 
 impl MediaAgreement {
-    /// Nothing agreed yet; `port` will carry the sound, `advertised` is how the peer reaches us, and its signalling
-    /// comes from `signalled_from`.
-    pub(crate) fn new(port: MediaPort, advertised: IpAddr, signalled_from: IpAddr) -> MediaAgreement {
+    /// Nothing agreed yet; `port` will carry the sound, `advertised` is how the peer reaches us, its signalling comes from
+    /// `signalled_from`, and `srtp` is what its creator wants. Offers under [`SrtpUse::Required`] carry our keys: such an
+    /// agreement must not make one for an unencrypted transport ([`may_offer`]).
+    pub(crate) fn new(port: MediaPort, advertised: IpAddr, signalled_from: IpAddr, srtp: SrtpUse) -> MediaAgreement {
         let advertised = SocketAddr::new(advertised, port.local().port());
         let sender = StreamConfig::plain(advertised, CodecKind::Pcmu).sender;
         MediaAgreement {
             port: Some(port),
             advertised,
             signalled_from,
-            session: LocalSession::new(rand::random::<u32>().into()),
+            session: session(srtp),
             negotiated: None,
+            srtp: None,
             sender,
         }
     }
@@ -46,7 +55,7 @@ impl MediaAgreement {
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<Vec<u8>, SdpError> {
         let offer = SessionDescription::parse(offer)?;
         let (answer, negotiated) = sdp::answer(&offer, &Capabilities::default(), self.advertised, &mut self.session)?;
-        self.negotiated = Some(negotiated);
+        self.agree(negotiated)?;
         Ok(answer.to_bytes())
     }
 
@@ -58,8 +67,18 @@ impl MediaAgreement {
     /// The peer's answer to our offer.
     pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), SdpError> {
         let answer = SessionDescription::parse(answer)?;
-        self.negotiated = Some(sdp::accept_answer(&answer, &Capabilities::default(), &self.session)?);
+        self.agree(sdp::accept_answer(&answer, &Capabilities::default(), &self.session)?)
+    }
+
+    fn agree(&mut self, negotiated: Negotiated) -> Result<(), SdpError> {
+        self.srtp = negotiated.srtp.as_ref().map(media_keys).transpose()?;
+        self.negotiated = Some(negotiated);
         Ok(())
+    }
+
+    /// Whether the sound is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.srtp.is_some()
     }
 
     /// Whether there is something to send to.
@@ -113,9 +132,46 @@ impl MediaAgreement {
             receiver,
             sender,
             sending: negotiated.direction.sends(),
-            srtp: None,
+            srtp: self.srtp.clone(),
         }
     }
+}
+
+/// Whether an offer of ours may go over `transport`: one with keys in it must not be read on the way.
+pub(crate) fn may_offer(srtp: SrtpUse, transport: Transport) -> bool {
+    match (srtp, transport) {
+        (SrtpUse::Never | SrtpUse::Accepted, _) | (SrtpUse::Required, Transport::Tls) => true,
+        (SrtpUse::Required, Transport::Udp | Transport::Tcp) => false,
+    }
+}
+
+fn session(srtp: SrtpUse) -> LocalSession {
+    let session = LocalSession::new(rand::random::<u32>().into());
+    let is_required = match srtp {
+        SrtpUse::Never => return session,
+        SrtpUse::Accepted => false,
+        SrtpUse::Required => true,
+    };
+    session.with_srtp(SrtpPolicy {
+        is_required,
+        // A peer that could not would refuse the call; and ours may be the first to be read on the way.
+        is_offered: false,
+        // What carriers and phones have (RFC 4568 §6.2). The longer tag costs six bytes a packet.
+        suites: vec![CryptoSuite::AesCm128HmacSha1_80, CryptoSuite::AesCm128HmacSha1_32],
+        keys: KeyMaterial::generate(|bytes| rand::fill(bytes)),
+    })
+}
+
+/// The description's keys as the media thread has them. They have the length of their suite, so this does not fail; if it
+/// ever did, the stream must not become a plain one.
+fn media_keys(keys: &SrtpKeys) -> Result<Keys, SdpError> {
+    let profile = match keys.suite {
+        CryptoSuite::AesCm128HmacSha1_80 => Profile::AesCm128HmacSha1_80,
+        CryptoSuite::AesCm128HmacSha1_32 => Profile::AesCm128HmacSha1_32,
+        CryptoSuite::AeadAes128Gcm => Profile::AeadAes128Gcm,
+    };
+    let key = |key: &sdp::MasterKey| MasterKey::from_inline(profile, key.as_bytes()).map_err(|_| SdpError::Security);
+    Ok(Keys { outbound: key(&keys.local)?, inbound: key(&keys.remote)? })
 }
 
 /// We offer and accept only codecs we have, so the name is always known; µ-law is what every peer must take.
@@ -127,7 +183,8 @@ fn codec_of(negotiated: &Negotiated) -> CodecKind {
 pub(super) fn refusal(error: SdpError) -> (StatusCode, End) {
     match error {
         SdpError::Malformed | SdpError::AnswerMismatch => (StatusCode::BAD_REQUEST, End::BAD_OFFER),
-        SdpError::NoAudio | SdpError::Security | SdpError::NoCommonCodec | SdpError::Address => {
+        SdpError::Security => (StatusCode::NOT_ACCEPTABLE_HERE, End::NO_COMMON_SECURITY),
+        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Address => {
             (StatusCode::NOT_ACCEPTABLE_HERE, End::NO_COMMON_CODEC)
         }
     }
@@ -219,5 +276,71 @@ async fn reinvite(
     match answered {
         Ok(_) => InDialog::MediaChanged,
         Err(_) => InDialog::Ended(End::INTERNAL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::ports::PortPool;
+
+    fn agreement(srtp: SrtpUse) -> MediaAgreement {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        MediaAgreement::new(PortPool::new(loopback, 0, 1).lend().unwrap(), loopback, loopback, srtp)
+    }
+
+    /// What becomes of an offer made under `theirs` that is answered under `ours`: whether it is encrypted, or why there is
+    /// no call.
+    fn agreed(theirs: SrtpUse, ours: SrtpUse) -> Result<bool, SdpError> {
+        let (mut caller, mut callee) = (agreement(theirs), agreement(ours));
+        let answer = callee.answer(&caller.offer())?;
+        caller.accept(&answer)?;
+        let (near, far) = (caller.stream().srtp, callee.stream().srtp);
+        match (&near, &far) {
+            (Some(near), Some(far)) => assert!(near.outbound == far.inbound && near.inbound == far.outbound),
+            (None, None) => {}
+            _ => panic!("one of the two sends plain RTP"),
+        }
+        Ok(near.is_some())
+    }
+
+    #[test]
+    fn srtp_is_taken_when_offered_and_demanded_only_where_required() {
+        use SrtpUse::{Accepted, Never, Required};
+        for (theirs, ours, expected) in [
+            (Never, Never, Ok(false)),
+            (Never, Accepted, Ok(false)),
+            (Never, Required, Err(SdpError::Security)),
+            (Accepted, Accepted, Ok(false)),
+            (Required, Never, Err(SdpError::Security)),
+            (Required, Accepted, Ok(true)),
+            (Required, Required, Ok(true)),
+        ] {
+            assert_eq!(agreed(theirs, ours), expected, "offered by {theirs:?} to {ours:?}");
+        }
+        assert_eq!(refusal(SdpError::Security).1.cause, "no_common_security");
+    }
+
+    /// Two calls never share a key, and a hold does not change the keys of its call.
+    #[test]
+    fn each_call_has_keys_of_its_own_and_keeps_them() {
+        let offer = agreement(SrtpUse::Required).offer();
+        let keys_of = |agreement: &mut MediaAgreement| {
+            agreement.answer(&offer).unwrap();
+            agreement.stream().srtp.unwrap().outbound
+        };
+        let (mut one, mut other) = (agreement(SrtpUse::Accepted), agreement(SrtpUse::Accepted));
+        let first = keys_of(&mut one);
+        assert!(first != keys_of(&mut other));
+        assert!(first == keys_of(&mut one));
+    }
+
+    #[test]
+    fn keys_are_not_offered_where_they_can_be_read() {
+        assert!(may_offer(SrtpUse::Required, Transport::Tls));
+        assert!(!may_offer(SrtpUse::Required, Transport::Udp) && !may_offer(SrtpUse::Required, Transport::Tcp));
+        assert!(may_offer(SrtpUse::Accepted, Transport::Udp));
+        let plain = agreement(SrtpUse::Accepted).offer();
+        assert!(!String::from_utf8(plain).unwrap().contains("crypto"));
     }
 }

@@ -144,7 +144,8 @@ pub(super) async fn outside(
                 continue;
             }
         };
-        let Some(callee) = carrier.callee(number, extension).await else { continue };
+        let destinations = carrier.destinations(&services.sip).await;
+        let Some(callee) = carrier.callee(&destinations, number, extension) else { continue };
         // Dropped with this future: the carrier is then told to stop ringing.
         let (_ringing, told) = watch::channel(Ringing::On);
         let placed = tokio::spawn({

@@ -61,7 +61,7 @@ async fn ring_together(
     let (ringing, told) = watch::channel(Ringing::On);
     let mut phones = JoinSet::new();
     for (extension, binding) in bindings {
-        let (services, told, callee) = (Arc::clone(services), told.clone(), phone(binding, from));
+        let (services, told, callee) = (Arc::clone(services), told.clone(), phone(services, binding, from));
         // Not in the set: a phone that is told to stop still has to be cancelled, by somebody who waits for that.
         let placed = tokio::spawn(async move { dial(&services, callee, told).await });
         phones.spawn(async move { (extension, placed.await) });
@@ -98,7 +98,7 @@ fn weightier(one: StatusCode, other: StatusCode) -> StatusCode {
     if weight(other) >= weight(one) { other } else { one }
 }
 
-fn phone(binding: Binding, from: &NameAddr) -> Callee {
+fn phone(services: &Services, binding: Binding, from: &NameAddr) -> Callee {
     // A connection that is gone is tried at the phone's own address, if that is one.
     let own = binding.contact.host.ip().map(|address| Destination {
         transport: binding.destination.transport,
@@ -112,5 +112,6 @@ fn phone(binding: Binding, from: &NameAddr) -> Callee {
         route: binding.path,
         credentials: Vec::new(),
         headers: Vec::new(),
+        srtp: services.config.media.srtp,
     }
 }

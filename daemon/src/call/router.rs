@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sip_stack::digest::Asker;
-use sip_stack::endpoint::{Accepting, Answer, CallHandle, Event, PeerRequestHandle, Source};
+use sip_stack::endpoint::{Accepting, Answer, CallHandle, Event, PeerRequestHandle, Source, Transport};
 use sip_stack::message::{HeaderName, Method, Request, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -134,7 +134,13 @@ impl Router {
             from.is_some_and(|user| phones.is_extension(&user))
         };
         match self.services.gate.with(|gate| gate.origin(source.peer.ip())) {
-            Origin::Trunk(index) => Ok(CallerKind::Trunk(index)),
+            Origin::Trunk(index) => {
+                let wants_tls = self.services.carriers.at(index).is_some_and(|carrier| carrier.trunk.secure);
+                match wants_tls && source.transport != Transport::Tls {
+                    true => Err(forbidden),
+                    false => Ok(CallerKind::Trunk(index)),
+                }
+            }
             Origin::Guest => Ok(CallerKind::Guest),
             // Unless it says to be a phone: then it has to prove it.
             Origin::Phone { is_guest: true } if !claims_extension() => Ok(CallerKind::Guest),

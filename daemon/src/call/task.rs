@@ -64,6 +64,8 @@ impl End {
     pub(super) const CALLER_CANCELLED: End = End::new(Termination::Success, "caller_cancelled");
     pub(super) const CALLER_HANGUP: End = End::new(Termination::Success, "caller_hangup");
     pub(super) const NO_COMMON_CODEC: End = End::new(Termination::CallerError, "no_common_codec");
+    /// Plain RTP where SRTP is required, SRTP where we have none, or no suite in common.
+    pub(super) const NO_COMMON_SECURITY: End = End::new(Termination::CallerError, "no_common_security");
     pub(super) const BAD_OFFER: End = End::new(Termination::CallerError, "bad_sdp");
     pub(super) const NO_ACK: End = End::new(Termination::CallerError, "no_ack");
     pub(super) const NO_RTP: End = End::new(Termination::CallerError, "no_rtp");

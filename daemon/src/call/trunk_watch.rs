@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sip_stack::endpoint::{
-    Event, OutgoingRequest, RegistrationConfig, RegistrationHandle, RegistrationNews, RequestHandle, Transport,
+    Event, OutgoingRequest, RegistrationConfig, RegistrationHandle, RegistrationNews, RequestHandle,
 };
 use sip_stack::message::{Method, NameAddr, SipUri, StatusCode};
 use tracing::{info, warn};
@@ -96,7 +96,7 @@ pub(super) async fn watch(services: Arc<Services>, index: usize) {
 
 async fn register(services: &Services, index: usize, carrier: &Carrier, expires_seconds: u32) -> Option<()> {
     let domain = host_port(carrier.trunk.domain())?;
-    let destinations = carrier.destinations(Transport::from(carrier.trunk.transport)).await;
+    let destinations = carrier.destinations(&services.sip).await;
     let (destination, alternatives) = destinations.split_first()?;
     let user = carrier.trunk.username.as_deref().unwrap_or_default();
     let config = RegistrationConfig {
@@ -120,7 +120,7 @@ async fn register(services: &Services, index: usize, carrier: &Carrier, expires_
 }
 
 async fn ask(services: &Services, index: usize, carrier: &Carrier) {
-    let destinations = carrier.destinations(Transport::from(carrier.trunk.transport)).await;
+    let destinations = carrier.destinations(&services.sip).await;
     let (Some((destination, alternatives)), Some(domain)) =
         (destinations.split_first(), host_port(carrier.trunk.domain()))
     else {

@@ -14,15 +14,18 @@ use std::time::{Duration, Instant};
 
 use audio::dsp::level::rms_dbov;
 use audio::playout::ClipId;
-use sip_stack::endpoint::{CallHandle, Destination, EndpointConfig, Event, OutgoingInvite, Transport};
+use sip_stack::endpoint::{CallHandle, Destination, EndpointConfig, Event, LocalAddress, OutgoingInvite, Transport};
 use sip_stack::message::{NameAddr, SipUri, StatusCode, Uri};
 use tokio::sync::mpsc;
 
 use crate::call::negotiate::MediaAgreement;
+use crate::config::{Config, SrtpUse};
+use crate::identity::IdentityFolder;
 use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, StreamStats};
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
+use crate::io::tls::{self, TlsFailure, TlsFileError, Trust};
 use crate::speaker::Samples;
 
 use ladder::Ladder;
@@ -76,14 +79,44 @@ impl Line {
 /// A call to place.
 #[derive(Debug, Clone)]
 pub struct CallPlan {
-    /// Whom to call: `sip:office@127.0.0.1:5060`, with `;transport=tcp` for TCP.
+    /// Whom to call: `sip:office@127.0.0.1:5060`, with `;transport=tcp` for TCP; with `;transport=tls`, or as `sips:`, for
+    /// TLS.
     pub target: String,
+    /// Who may listen in.
+    pub protection: Protection,
     /// What to say, in order, each after the other side has finished.
     pub lines: Vec<Line>,
     /// Where the recording goes: a two-channel WAV, the caller left, the other side right.
     pub record: Option<PathBuf>,
     /// How patient the caller is.
     pub patience: Patience,
+}
+
+/// How a call is protected from those on the way.
+#[derive(Debug, Clone, Default)]
+pub struct Protection {
+    /// [`SrtpUse::Required`]: the sound is offered encrypted, and there is no call without. Over TLS only that is worth
+    /// something, since the keys travel in the signalling.
+    pub srtp: SrtpUse,
+    /// Whom to believe over TLS.
+    pub trust: Trust,
+    /// The folder of this machine's own things. If it is given and readable, and the call is to this very machine, its
+    /// self-signed certificate is believed beside the public ones.
+    pub machine: Option<PathBuf>,
+}
+
+impl Protection {
+    /// For a call to the box that runs on this machine with this configuration: what it demands.
+    pub fn for_own_box(config: &Config) -> Protection {
+        Protection { srtp: config.media.srtp, trust: Trust::Public, machine: Some(config.machine_directory()) }
+    }
+
+    /// This machine's own certificate and the name it is for.
+    fn own_certificate(&self) -> Option<(PathBuf, String)> {
+        let folder = IdentityFolder::below(self.machine.as_ref().filter(|_| self.trust == Trust::Public)?);
+        let identity = folder.load().ok()?;
+        Some((folder.certificate(), identity.certified_name()))
+    }
 }
 
 /// What came of it.
@@ -125,6 +158,12 @@ pub enum CallError {
     /// Nobody answered in time, or at all.
     #[error("nobody answered at {0}; is the box running? `offhook doctor` looks")]
     NoAnswer(SocketAddr),
+    /// There was no TLS connection.
+    #[error("no TLS connection to {0}: {1}")]
+    Tls(SocketAddr, TlsFailure),
+    /// The file of trusted certificates.
+    #[error("the certificates to be believed: {0}")]
+    Trust(#[from] TlsFileError),
     /// The session description of the answer cannot be used.
     #[error("the answer's session description cannot be used: {0}")]
     Session(#[from] sip_stack::sdp::SdpError),
@@ -144,23 +183,33 @@ pub enum CallError {
 /// # Errors
 /// [`CallError`]; a call that was answered always gives a report.
 pub async fn place(plan: CallPlan) -> Result<CallReport, CallError> {
-    let (uri, transport, peer) = resolve(&plan.target).await?;
+    let Target { uri, transport, peer, host } = resolve(&plan.target).await?;
     let local = local_address(peer)?;
     let (trace_sender, trace) = mpsc::channel(TRACE_LIMIT);
+    let is_this_machine = peer.ip().is_loopback() || peer.ip() == local;
+    let own = plan.protection.own_certificate().filter(|_| is_this_machine);
+    let own_certificate = own.as_ref().map(|(certificate, _)| certificate.as_path());
+    let connector = tls::connector(&plan.protection.trust, own_certificate)?;
     let config = SipConfig {
         listen: SocketAddr::new(local, 0),
         tcp_enabled: transport == Transport::Tcp,
+        tls: Some(sip::Tls { connector, listener: None }),
         trace: Some(trace_sender),
         gate: SharedGate::new(Origins::everybody()),
     };
-    let (sip, events) = sip::start(config, |address| EndpointConfig {
+    let (sip, events) = sip::start(config, |bound| EndpointConfig {
+        tls: LocalAddress::new(bound.sip),
         contact_user: "caller".into(),
         product: concat!("Offhook-caller/", env!("CARGO_PKG_VERSION")).into(),
-        ..EndpointConfig::new(address, rand::random())
+        ..EndpointConfig::new(bound.sip, rand::random())
     })
     .await?;
+    // Our own box is called by address, which no certificate is for; that it is our own is what counts.
+    if let Some(name) = host.or(own.map(|(_, name)| name)) {
+        sip.name(&name, [peer]);
+    }
     let port = PortPool::new(local, RTP_PORTS.0, RTP_PORTS.1).lend()?;
-    let mut agreement = MediaAgreement::new(port, local, peer.ip());
+    let mut agreement = MediaAgreement::new(port, local, peer.ip(), plan.protection.srtp);
     let from = SipUri::new(sip.local()).with_user("caller");
     let from = NameAddr::new(from).with_display_name("Offhook test caller");
     let invite = OutgoingInvite::new(uri, from, Destination { transport, peer }).with_offer(agreement.offer());
@@ -207,7 +256,8 @@ impl Caller {
                     return Err(CallError::Refused { status: status.as_u16(), reason });
                 }
                 Event::TimedOut { .. } | Event::TransportFailed { .. } | Event::CallEnded { .. } => {
-                    return Err(CallError::NoAnswer(peer));
+                    let failure = self.sip.tls_failure(peer).filter(|failure| *failure != TlsFailure::Lost);
+                    return Err(failure.map_or(CallError::NoAnswer(peer), |failure| CallError::Tls(peer, failure)));
                 }
                 Event::InviteReceived { .. }
                 | Event::Cancelled { .. }
@@ -405,28 +455,41 @@ impl Talk {
     }
 }
 
-async fn resolve(target: &str) -> Result<(Uri, Transport, SocketAddr), CallError> {
+/// Whom a target names, and how to get there.
+struct Target {
+    uri: Uri,
+    transport: Transport,
+    peer: SocketAddr,
+    /// The name that `peer` was found under; `None` if it is an address, or this machine's name for itself.
+    host: Option<String>,
+}
+
+async fn resolve(target: &str) -> Result<Target, CallError> {
     let wrong = |reason: String| CallError::Target { target: target.to_owned(), reason };
     let uri = Uri::parse(target.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let sip = uri.as_sip().ok_or_else(|| wrong("not a sip: URI".into()))?;
-    if sip.secure {
-        return Err(wrong("TLS is not supported yet".into()));
+    let transport = transport_of(sip).map_err(wrong)?;
+    let port = sip.port.unwrap_or(transport.default_port());
+    let host = sip.host.to_string();
+    if let Some(ip) = sip.host.ip() {
+        return Ok(Target { transport, peer: SocketAddr::new(ip, port), host: None, uri });
     }
-    let transport = match sip.params.value("transport") {
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-        Some(name) if !name.eq_ignore_ascii_case("udp") => return Err(wrong(format!("unknown transport {name}"))),
-        Some(_) | None => Transport::Udp,
-    };
-    let port = sip.port.unwrap_or(5060);
-    let peer = match sip.host.ip() {
-        Some(ip) => SocketAddr::new(ip, port),
-        None => tokio::net::lookup_host((sip.host.to_string(), port))
-            .await
-            .map_err(|error| wrong(error.to_string()))?
-            .next()
-            .ok_or_else(|| wrong("the name has no address".into()))?,
-    };
-    Ok((uri, transport, peer))
+    let mut found = tokio::net::lookup_host((host.clone(), port)).await.map_err(|error| wrong(error.to_string()))?;
+    let peer = found.next().ok_or_else(|| wrong("the name has no address".into()))?;
+    let host = (host != "localhost").then_some(host);
+    Ok(Target { transport, peer, host, uri })
+}
+
+/// How to carry what is sent to `uri` (RFC 3261 §19.1.1, §26.2.2).
+fn transport_of(uri: &SipUri) -> Result<Transport, String> {
+    let named = uri.params.value("transport").map(str::to_ascii_lowercase);
+    match (named.as_deref(), uri.secure) {
+        (Some("tls"), _) | (Some("tcp") | None, true) => Ok(Transport::Tls),
+        (Some("tcp"), false) => Ok(Transport::Tcp),
+        (Some("udp") | None, false) => Ok(Transport::Udp),
+        (Some(name), true) => Err(format!("sips: is not carried by {name}")),
+        (Some(name), false) => Err(format!("unknown transport {name}")),
+    }
 }
 
 /// The address this machine would use to reach `peer`.

@@ -10,8 +10,9 @@ use super::Common;
 use super::ladder;
 use super::say::Renderer;
 use crate::caller::turn_taker::{Cue, Patience};
-use crate::caller::{CallPlan, Line, place};
-use crate::config::Config;
+use crate::caller::{CallPlan, Line, Protection, place};
+use crate::config::{Config, SrtpUse};
+use crate::io::tls::Trust;
 
 /// Speaks, listens and measures the silence before each answer. The lines are said in the order given, each after the
 /// other side has finished. Exit status 1 when nobody answered or a line got no answer.
@@ -20,6 +21,8 @@ pub(crate) struct Call {
     target: Option<String>,
     lines: Vec<Wanted>,
     record: Option<PathBuf>,
+    srtp: bool,
+    trust: Option<PathBuf>,
     json: bool,
 }
 
@@ -38,7 +41,8 @@ enum Wanted {
 /// What clap parses; the order of the lines is found afterwards.
 #[derive(Debug, Args)]
 struct Flags {
-    /// Whom to call, for example sip:office@192.168.1.5:5060;transport=tcp [default: this machine's box]
+    /// Whom to call, for example sip:office@192.168.1.5:5060;transport=tcp or sips:office@box.example.com (TLS)
+    /// [default: this machine's box]
     #[arg(value_name = "URI")]
     target: Option<String>,
     /// Say this text with the installed voice
@@ -56,6 +60,13 @@ struct Flags {
     /// Write both sides to this two-channel WAV file (caller left, other side right)
     #[arg(long, value_name = "OUT.wav")]
     record: Option<PathBuf>,
+    /// No call without encrypted sound (SRTP); without TLS its keys can be read on the way
+    #[arg(long)]
+    srtp: bool,
+    /// Over TLS, believe the certificates in this PEM file and no others [default: the public authorities, and this
+    /// machine's own certificate if it calls itself]
+    #[arg(long, value_name = "FILE.pem")]
+    trust: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -84,7 +95,8 @@ impl FromArgMatches for Call {
         place("press", flags.press.into_iter().map(Wanted::Press).collect());
         lines.sort_by_key(|(index, _)| *index);
         let lines = lines.into_iter().map(|(_, wanted)| wanted).collect();
-        Ok(Call { target: flags.target, lines, record: flags.record, json: flags.json })
+        let Flags { target, record, srtp, trust, json, .. } = flags;
+        Ok(Call { target, lines, record, srtp, trust, json })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -98,6 +110,7 @@ impl Call {
         let config = common.load()?;
         let plan = CallPlan {
             target: self.target.clone().unwrap_or_else(|| own_address(&config)),
+            protection: self.protection(&config),
             lines: self.lines(&config)?,
             record: self.record.clone(),
             patience: Patience::default(),
@@ -112,6 +125,17 @@ impl Call {
         }
         let unanswered = report.turns.iter().skip(1).any(|turn| turn.gap.is_none());
         Ok(if unanswered { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn protection(&self, config: &Config) -> Protection {
+        let own = Protection::for_own_box(config);
+        let srtp = match self.srtp {
+            true => SrtpUse::Required,
+            // Somebody else's box is not bound by what ours demands.
+            false if self.target.is_some() => SrtpUse::Accepted,
+            false => own.srtp,
+        };
+        Protection { srtp, trust: self.trust.clone().map_or(Trust::Public, Trust::File), ..own }
     }
 
     fn lines(&self, config: &Config) -> anyhow::Result<Vec<Line>> {

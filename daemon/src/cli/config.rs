@@ -24,6 +24,7 @@ impl ConfigVerb {
         let config = common.load()?;
         match self {
             ConfigVerb::Check => {
+                config.sip.tls.open(&config.machine_directory())?;
                 println!("The configuration is valid.");
                 println!("  SIP    {} port {}", config.sip.address, config.sip.port);
                 println!("  state  {}", config.state_directory().display());

@@ -8,7 +8,7 @@ use super::Common;
 use super::ladder;
 use super::say::Renderer;
 use crate::caller::turn_taker::{Cue, Patience};
-use crate::caller::{CallPlan, Line, place};
+use crate::caller::{CallPlan, Line, Protection, place};
 
 /// What the demonstration's caller says: two questions and a goodbye.
 const LINES: [&str; 3] =
@@ -35,6 +35,7 @@ impl Demo {
         let record = config.state_directory().join("demo-call.wav");
         let plan = CallPlan {
             target: super::caller::own_address(&config),
+            protection: Protection::for_own_box(&config),
             lines,
             record: Some(record.clone()),
             patience: Patience::default(),

@@ -57,6 +57,9 @@ pub(crate) fn print(report: &CallReport, rows: Option<&ShownCall>, recording: Op
         "RTP: {} packets out, {} in, {} lost, jitter {:.1} ms",
         report.stats.sent_packets, received.received, received.lost, received.jitter_ms
     );
+    if let Some(srtp) = &report.stats.srtp {
+        println!("SRTP: {} genuine packets in", srtp.rtp_packets);
+    }
     if let Some(path) = recording {
         println!("Recording (caller left, box right): {}", path.display());
     }
@@ -104,6 +107,7 @@ pub(crate) fn as_json(report: &CallReport, labels: &[String], rows: Option<&Show
         "packets_received": report.stats.received.received,
         "packets_lost": report.stats.received.lost,
         "jitter_ms": report.stats.received.jitter_ms,
+        "srtp_packets_received": report.stats.srtp.map(|srtp| srtp.rtp_packets),
         "box": rows.map(ShownCall::as_json),
     })
 }

@@ -146,6 +146,9 @@ fn print_how_to_call(service: &Service, config: &Config) {
     println!();
     println!("Offhook is answering at sip:office@{address} (UDP and TCP). Call it:");
     println!("  from a softphone  dial sip:office@{address}, no registration, codec G.711 (PCMU or PCMA)");
+    if let Some(tls) = service.tls_address() {
+        println!("  over TLS          dial sip:office@{tls};transport=tls, with SRTP if wanted");
+    }
     println!("  from a terminal   offhook call sip:office@{address} --text \"When are you open on Saturday?\"");
     println!("  the demonstration again: make demo (or offhook demo)");
     println!("Look at calls with `offhook calls list`; state is in {}.", config.state_directory().display());

@@ -125,7 +125,7 @@ impl Trunk {
 }
 
 /// Every mistake in the trunks, each with its key.
-pub(super) fn check(trunks: &[Trunk], mistakes: &mut Vec<ConfigMistake>) {
+pub(super) fn check(trunks: &[Trunk], tls_enabled: bool, mistakes: &mut Vec<ConfigMistake>) {
     let mut names = BTreeSet::new();
     for (index, trunk) in trunks.iter().enumerate() {
         let mut mistake = |key: &str, value: String, expected: &str| {
@@ -153,6 +153,9 @@ pub(super) fn check(trunks: &[Trunk], mistakes: &mut Vec<ConfigMistake>) {
         }
         if trunk.secure && trunk.transport != TrunkTransport::Tls {
             mistake("transport", "not tls".into(), "\"tls\", because secure = true");
+        }
+        if trunk.transport == TrunkTransport::Tls && !tls_enabled {
+            mistake("transport", "tls".into(), "sip.tls.enabled = true with it");
         }
         if trunk.username.is_some() != trunk.password_file.is_some() {
             mistake("password_file", "half of the credentials".into(), "username and password_file, or neither");
@@ -210,6 +213,7 @@ mod tests {
             ("name = 'b'\ncaller_id = '2125550142'", "trunks[1].caller_id"),
             ("name = 'b'\nhosts = ['sip:a@b']", "trunks[1].hosts"),
             ("name = 'b'\nsecure = true", "trunks[1].transport"),
+            ("name = 'b'\ntransport = 'tls'", "trunks[1].transport"),
             ("name = 'b'\nusername = 'me'", "trunks[1].password_file"),
             ("name = 'b'\nconcurrent_limit = 0", "trunks[1].concurrent_limit"),
             ("name = 'b'\noptions_interval_seconds = 5", "trunks[1].options_interval_seconds"),

@@ -55,7 +55,9 @@ impl Finding {
 
 /// Runs every check; takes about two seconds.
 pub fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![ports::sip_port(config), ports::rtp_ports(config)];
+    let mut findings = vec![ports::sip_port(config)];
+    findings.extend(ports::tls_port(config));
+    findings.push(ports::rtp_ports(config));
     findings.extend(crate::engines::examine(config));
     findings.push(host::disk(config));
     findings.push(host::clock());

@@ -42,6 +42,28 @@ pub(super) fn sip_port(config: &Config) -> Finding {
     Finding::wrong(name, Verdict::Bad, detail, remedy)
 }
 
+/// Reads the certificates and binds the TLS port; nothing where TLS is off.
+pub(super) fn tls_port(config: &Config) -> Option<Finding> {
+    let name = "sip tls";
+    match config.sip.tls.open(&config.machine_directory()) {
+        Ok(None) => return None,
+        Ok(Some(_)) => {}
+        Err(mistakes) => {
+            let remedy = "set sip.tls.certificate and sip.tls.private_key, and see that this user may read them";
+            return Some(Finding::wrong(name, Verdict::Bad, mistakes.0[0].to_string(), remedy));
+        }
+    }
+    let address = SocketAddr::new(config.sip.address, config.sip.tls.port);
+    let Err(error) = TcpListener::bind(address) else {
+        return Some(Finding::good(name, format!("{address} is free, its certificate can be used")));
+    };
+    let sip = SocketAddr::new(config.sip.address, config.sip.port);
+    match server_at(sip).filter(|server| error.kind() == ErrorKind::AddrInUse && server.starts_with("Offhook")) {
+        Some(server) => Some(Finding::good(name, format!("{address} is taken by the running {server}"))),
+        None => Some(Finding::wrong(name, Verdict::Bad, format!("{address}: {error}"), "choose another: sip.tls.port")),
+    }
+}
+
 /// What the SIP server at `address` calls itself, by OPTIONS.
 fn server_at(address: SocketAddr) -> Option<String> {
     let target =

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! MACHINE/identity/identity.json   0644  id, name, when, fingerprint of the public key
-//!                  device.crt      0644  self-signed certificate, for mTLS with the cloud later
+//!                  device.crt      0644  self-signed certificate, for SIP over TLS, and for mTLS with the cloud later
 //!                  device.key      0600  P-256 private key, PKCS #8
 //!                  setup.json      0644  salted hash of the set-up secret
 //!                  setup-secret    0600  the secret itself; gone once the set-up is done
@@ -55,6 +55,13 @@ pub struct Identity {
     pub key_sha256: String,
 }
 
+impl Identity {
+    /// What the box's own certificate is for: its name in the local network (RFC 6762).
+    pub fn certified_name(&self) -> String {
+        format!("{}.local", self.name)
+    }
+}
+
 /// Why there is no usable identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -96,6 +103,16 @@ impl IdentityFolder {
     /// Below the machine's folder.
     pub fn below(machine: &Path) -> IdentityFolder {
         IdentityFolder { folder: machine.join("identity") }
+    }
+
+    /// The box's own certificate: self-signed, for its name in the local network.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join(CERTIFICATE)
+    }
+
+    /// The key of [`certificate`](IdentityFolder::certificate).
+    pub fn private_key(&self) -> PathBuf {
+        self.folder.join(KEY)
     }
 
     /// The identity; made if there is none. True when it was made now.
@@ -220,7 +237,7 @@ fn fingerprint(key: &KeyPair) -> String {
 /// A box without a battery may be born in 1970, so its certificate is valid from a fixed day on; and it has no last day
 /// (RFC 5280 §4.1.2.5), because what is trusted is the key.
 fn certificate(identity: &Identity, key: &KeyPair) -> Result<String, rcgen::Error> {
-    let mut params = CertificateParams::new(vec![format!("{}.local", identity.name)])?;
+    let mut params = CertificateParams::new(vec![identity.certified_name()])?;
     params.distinguished_name.push(DnType::CommonName, identity.box_id.to_string());
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(9999, 12, 31);

@@ -1,8 +1,9 @@
 //! Sockets, timers and threads: the only place that asks what time it is.
 //!
-//! `sip` drives the pure SIP endpoint over UDP and TCP; `media` is the thread with the 20 ms clock that carries every
-//! call's RTP; `ports` lends RTP ports; `address` knows under which address others reach us; `gate` decides
-//! who may speak to the SIP port at all. Nothing here decides anything about a call.
+//! `sip` drives the pure SIP endpoint over UDP, TCP and TLS, with a task of `stream` for each connection and the
+//! certificates of `tls`; `gate` decides who may speak to the SIP port at all; `media` is the thread with the 20 ms clock
+//! that carries every call's RTP; `ports` lends RTP ports; `address` knows under which address others reach us. Nothing
+//! here decides anything about a call.
 
 pub mod address;
 pub mod gate;
@@ -10,6 +11,8 @@ pub mod media;
 pub mod ports;
 pub mod probe;
 pub mod sip;
+mod stream;
+pub mod tls;
 
 /// Waits until `deadline`, for ever without one.
 pub(crate) async fn sleep_until(deadline: Option<std::time::Instant>) {

@@ -1,50 +1,77 @@
-//! The SIP shell: one task that owns the endpoint, its UDP socket, its TCP connections and its timers.
+//! The SIP shell: one task that owns the endpoint, its UDP socket, its connections (TCP and TLS) and its timers.
 //!
 //! One input, then drain: a datagram, bytes of a connection, a command or a deadline goes into
 //! [`Endpoint`], and everything it wants to send and tell is taken out before the next wait. Nothing here understands
 //! SIP.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sip_stack::endpoint::{Endpoint, EndpointConfig, Event, FlowId, Source, Transmit, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{debug, info, warn};
 
 use super::gate::{SharedGate, Verdict};
 use super::sleep_until;
+use super::stream::{self, Opened, StreamEvent};
+use super::tls::{Peers, TlsFailure};
 
 /// Commands waiting for the shell.
 const COMMAND_LIMIT: usize = 1_024;
 /// Events waiting for whoever routes calls.
 const EVENT_LIMIT: usize = 1_024;
-/// Open TCP connections; the oldest peers are not closed for new ones, new ones are refused.
+/// Open connections, as many as the endpoint frames.
 const CONNECTION_LIMIT: usize = 256;
-/// Messages waiting for a TCP peer that does not read; beyond it the connection is closed.
+/// Of these, the accepted ones and those being accepted: whoever fills them up does not keep us from connecting to a trunk.
+/// The oldest peers are not closed for new ones, new ones are refused.
+const ACCEPTED_LIMIT: usize = 192;
+/// TLS handshakes under way that peers began: each costs a signature of ours.
+const HANDSHAKE_LIMIT: usize = 32;
+/// Messages waiting for a peer that does not read; beyond it the connection is closed.
 const WRITE_LIMIT: usize = 64;
 /// Largest datagram UDP can carry.
 const DATAGRAM_LIMIT_BYTES: usize = 65_535;
-/// Bytes read from a connection at once.
-const STREAM_READ_BYTES: usize = 8_192;
 
 type Work = Box<dyn FnOnce(&mut Endpoint, Instant) + Send>;
 
 /// Where the shell listens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SipConfig {
     /// Address and port of the UDP socket and, if enabled, of the TCP listener; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Whether TCP is served too.
     pub tcp_enabled: bool,
+    /// `None`: neither listened for nor connected with.
+    pub tls: Option<Tls>,
     /// Wants a copy of each message.
     pub trace: Option<mpsc::Sender<Trace>>,
     /// Who may speak to us.
     pub gate: SharedGate,
+}
+
+/// TLS beside UDP and TCP.
+#[derive(Clone)]
+pub struct Tls {
+    /// For connections of ours.
+    pub connector: TlsConnector,
+    /// Port, on the same address as UDP, and who answers there. `None`: no listener.
+    pub listener: Option<(u16, TlsAcceptor)>,
+}
+
+/// Where the shell has come to listen.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// Address and port of UDP and TCP.
+    pub sip: SocketAddr,
+    /// Of the TLS listener, if there is one.
+    pub tls: Option<SocketAddr>,
 }
 
 /// A message that passed, for whoever draws a ladder. The box itself never asks for these: they hold what must not be
@@ -63,7 +90,8 @@ pub struct Trace {
 #[derive(Debug, Clone)]
 pub struct SipHandle {
     commands: mpsc::Sender<Work>,
-    local: SocketAddr,
+    listening: Listening,
+    peers: Arc<Mutex<Peers>>,
 }
 
 /// The shell has stopped, or is too far behind to take a command.
@@ -74,7 +102,25 @@ pub struct SipUnavailable;
 impl SipHandle {
     /// Address and port bound, the same for UDP and TCP.
     pub fn local(&self) -> SocketAddr {
-        self.local
+        self.listening.sip
+    }
+
+    /// Address and port bound for TLS, if it is listened for.
+    pub fn tls(&self) -> Option<SocketAddr> {
+        self.listening.tls
+    }
+
+    /// Says that `addresses` were found by looking up `host`: a TLS connection to one of them is made only if the
+    /// certificate is that host's. For others it must be for the address itself. Of what was said last, many are
+    /// remembered, but not all: to be said each time before something is sent.
+    pub fn name(&self, host: &str, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut peers = lock(&self.peers);
+        addresses.into_iter().for_each(|address| peers.set_host(address, host));
+    }
+
+    /// Why the latest attempt to reach `address` over TLS has failed; `None` if it has not.
+    pub fn tls_failure(&self, address: SocketAddr) -> Option<TlsFailure> {
+        lock(&self.peers).failure(address)
     }
 
     /// Runs `work` on the endpoint and waits for what it returns; what it made the endpoint send is sent at once.
@@ -95,36 +141,59 @@ impl SipHandle {
     }
 }
 
-/// Binds the sockets and starts the shell; `endpoint` is made once the local address is known.
+/// Both sides hold it for a look-up or an entry only, never while waiting.
+fn lock(peers: &Mutex<Peers>) -> MutexGuard<'_, Peers> {
+    peers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Binds the sockets and starts the shell; `endpoint` is made once the local addresses are known.
 ///
 /// # Errors
 /// The system's error with transport, address and port in its text.
 pub async fn start(
     config: SipConfig,
-    endpoint: impl FnOnce(SocketAddr) -> EndpointConfig,
+    endpoint: impl FnOnce(Listening) -> EndpointConfig,
 ) -> io::Result<(SipHandle, mpsc::Receiver<Event>)> {
-    let (udp, tcp) = bind(&config).await?;
-    let local = udp.local_addr()?;
+    let sockets = bind(&config).await?;
+    let listening = sockets.listening()?;
     let (commands, received_commands) = mpsc::channel(COMMAND_LIMIT);
     let (events, received_events) = mpsc::channel(EVENT_LIMIT);
     let (stream_events, received_streams) = mpsc::channel(COMMAND_LIMIT);
+    let peers = Arc::default();
     let shell = Shell {
-        endpoint: Endpoint::new(endpoint(local)),
-        udp,
-        local,
+        endpoint: Endpoint::new(endpoint(listening)),
+        udp: sockets.udp,
+        local: listening.sip,
+        connector: config.tls.map(|tls| tls.connector),
         connections: HashMap::new(),
         next_flow: 1,
+        handshakes: Arc::new(Semaphore::new(HANDSHAKE_LIMIT)),
+        peers: Arc::clone(&peers),
         stream_events,
         events,
         trace: config.trace,
         gate: config.gate,
     };
-    info!(address = %local, tcp = tcp.is_some(), "SIP listening");
-    tokio::spawn(shell.run(tcp, received_commands, received_streams));
-    Ok((SipHandle { commands, local }, received_events))
+    info!(address = %listening.sip, tcp = sockets.tcp.is_some(), tls = ?listening.tls, "SIP listening");
+    let listeners = Listeners { tcp: sockets.tcp, tls: sockets.tls };
+    tokio::spawn(shell.run(listeners, received_commands, received_streams));
+    Ok((SipHandle { commands, listening, peers }, received_events))
 }
 
-async fn bind(config: &SipConfig) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+struct Sockets {
+    udp: UdpSocket,
+    tcp: Option<TcpListener>,
+    tls: Option<(TcpListener, TlsAcceptor)>,
+}
+
+impl Sockets {
+    fn listening(&self) -> io::Result<Listening> {
+        let tls = self.tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+        Ok(Listening { sip: self.udp.local_addr()?, tls })
+    }
+}
+
+async fn bind(config: &SipConfig) -> io::Result<Sockets> {
     let explain = |transport: &str, address: SocketAddr, error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {transport} {address}: {error}"))
     };
@@ -135,41 +204,62 @@ async fn bind(config: &SipConfig) -> io::Result<(UdpSocket, Option<TcpListener>)
         true => Some(TcpListener::bind(local).await.map_err(|error| explain("TCP", local, error))?),
         false => None,
     };
-    Ok((udp, tcp))
+    let tls = match config.tls.as_ref().and_then(|tls| tls.listener.clone()) {
+        Some((port, acceptor)) => {
+            let address = SocketAddr::new(local.ip(), port);
+            let listener = TcpListener::bind(address).await.map_err(|error| explain("TLS", address, error))?;
+            Some((listener, acceptor))
+        }
+        None => None,
+    };
+    Ok(Sockets { udp, tcp, tls })
 }
 
-enum StreamEvent {
-    Opened { flow: FlowId, local: SocketAddr, peer: SocketAddr, writer: mpsc::Sender<Vec<u8>> },
-    Read { flow: FlowId, bytes: Vec<u8> },
-    Closed { flow: FlowId },
-    ConnectFailed { flow: FlowId, peer: SocketAddr },
+struct Listeners {
+    tcp: Option<TcpListener>,
+    tls: Option<(TcpListener, TlsAcceptor)>,
 }
 
 struct Shell {
     endpoint: Endpoint,
     udp: UdpSocket,
     local: SocketAddr,
+    connector: Option<TlsConnector>,
     connections: HashMap<FlowId, Connection>,
     next_flow: u64,
+    handshakes: Arc<Semaphore>,
+    peers: Arc<Mutex<Peers>>,
     stream_events: mpsc::Sender<StreamEvent>,
     events: mpsc::Sender<Event>,
     trace: Option<mpsc::Sender<Trace>>,
     gate: SharedGate,
 }
 
+/// Open, or on its way to be.
 struct Connection {
+    transport: Transport,
     peer: SocketAddr,
+    origin: Origin,
     writer: mpsc::Sender<Vec<u8>>,
+}
+
+/// Who began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Accepted,
+    Made,
 }
 
 impl Shell {
     async fn run(
         mut self,
-        tcp: Option<TcpListener>,
+        listeners: Listeners,
         mut commands: mpsc::Receiver<Work>,
         mut streams: mpsc::Receiver<StreamEvent>,
     ) {
         let mut buffer = vec![0; DATAGRAM_LIMIT_BYTES];
+        let Listeners { tcp, tls } = listeners;
+        let (tls, acceptor) = tls.unzip();
         loop {
             self.drain().await;
             let deadline = self.endpoint.poll_timeout().map(|(at, _)| at);
@@ -179,7 +269,8 @@ impl Shell {
                     // ICMP errors of earlier sends surface here; the transaction's own timer deals with the loss.
                     Err(error) => debug!(%error, "UDP receive"),
                 },
-                accepted = accept(tcp.as_ref()) => self.handle_accepted(accepted),
+                accepted = accept(tcp.as_ref()) => self.handle_accepted(accepted, None),
+                accepted = accept(tls.as_ref()) => self.handle_accepted(accepted, acceptor.as_ref()),
                 Some(event) = streams.recv() => self.handle_stream_event(event),
                 command = commands.recv() => match command {
                     Some(work) => work(&mut self.endpoint, Instant::now()),
@@ -204,41 +295,58 @@ impl Shell {
         self.gate.with(|gate| gate.admit(peer.ip(), now)) == Verdict::Pass
     }
 
-    fn handle_accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
-        match accepted {
+    fn handle_accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>, acceptor: Option<&TlsAcceptor>) {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return warn!(%error, "Connection not accepted"),
+        };
+        if !self.admits(peer, Instant::now()) {
             // Closed without a word.
-            Ok((_, peer)) if !self.admits(peer, Instant::now()) => {}
-            Ok((stream, peer)) => {
-                if self.connections.len() >= CONNECTION_LIMIT {
-                    warn!(limit = CONNECTION_LIMIT, "TCP connection refused: too many are open");
-                    return;
-                }
-                let flow = self.new_flow();
-                self.adopt(flow, stream, peer);
-            }
-            Err(error) => warn!(%error, "TCP accept failed"),
+            return;
         }
+        let is_accepted = |connection: &&Connection| connection.origin == Origin::Accepted;
+        if self.connections.values().filter(is_accepted).count() >= ACCEPTED_LIMIT {
+            return warn!(limit = ACCEPTED_LIMIT, "Connection refused: too many are open");
+        }
+        let Some(acceptor) = acceptor.cloned() else {
+            self.open(Transport::Tcp, peer, Origin::Accepted, stream::accepted(stream));
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            return warn!(limit = HANDSHAKE_LIMIT, "Connection refused: too many TLS handshakes are under way");
+        };
+        self.open(Transport::Tls, peer, Origin::Accepted, async move {
+            let _permit = permit;
+            stream::accepted_tls(stream, acceptor).await
+        });
     }
 
-    fn new_flow(&mut self) -> FlowId {
+    /// A connection on its way; what is sent meanwhile waits in the writer's queue.
+    fn open<S: AsyncRead + AsyncWrite + Send + 'static>(
+        &mut self,
+        transport: Transport,
+        peer: SocketAddr,
+        origin: Origin,
+        opening: impl Future<Output = io::Result<Opened<S>>> + Send + 'static,
+    ) -> FlowId {
         let flow = FlowId(self.next_flow);
         self.next_flow += 1;
+        let (writer, queued) = mpsc::channel(WRITE_LIMIT);
+        self.connections.insert(flow, Connection { transport, peer, origin, writer });
+        tokio::spawn(stream::run(flow, opening, queued, self.stream_events.clone()));
         flow
-    }
-
-    fn adopt(&mut self, flow: FlowId, stream: TcpStream, peer: SocketAddr) {
-        let local = stream.local_addr().unwrap_or(self.local);
-        let writer = serve(flow, stream, self.stream_events.clone());
-        self.connections.insert(flow, Connection { peer, writer });
-        self.endpoint.handle_stream_opened(flow, Transport::Tcp, local, peer, Instant::now());
     }
 
     fn handle_stream_event(&mut self, event: StreamEvent) {
         let now = Instant::now();
         match event {
-            StreamEvent::Opened { flow, local, peer, writer } => {
-                self.connections.insert(flow, Connection { peer, writer });
-                self.endpoint.handle_stream_opened(flow, Transport::Tcp, local, peer, Instant::now());
+            StreamEvent::Opened { flow, local } => {
+                // Given up while it was opened: its task finds that out by itself.
+                let Some(&Connection { transport, peer, origin, .. }) = self.connections.get(&flow) else { return };
+                if (transport, origin) == (Transport::Tls, Origin::Made) {
+                    lock(&self.peers).note(peer, None);
+                }
+                self.endpoint.handle_stream_opened(flow, transport, local, peer, now);
             }
             StreamEvent::Read { flow, bytes } => {
                 self.trace(now, false, &bytes);
@@ -248,10 +356,30 @@ impl Shell {
                 self.connections.remove(&flow);
                 self.endpoint.handle_stream_closed(flow, now);
             }
-            StreamEvent::ConnectFailed { flow, peer } => {
-                self.connections.remove(&flow);
-                self.endpoint.handle_transmit_failed(Transport::Tcp, peer, now);
+            StreamEvent::Failed { flow, error } => {
+                let Some(connection) = self.connections.remove(&flow) else { return };
+                self.note_failure(&connection, &error);
+                self.endpoint.handle_transmit_failed(connection.transport, connection.peer, now);
             }
+        }
+    }
+
+    /// Once for each connection, and never whose it was: that stands in the configuration, or is nobody's business.
+    fn note_failure(&mut self, connection: &Connection, error: &io::Error) {
+        match (connection.transport, connection.origin) {
+            (Transport::Tls, Origin::Made) => {
+                let failure = TlsFailure::from(error);
+                warn!(%failure, "No TLS connection");
+                lock(&self.peers).note(connection.peer, Some(failure));
+            }
+            // Whoever only knocks, as port scanners do all day.
+            (Transport::Tls, Origin::Accepted) if TlsFailure::from(error) == TlsFailure::Lost => {
+                debug!(%error, "TLS connection not accepted");
+            }
+            (Transport::Tls, Origin::Accepted) => {
+                info!(failure = %TlsFailure::from(error), "TLS connection not accepted");
+            }
+            (Transport::Udp | Transport::Tcp, _) => debug!(%error, "TCP connect"),
         }
     }
 
@@ -266,15 +394,11 @@ impl Shell {
                         debug!(%error, "UDP send");
                     }
                 }
-                Transport::Tcp => self.send_stream(transmit),
-                // Nothing here speaks TLS, and what was meant for it must not go out in the clear.
-                Transport::Tls => {
-                    self.endpoint.handle_transmit_failed(Transport::Tls, transmit.peer, Instant::now());
-                }
+                Transport::Tcp | Transport::Tls => self.send_stream(transmit),
             }
         }
         while let Some(flow) = self.endpoint.poll_close() {
-            // Dropping the writer ends its task and thereby our half of the connection.
+            // Dropping the writer ends its task and thereby the connection.
             self.connections.remove(&flow);
         }
         while let Some(event) = self.endpoint.poll_event() {
@@ -284,43 +408,42 @@ impl Shell {
         }
     }
 
-    /// Over the connection it came on, else over one that is open to the peer, else over a new one.
+    /// Over the connection it came on, else over one that is open to the peer, else over a new one; but never over another
+    /// transport, since what is meant for TLS must not go out in the clear.
     fn send_stream(&mut self, transmit: Transmit) {
+        let Transmit { transport, peer, .. } = transmit;
+        let is_right = |flow: &FlowId| self.connections.get(flow).is_some_and(|open| open.transport == transport);
+        let to_peer = |(_, open): &(&FlowId, &Connection)| open.peer == peer && open.transport == transport;
         let open = transmit
             .flow
-            .filter(|flow| self.connections.contains_key(flow))
-            .or_else(|| self.connections.iter().find(|(_, open)| open.peer == transmit.peer).map(|(flow, _)| *flow));
-        let flow = open.unwrap_or_else(|| self.connect(transmit.peer));
-        let Some(connection) = self.connections.get(&flow) else { return };
+            .filter(is_right)
+            .or_else(|| self.connections.iter().find(to_peer).map(|(flow, _)| *flow))
+            .or_else(|| self.connect(transport, peer));
+        let Some((flow, connection)) = open.and_then(|flow| Some((flow, self.connections.get(&flow)?))) else {
+            return self.endpoint.handle_transmit_failed(transport, peer, Instant::now());
+        };
         if connection.writer.try_send(transmit.bytes).is_err() {
-            warn!("TCP peer does not read, connection closed");
+            warn!(%transport, "Peer does not read, connection closed");
             self.connections.remove(&flow);
             self.endpoint.handle_stream_closed(flow, Instant::now());
         }
     }
 
-    /// Begins to connect; what is sent meanwhile waits in the writer's queue.
-    fn connect(&mut self, peer: SocketAddr) -> FlowId {
-        let flow = self.new_flow();
-        let (writer, queued) = mpsc::channel(WRITE_LIMIT);
-        self.connections.insert(flow, Connection { peer, writer: writer.clone() });
-        let events = self.stream_events.clone();
-        tokio::spawn(async move {
-            match TcpStream::connect(peer).await {
-                Ok(stream) => {
-                    let local = stream.local_addr().unwrap_or(peer);
-                    let (read, write) = stream.into_split();
-                    let _ = events.send(StreamEvent::Opened { flow, local, peer, writer }).await;
-                    tokio::spawn(write_all(write, queued));
-                    read_all(flow, read, events).await;
-                }
-                Err(error) => {
-                    debug!(%error, "TCP connect");
-                    let _ = events.send(StreamEvent::ConnectFailed { flow, peer }).await;
-                }
+    /// `None`: there are too many, or it is a transport that we do not have.
+    fn connect(&mut self, transport: Transport, peer: SocketAddr) -> Option<FlowId> {
+        if self.connections.len() >= CONNECTION_LIMIT {
+            warn!(limit = CONNECTION_LIMIT, "No connection made: too many are open");
+            return None;
+        }
+        match transport {
+            Transport::Udp => None,
+            Transport::Tcp => Some(self.open(transport, peer, Origin::Made, stream::connect(peer))),
+            Transport::Tls => {
+                let connector = self.connector.clone()?;
+                let name = lock(&self.peers).server_name(peer);
+                Some(self.open(transport, peer, Origin::Made, stream::connect_tls(peer, connector, name)))
             }
-        });
-        flow
+        }
     }
 
     fn trace(&self, at: Instant, sent: bool, bytes: &[u8]) {
@@ -331,43 +454,12 @@ impl Shell {
     }
 }
 
-/// Reader and writer tasks of one connection.
-fn serve(flow: FlowId, stream: TcpStream, events: mpsc::Sender<StreamEvent>) -> mpsc::Sender<Vec<u8>> {
-    let (writer, queued) = mpsc::channel(WRITE_LIMIT);
-    let (read, write) = stream.into_split();
-    tokio::spawn(write_all(write, queued));
-    tokio::spawn(read_all(flow, read, events));
-    writer
-}
-
-async fn write_all(mut stream: tokio::net::tcp::OwnedWriteHalf, mut queued: mpsc::Receiver<Vec<u8>>) {
-    while let Some(bytes) = queued.recv().await {
-        // The reader sees the end of a broken connection and reports it.
-        if stream.write_all(&bytes).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn read_all(flow: FlowId, mut stream: OwnedReadHalf, events: mpsc::Sender<StreamEvent>) {
-    let mut buffer = vec![0; STREAM_READ_BYTES];
-    loop {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(length) => {
-                let bytes = buffer[..length].to_vec();
-                if events.send(StreamEvent::Read { flow, bytes }).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-    let _ = events.send(StreamEvent::Closed { flow }).await;
-}
-
 async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

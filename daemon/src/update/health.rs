@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::caller::turn_taker::Patience;
-use crate::caller::{self, CallPlan};
+use crate::caller::{self, CallPlan, Protection};
 use crate::config::Config;
 use crate::io::probe;
 use crate::storage::Reader;
@@ -72,6 +72,7 @@ async fn sip(config: &Config) -> Result<String, String> {
 async fn call(config: &Config) -> Result<String, String> {
     let plan = CallPlan {
         target: format!("sip:health@{}", config.own_sip_address()),
+        protection: Protection::for_own_box(config),
         lines: Vec::new(),
         record: None,
         patience: Patience { farewell: GREETING_LIMIT, ..Patience::default() },
