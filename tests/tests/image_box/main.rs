@@ -16,26 +16,27 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use machine::{Machine, SIP_PORT, START_LIMIT, copy_disk, stick};
+use machine::{Clock, Machine, SIP_PORT, START_LIMIT, copy_disk, stick};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
-/// A healthy release is confirmed well before the box would leave its slot by itself.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(290);
-const INSTALL_LIMIT: Duration = Duration::from_secs(900);
-/// The box leaves a bad slot five minutes after its start.
-const LEAVE_LIMIT: Duration = Duration::from_secs(900);
+// Limits are for what hangs: a box that lives by its instructions may take long on a busy machine.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(1_800);
+const INSTALL_LIMIT: Duration = Duration::from_secs(1_800);
+const LEAVE_LIMIT: Duration = Duration::from_secs(3_600);
 const POWER_CUTS: u32 = 10;
+/// The first sentence takes an emulated processor minutes.
+const GREETING_LIMIT: Duration = Duration::from_secs(900);
 
 /// A fresh box grows its data partition, takes a call and says its greeting.
 #[test]
 fn a_fresh_box_answers_a_call() {
     let Some(bench) = Bench::new("call") else { return };
-    let mut machine = bench.switch_on(&bench.disk());
+    let mut machine = Machine::start(&bench.folder, &bench.disk("talking"), &bench.stick, Clock::Real);
     assert_eq!(machine.wait_for_shell(), "A");
     let shell = machine.age();
     let service = machine.wait_for_service();
     bench.row("start to a shell in the box", &format!("{} s", shell.as_secs()));
-    bench.row("start to offhook.service ready", &format!("{} s", service.as_secs()));
+    bench.row("kernel to offhook.service ready", &format!("{} s", service.as_secs()));
     bench.row(
         "of it",
         &machine.must("timeout 200 systemctl is-system-running --wait; systemd-analyze time | head -1; true"),
@@ -53,21 +54,28 @@ fn a_fresh_box_answers_a_call() {
     assert_ne!(machine.run("touch /usr/x || touch /etc/x", Duration::from_secs(10)).unwrap().0, 0, "root is read-only");
     let identity = machine.must("cat /etc/machine-id; hostname; nft list set inet offhook banned4 | grep -c timeout");
     bench.row("identity", &identity.lines().take(2).collect::<Vec<_>>().join(", "));
-    bench.row("call into the box", &greeting::call(&bench.folder, SIP_PORT));
+    // Calls whoever has patience with an emulated processor: what it says is rendered after the box is ready.
+    let began = Instant::now();
+    let greeted = tests::poll(GREETING_LIMIT, || {
+        let call = greeting::call(&bench.folder, SIP_PORT);
+        bench.row(&format!("call, {} s after the box was ready", began.elapsed().as_secs()), &call.row());
+        call.is_understood().then_some(())
+    });
+    greeted.expect("whisper never recognised the greeting");
 }
 
 /// What must not be installed is refused with a reason; a good update is confirmed; going back works.
 #[test]
 fn updates_are_installed_or_refused() {
     let Some(bench) = Bench::new("update") else { return };
-    let mut machine = bench.switch_on(&bench.disk());
+    let mut machine = bench.switch_on(&bench.disk("quiet"));
     assert_eq!(machine.wait_for_shell(), "A");
     machine.wait_for_service();
     for (bundle, reason) in [
         ("stranger.raucb", "signature"),
         ("older.raucb", "older than"),
         ("damaged.raucb", ""),
-        ("foreign.raucb", "this machine is"),
+        ("foreign.raucb", "the bundle is made for"),
     ] {
         let (code, said) = bench.install(&mut machine, bundle);
         assert_ne!(code, 0, "{bundle} was installed:\n{said}");
@@ -98,7 +106,7 @@ fn updates_are_installed_or_refused() {
 #[test]
 fn a_bad_release_is_left_by_itself() {
     let Some(bench) = Bench::new("fallback") else { return };
-    let mut machine = bench.switch_on(&bench.disk());
+    let mut machine = bench.switch_on(&bench.disk("quiet"));
     let mut starts = 1;
     for bundle in ["broken-root.raucb", "broken-program.raucb"] {
         assert_eq!(machine.wait_for_shell(), "A");
@@ -122,7 +130,7 @@ fn a_bad_release_is_left_by_itself() {
 #[test]
 fn power_cuts_during_an_update() {
     let Some(bench) = Bench::new("power") else { return };
-    let disk = bench.disk();
+    let disk = bench.disk("quiet");
     let mut machine = bench.switch_on(&disk);
     machine.wait_for_shell();
     machine.wait_for_service();
@@ -195,12 +203,13 @@ impl Bench {
         Some(Bench { files, folder, stick: path, product })
     }
 
-    fn disk(&self) -> PathBuf {
-        copy_disk(&self.files.join("disk.img"), self.folder.join("disk.img"))
+    /// A disk of release 1.0.0: `talking` has the models, `quiet` has not.
+    fn disk(&self, name: &str) -> PathBuf {
+        copy_disk(&self.files.join(name).with_extension("img"), self.folder.join("disk.img"))
     }
 
     fn switch_on(&self, disk: &Path) -> Machine {
-        Machine::start(&self.folder, disk, &self.stick)
+        Machine::start(&self.folder, disk, &self.stick, Clock::Instructions)
     }
 
     fn install_command(&self, bundle: &str) -> String {
