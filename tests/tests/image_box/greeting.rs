@@ -8,6 +8,11 @@ use std::time::Duration;
 pub(crate) const CONFIGURATION: &str = r#"[sip]
 address = "0.0.0.0"
 public_address = "127.0.0.1"
+# The emulator's side of that translation, by which the caller comes.
+guests = ["127.0.0.0/8", "10.0.2.0/24"]
+
+[calls]
+concurrent_limit = 4
 
 [media]
 first_port = 20000
