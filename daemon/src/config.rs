@@ -120,14 +120,23 @@ impl From<DigestHash> for Hash {
 
 impl Default for Sip {
     fn default() -> Sip {
-        let loopback = [IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST))];
         Sip {
             address: IpAddr::from([127, 0, 0, 1]),
             port: 5060,
             public_address: None,
             tcp_enabled: true,
-            guests: loopback.to_vec(),
-            phone_networks: private_networks(),
+            guests: networks(&["127.0.0.0/8", "::1/128"]),
+            // Where an office's own phones are: loopback, RFC 1918, RFC 3927, RFC 4193, RFC 4291.
+            phone_networks: networks(&[
+                "127.0.0.0/8",
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+                "169.254.0.0/16",
+                "::1/128",
+                "fc00::/7",
+                "fe80::/10",
+            ]),
             realm: "offhook".into(),
             digest_hashes: vec![DigestHash::Md5],
             tls: Tls::default(),
@@ -135,19 +144,8 @@ impl Default for Sip {
     }
 }
 
-/// Where an office's own phones are: loopback, RFC 1918, RFC 3927, RFC 4193, RFC 4291.
-fn private_networks() -> Vec<IpNet> {
-    let networks = [
-        "127.0.0.0/8",
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",
-        "::1/128",
-        "fc00::/7",
-        "fe80::/10",
-    ];
-    networks.iter().filter_map(|network| network.parse().ok()).collect()
+fn networks(list: &[&str]) -> Vec<IpNet> {
+    list.iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 /// `[media]`: RTP ports.

@@ -195,7 +195,9 @@ impl Gate {
             Origin::Phone { .. } | Origin::Guest if self.is_banned(peer, now) => {
                 return Verdict::Drop(Reason::Banned);
             }
-            Origin::Phone { .. } | Origin::Guest => PHONE_RATE,
+            // An exchange of the office's own is as busy as a carrier.
+            Origin::Phone { is_guest: true } | Origin::Guest => TRUNK_RATE,
+            Origin::Phone { is_guest: false } => PHONE_RATE,
             Origin::Unknown if self.is_acquainted(peer, now) => TRUNK_RATE,
             Origin::Unknown => return Verdict::Drop(Reason::Unknown),
         };
