@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::carriers::Place;
 use super::incoming::{CallerKind, ended_session};
 use super::lamps::{DialogState, Lit};
-use super::leg::Leg;
+use super::leg::{Leg, LegNews};
 use super::reach::{Reached, Wish, reach};
 use super::services::Services;
 use super::task::{End, write_end};
@@ -234,14 +234,17 @@ impl Bridge {
             self.begin_transfer(side, request, *referral).await;
             return Happened::Nothing;
         }
-        if let Some(end) = self.party(side).leg.handle(event).await {
-            let end = match (side, end) {
-                (Side::Callee, End::CALLER_HANGUP) => End::CALLEE_HANGUP,
-                (Side::Callee | Side::Caller, end) => end,
-            };
-            return Happened::Ended { by: Some(side), end };
+        match self.party(side).leg.handle(event).await {
+            LegNews::Nothing => self.follow_hold(side),
+            LegNews::Pressed(key) => self.party(side.other()).leg.command(|media, _| media.press(key)),
+            LegNews::Ended(end) => {
+                let end = match (side, end) {
+                    (Side::Callee, End::CALLER_HANGUP) => End::CALLEE_HANGUP,
+                    (Side::Callee | Side::Caller, end) => end,
+                };
+                return Happened::Ended { by: Some(side), end };
+            }
         }
-        self.follow_hold(side);
         Happened::Nothing
     }
 

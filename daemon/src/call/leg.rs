@@ -15,6 +15,16 @@ use super::task::End;
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable};
 use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
 
+/// What a leg's dialog means for its call.
+pub(super) enum LegNews {
+    /// Nothing.
+    Nothing,
+    /// A key was pressed, told by signalling rather than in the sound.
+    Pressed(char),
+    /// It is over.
+    Ended(End),
+}
+
 /// See the module.
 pub(super) struct Leg {
     pub(super) events: LegEvents,
@@ -37,18 +47,19 @@ impl Leg {
         Ok(Leg { events, agreement, media, frames, services, began: Instant::now(), hung_up: false })
     }
 
-    /// Deals with what happened in the dialog; the end if it is over.
-    pub(super) async fn handle(&mut self, event: Event) -> Option<End> {
+    /// Deals with what happened in the dialog.
+    pub(super) async fn handle(&mut self, event: Event) -> LegNews {
         let handle = self.events.handle();
         match negotiate::in_dialog(&self.services, handle, event, &mut self.agreement).await {
-            InDialog::Nothing => None,
+            InDialog::Nothing => LegNews::Nothing,
             InDialog::MediaChanged => {
                 self.command(|media, agreement| media.configure(agreement.stream()));
-                None
+                LegNews::Nothing
             }
+            InDialog::Pressed(key) => LegNews::Pressed(key),
             InDialog::Ended(end) => {
                 self.hung_up = true;
-                Some(end)
+                LegNews::Ended(end)
             }
         }
     }

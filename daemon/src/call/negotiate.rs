@@ -6,8 +6,9 @@ use std::sync::Arc;
 use audio::codec::CodecKind;
 use audio::rtp::srtp::{Keys, MasterKey, Profile};
 use audio::rtp::{PayloadType, ReceiverConfig, SenderConfig};
+use sip_stack::body::dtmf::KeyPress;
 use sip_stack::endpoint::{CallHandle, Event, Transport};
-use sip_stack::message::StatusCode;
+use sip_stack::message::{Request, StatusCode};
 use sip_stack::sdp::{
     self, Capabilities, CryptoSuite, KeyMaterial, LocalSession, Negotiated, SdpError, SessionDescription, SrtpKeys,
     SrtpPolicy,
@@ -196,6 +197,8 @@ pub(super) enum InDialog {
     Nothing,
     /// Address, codec or direction may have changed.
     MediaChanged,
+    /// A key was pressed, told by INFO (RFC 6086).
+    Pressed(char),
     /// The call is over.
     Ended(End),
 }
@@ -209,6 +212,8 @@ pub(super) async fn in_dialog(
 ) -> InDialog {
     match event {
         Event::ReinviteReceived { offer, .. } => reinvite(services, handle, offer, agreement).await,
+        Event::UpdateReceived { offer, .. } => update(services, handle, &offer, agreement).await,
+        Event::InfoReceived { request, .. } => key_of(&request).map_or(InDialog::Nothing, InDialog::Pressed),
         Event::AckReceived { answer: Some(answer), .. } => match agreement.accept(&answer) {
             Ok(()) => InDialog::MediaChanged,
             Err(error) => {
@@ -238,13 +243,11 @@ pub(super) async fn in_dialog(
         | Event::Rejected { .. }
         | Event::TimedOut { .. }
         | Event::TransportFailed { .. }
-        | Event::InfoReceived { .. }
         | Event::RequestReceived { .. }
         | Event::RequestAnswered { .. }
         | Event::RequestFailed { .. }
         | Event::AuthenticationFailed { .. }
         | Event::Registration { .. }
-        | Event::UpdateReceived { .. }
         | Event::UpdateAnswered { .. }
         | Event::UpdateRejected { .. }
         | Event::Transfer { .. }
@@ -254,6 +257,29 @@ pub(super) async fn in_dialog(
         | Event::SubscriptionEnded { .. }
         | Event::PeerErrorSeen { .. } => InDialog::Nothing,
     }
+}
+
+/// The key in the body of an INFO.
+fn key_of(request: &Request) -> Option<char> {
+    let media_type = request.headers.content_type().ok()??;
+    KeyPress::parse(&media_type.kind, &media_type.subtype, &request.body).map(|press| press.key)
+}
+
+/// Another session without the steps of an INVITE (RFC 3311).
+async fn update(
+    services: &Arc<Services>,
+    handle: CallHandle,
+    offer: &[u8],
+    agreement: &mut MediaAgreement,
+) -> InDialog {
+    let answered = match agreement.answer(offer) {
+        Ok(sdp) => services.sip.with(move |endpoint, now| endpoint.answer_update(handle, sdp, now).is_ok()).await,
+        Err(error) => {
+            let (status, _) = refusal(error);
+            services.sip.with(move |endpoint, now| endpoint.reject_update(handle, status, now).is_ok()).await
+        }
+    };
+    answered.map_or(InDialog::Ended(End::INTERNAL), |_| InDialog::MediaChanged)
 }
 
 async fn reinvite(
@@ -281,6 +307,8 @@ async fn reinvite(
 
 #[cfg(test)]
 mod tests {
+    use sip_stack::message::{Method, Uri};
+
     use super::*;
     use crate::io::ports::PortPool;
 
@@ -342,5 +370,18 @@ mod tests {
         assert!(may_offer(SrtpUse::Accepted, Transport::Udp));
         let plain = agreement(SrtpUse::Accepted).offer();
         assert!(!String::from_utf8(plain).unwrap().contains("crypto"));
+    }
+
+    #[test]
+    fn keys_of_info_are_read_in_both_their_bodies() {
+        let key = |media_type: &str, body: &str| {
+            let mut request = Request::new(Method::Info, Uri::parse(b"sip:office@192.0.2.1").unwrap());
+            request.set_body(media_type, body.into());
+            key_of(&request)
+        };
+        assert_eq!(key("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n"), Some('5'));
+        assert_eq!(key("application/dtmf", "#"), Some('#'));
+        assert_eq!(key("application/dtmf", "hello"), None);
+        assert_eq!(key("text/plain", "5"), None);
     }
 }

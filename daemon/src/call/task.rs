@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::lamps::messages_changed;
-use super::leg::Leg;
+use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::message::{Kept, Message};
 use super::record::{Work, turn_row};
@@ -372,9 +372,17 @@ impl CallTask {
     }
 
     async fn handle_sip(&mut self, event: Event) -> Option<End> {
-        let end = self.leg.handle(event).await?;
-        self.feed(Input::PeerHungUp);
-        Some(end)
+        match self.leg.handle(event).await {
+            LegNews::Nothing => None,
+            LegNews::Pressed(key) => {
+                self.feed(Input::Digit(key));
+                None
+            }
+            LegNews::Ended(end) => {
+                self.feed(Input::PeerHungUp);
+                Some(end)
+            }
+        }
     }
 
     fn note_kept(&mut self, kept: &Kept) {
