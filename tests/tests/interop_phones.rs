@@ -207,8 +207,14 @@ fn a_message_lights_the_lamp() {
         return;
     }
     let office = Office::open("");
-    let phone = Softphone::start(&office.folder.path().join("lamp"), &Profile { has_lamp: true, ..office.profile(0) });
-    phone.wait_for_output("Messages-Waiting: no");
+    // baresip 1.0's lamp now and then says for ever that it subscribes, and sends nothing: switched off and on again.
+    let profile = Profile { has_lamp: true, ..office.profile(0) };
+    let start = |attempt: u32| {
+        let phone = Softphone::start(&office.folder.path().join(format!("lamp-{attempt}")), &profile);
+        let works = || phone.output().contains("Messages-Waiting: no").then_some(());
+        tests::poll(Duration::from_secs(2), works).map(|()| phone)
+    };
+    let phone = (0..8).find_map(start).expect("a phone whose lamp works");
     let speech = office.folder.path().join("speech.wav");
     wav_of_speech(PROGRAM, &speech, "Please call me back.");
     let (uri, speech) = (office.offhook.uri(), speech.to_str().unwrap());
