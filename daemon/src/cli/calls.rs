@@ -196,6 +196,7 @@ fn session_json(session: &CallSession) -> Value {
         "call_id": session.call_id.to_string(),
         "state": session.state.as_str(),
         "direction": session.direction.as_str(),
+        "trunk": session.trunk,
         "caller_id": session.caller_id.as_ref().map(Redacted::reveal),
         "called": session.called.as_ref().map(Redacted::reveal),
         "sip_call_id": session.sip_call_id,
