@@ -130,9 +130,25 @@ impl Offhook {
     ///
     /// # Panics
     /// When it does not stop or exits with an error.
-    pub fn stop(mut self) -> String {
+    pub fn stop(self) -> String {
+        self.begin_stop();
+        self.wait_until_stopped()
+    }
+
+    /// SIGTERM: it takes no new calls.
+    ///
+    /// # Panics
+    /// When it has gone.
+    pub fn begin_stop(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
+    }
+
+    /// Waits until it has gone after [`begin_stop`](Offhook::begin_stop); its exit must be clean.
+    ///
+    /// # Panics
+    /// As [`stop`](Offhook::stop).
+    pub fn wait_until_stopped(mut self) -> String {
         self.wait_for_log("Stopped", STOP_LIMIT);
         let status = self.child.wait().unwrap();
         self.join_reader();

@@ -1,0 +1,186 @@
+//! A carrier as Twilio's Elastic SIP Trunking is on the wire, written by hand: it brings calls and takes them, and holds
+//! the box to what real carriers drop calls for.
+//!
+//! ```text
+//!  127.0.1.1  signalling: the edge proxy, before a machine inside (172.25.10.5) that nobody reaches
+//!  127.0.1.2  sound
+//! ```
+//! Two proxies record their routes, the Contact is private, neither UPDATE nor PRACK nor INFO nor session timers are
+//! known. It challenges with 407, wants numbers in E.164, and drops what names another domain. A call it brings goes to
+//! the next address after 4 s of silence or a refusal that is worth it. Every fault of the box's messages and of its RTP
+//! is kept, and fails the test when the carrier is dropped.
+//!
+//! Left out: TCP, TLS and SRTP; transfers; and loss, which [`crate::relay`] makes.
+
+mod dialog;
+mod digest;
+pub mod message;
+mod origination;
+mod sound;
+mod termination;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use origination::{Attempt, Placed, stops_failover};
+pub use sound::Heard;
+pub use termination::{Call, Ringing};
+
+use self::dialog::{Dialog, judge_request};
+use self::message::Message;
+use self::termination::ServerInvite;
+
+/// Where the carrier signals from. Its sound is one address further.
+pub const EDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+
+/// How long the box may take for what it does at once, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How soon the thread notices that it is over.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What an office has with the carrier.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What has to stand in the Request-URI of its calls.
+    pub domain: String,
+    /// Its credentials.
+    pub username: String,
+    /// With them.
+    pub password: String,
+    /// The tone that stands for whoever talks outside. Hertz.
+    pub tone_hz: u32,
+}
+
+/// A running carrier; ended when dropped.
+///
+/// # Panics
+/// When dropped, if the box did anything wrong.
+#[derive(Debug)]
+pub struct Carrier {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: UdpSocket,
+    address: SocketAddr,
+    account: Account,
+    state: Mutex<State>,
+    is_over: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the box did wrong.
+    faults: Vec<String>,
+    /// Not taken yet by whoever waits for them.
+    responses: Vec<Message>,
+    /// Calls of the box, each attempt of them.
+    invites: Vec<ServerInvite>,
+    dialogs: Vec<Dialog>,
+    /// Statuses that calls of the box were refused with.
+    refusals: Vec<u16>,
+}
+
+impl Carrier {
+    /// Starts it at `edge`, on a free port.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn start(edge: Ipv4Addr, account: Account) -> Carrier {
+        let socket = UdpSocket::bind((edge, 0)).unwrap();
+        socket.set_read_timeout(Some(STOP_INTERVAL)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (state, is_over) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { socket, address, account, state, is_over });
+        let thread = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        });
+        Carrier { shared, thread: Some(thread) }
+    }
+
+    /// Where it signals.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Statuses that calls of the box were refused with, in their order.
+    pub fn refusals(&self) -> Vec<u16> {
+        self.shared.state().refusals.clone()
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been printed.
+            let _ = thread.join();
+        }
+        let faults = std::mem::take(&mut self.shared.state().faults).join("\n");
+        if std::thread::panicking() {
+            eprintln!("The carrier saw:\n{faults}");
+        } else {
+            assert!(faults.is_empty(), "the carrier would not have it:\n{faults}");
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut buffer = [0; 65_536];
+        while !self.is_over.load(Ordering::Relaxed) {
+            let Ok((length, peer)) = self.socket.recv_from(&mut buffer) else { continue };
+            match Message::parse(&buffer[..length]) {
+                Ok(message) if message.status().is_some() => self.state().responses.push(message),
+                Ok(request) => {
+                    let faults = judge_request(&request, peer);
+                    self.state().faults.extend(faults);
+                    self.handle_request(request, peer);
+                }
+                // Keep-alives are no messages.
+                Err(_) if buffer[..length].iter().all(u8::is_ascii_whitespace) => {}
+                Err(fault) => self.state().faults.push(fault),
+            }
+        }
+    }
+
+    fn handle_request(&self, request: Message, peer: SocketAddr) {
+        let is_in_dialog = message::parameter(request.header("To"), "tag").is_some();
+        match (request.method().unwrap_or_default(), is_in_dialog) {
+            ("INVITE", false) => self.invited(request, peer),
+            ("INVITE", true) => self.reinvited(&request, peer),
+            ("ACK", _) => self.acknowledged(&request),
+            ("BYE", _) => self.bye(request, peer),
+            ("CANCEL", _) => self.cancelled(&request, peer),
+            ("OPTIONS", _) => self.respond(&request, peer, "200 OK", &token(), "", ""),
+            (_, _) => self.respond(&request, peer, "405 Method Not Allowed", &token(), "", ""),
+        }
+    }
+
+    fn send(&self, text: &str, peer: SocketAddr) {
+        self.socket.send_to(text.as_bytes(), peer).unwrap();
+    }
+}
+
+/// With its length, and its type if there is one.
+fn with_body(head: &str, body: &str) -> String {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Something that was never there: tags, branches, identities.
+fn token() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
