@@ -34,9 +34,12 @@ use super::ports::MediaPort;
 const COMMAND_LIMIT: usize = 4_096;
 /// Events waiting for one call: 2.5 s of frames.
 pub const EVENT_LIMIT: usize = 128;
-/// Datagrams read per stream and tick: three times what any sane sender produces in 20 ms, so that a flood on one port
-/// cannot hold up the others.
+/// Datagrams of the peer read per stream and tick: three times what any sane sender produces in 20 ms, so that a flood on
+/// one port cannot hold up the others.
 const READ_LIMIT: usize = 16;
+/// Datagrams of others thrown away per stream and tick. They cost a read and a comparison each, and must not take the
+/// peer's place: if the flood is read more slowly than it comes, the peer's packets are lost with it.
+const FOREIGN_LIMIT: usize = 256;
 /// Largest datagram that is RTP audio; longer ones are cut by the read and fail to parse.
 const DATAGRAM_LIMIT_BYTES: usize = 2_048;
 /// Counters are published once a second.
@@ -407,17 +410,23 @@ impl Stream {
     }
 
     fn read(&mut self, buffer: &mut [u8], now: Instant) {
-        for _ in 0..READ_LIMIT {
+        let (mut read, mut foreign) = (0, 0);
+        while read < READ_LIMIT && foreign < FOREIGN_LIMIT {
             let (length, source) = match self.port.socket().recv_from(buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // ICMP port unreachable and the like: the peer is not listening yet, or not any more.
-                Err(_) => continue,
+                Err(_) => {
+                    read += 1;
+                    continue;
+                }
             };
             if !self.is_peer(source) {
                 self.stats.foreign_packets += 1;
+                foreign += 1;
                 continue;
             }
+            read += 1;
             // Before the address is locked: only a peer that has the key may say where it is.
             let Some(packet) = self.security.open(&mut buffer[..length]) else { continue };
             if self.receiver.handle_packet(packet, now).is_ok() {
