@@ -2,14 +2,14 @@
 //! what happens when an address, a box or a password does not work.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::carrier::message::uri_in;
-use tests::carrier::{Account, Call, Carrier, EDGE, Heard};
-use tests::offhook::Offhook;
+use tests::carrier::{Account, Attempt, Call, Carrier, EDGE, Heard, stops_failover};
+use tests::offhook::{Offhook, free_port};
 use tests::peers::{is_installed, last_call};
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
 
@@ -21,6 +21,12 @@ const PASSWORD: &str = "correct horse";
 /// Far from each other.
 const PHONE_HZ: u32 = 700;
 const OUTSIDE_HZ: u32 = 1_100;
+/// After so much silence both sides try the next address.
+const SILENCE: Duration = Duration::from_secs(4);
+/// How much later than that is still in time on a busy machine.
+const TOLERANCE: Duration = Duration::from_secs(3);
+/// Neither trunk nor phone nor guest.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 9);
 
 fn account() -> Account {
     Account {
@@ -57,7 +63,7 @@ impl Office {
         let hosts = setup.hosts.clone().unwrap_or_else(|| vec![carrier.address()]);
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let config = format!(
-            "[sip]\nphone_networks = ['127.0.0.1/32']\n\
+            "[sip]\nguests = []\nphone_networks = ['127.0.0.1/32']\n\
              [[trunks]]\nname = 'carrier'\nprofile = 'twilio'\nsources = ['127.0.1.0/24']\nnumbers = ['{NUMBER}']\n\
              hosts = {hosts:?}\ndomain = '{}'\nusername = '{}'\npassword_file = '{}'\n\
              [[extensions]]\nnumber = '101'\nname = 'Desk'\n\
@@ -115,6 +121,24 @@ fn assert_bridged(row: &Value, direction: &str, trunk: &str, cause: &str) {
         assert!(leg["packets_received"].as_u64().unwrap() > 150, "{row:#}");
         assert_eq!(leg["packets_lost"], 0, "{row:#}");
     }
+}
+
+fn assert_after_silence(took: Duration) {
+    assert!((SILENCE..SILENCE + TOLERANCE).contains(&took), "the next address after {took:?}");
+}
+
+/// Refused in a way that sends the carrier elsewhere, and says when to come again.
+fn assert_sent_elsewhere(attempt: &Attempt) {
+    let status = attempt.status().unwrap_or_else(|| panic!("no answer: {attempt:?}"));
+    assert_eq!(status, 503, "{attempt:?}");
+    assert!(!stops_failover(status));
+    let seconds: u32 = attempt.response.as_ref().unwrap().header("Retry-After").parse().unwrap();
+    assert!(seconds > 0, "{attempt:?}");
+}
+
+/// An address where nobody is.
+fn unplugged() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// Somebody outside calls the office's number: the phone rings, both hear each other, and the caller hangs up.
@@ -220,4 +244,146 @@ fn a_wrong_password_of_the_trunk_fails_the_call() {
     assert_eq!(row["session"]["hangup_cause"], "trunk_failed", "{row:#}");
     assert_eq!(row["session"]["termination"], "upstream_error", "{row:#}");
     office.offhook.stop();
+}
+
+/// The first of the box's addresses is dead: the carrier's call comes in by the second.
+#[test]
+fn a_dead_address_of_ours_sends_the_carrier_to_the_next() {
+    let carrier = Carrier::start(EDGE, account());
+    let office = Office::open(&carrier, &Setup { to: Some("attendant"), ..Setup::default() });
+    let placed = carrier.call(&[unplugged(), office.offhook.address()], NUMBER);
+    assert_eq!(placed.attempts[0].status(), None, "{:?}", placed.attempts);
+    assert_after_silence(placed.attempts[0].took);
+    let call = placed.call.expect("answered at the second address");
+    call.talk(Duration::from_secs(1));
+    call.hang_up();
+    assert_eq!(office.row()["session"]["hangup_cause"], "caller_hangup");
+    office.offhook.stop();
+}
+
+/// A box that is about to stop sends new calls to the second box, and lets the one that is up finish.
+#[test]
+fn a_draining_box_sends_the_carrier_to_the_next() {
+    let carrier = Carrier::start(EDGE, account());
+    let attended = Setup { to: Some("attendant"), ..Setup::default() };
+    let (stopping, other) = (Office::open(&carrier, &attended), Office::open(&carrier, &attended));
+    let first = stopping.call_from(&carrier);
+    stopping.offhook.begin_stop();
+    stopping.offhook.wait_for_log("Draining", LIMIT);
+    let placed = carrier.call(&[stopping.offhook.address(), other.offhook.address()], NUMBER);
+    assert_sent_elsewhere(&placed.attempts[0]);
+    let second = placed.call.expect("answered by the other box");
+    first.talk(Duration::from_secs(1));
+    second.talk(Duration::from_secs(1));
+    first.hang_up();
+    stopping.offhook.wait_until_stopped();
+    second.hang_up();
+    assert_eq!(other.row()["session"]["hangup_cause"], "caller_hangup");
+    other.offhook.stop();
+}
+
+/// A full box is never busy: that would end the call, wherever else it could go.
+#[test]
+fn a_full_box_sends_the_carrier_to_the_next() {
+    let carrier = Carrier::start(EDGE, account());
+    let setup = Setup { to: Some("attendant"), settings: &["calls.concurrent_limit=1"], ..Setup::default() };
+    let office = Office::open(&carrier, &setup);
+    let first = office.call_from(&carrier);
+    let placed = carrier.call(&[office.offhook.address(); 2], NUMBER);
+    assert_eq!(placed.attempts.len(), 2, "the carrier goes on: {:?}", placed.attempts);
+    placed.attempts.iter().for_each(assert_sent_elsewhere);
+    first.talk(Duration::from_secs(1));
+    first.hang_up();
+    assert_eq!(office.row()["session"]["hangup_cause"], "caller_hangup");
+    office.offhook.stop();
+}
+
+/// The carrier's first address is dead: our call goes out by the second, and the next call does not wait for it again.
+#[test]
+fn a_dead_address_of_the_carrier_sends_us_to_the_next() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let dead = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, 9), 0)).unwrap();
+    let hosts = Some(vec![dead.local_addr().unwrap(), carrier.address()]);
+    let office = Office::open(&carrier, &Setup { hosts, ..Setup::default() });
+    let mut phone = office.phone();
+    for is_known_dead in [false, true] {
+        let dialled = Instant::now();
+        phone.tell("dial", "(212)555-0199");
+        let ringing = carrier.wait_for_call(LIMIT);
+        if is_known_dead {
+            assert!(dialled.elapsed() < SILENCE, "waited again: {:?}", dialled.elapsed());
+        } else {
+            assert_after_silence(dialled.elapsed());
+        }
+        let call = ringing.answer();
+        call.talk(Duration::from_secs(1));
+        phone.tell("hangup", "");
+        call.wait_for_bye();
+        assert_eq!(office.row()["session"]["hangup_cause"], "caller_hangup");
+    }
+    dead.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 4_096];
+    let tried =
+        std::iter::from_fn(|| dead.recv(&mut buffer).ok().map(|length| buffer[..length].starts_with(b"INVITE ")));
+    assert!(tried.filter(|is_invite| *is_invite).count() >= 2, "asked, and asked again, before it is given up");
+    office.offhook.stop();
+}
+
+/// Whoever is nobody gets no answer, whatever it sends and however much; people who talk meanwhile lose nothing.
+#[test]
+fn a_strangers_flood_is_met_with_silence_and_costs_no_packet() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let stranger = Carrier::start(STRANGER, account());
+    let office = Office::open(&carrier, &Setup::default());
+    let phone = office.phone();
+    let address = office.offhook.address();
+    let call = office.call_from(&carrier);
+    let targets = [address, call.sound_of_the_box()];
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&targets));
+        assert_eq!(carrier.ping(address), Some(200), "in the midst of it the carrier is answered");
+        assert_eq!(stranger.ping(address), None);
+        call.talk(Duration::from_secs(1));
+        assert_eq!(flood.join().unwrap(), 0, "answers to the flood");
+    });
+    let placed = stranger.call(&[address], NUMBER);
+    assert!(placed.attempts[0].response.is_none(), "{:?}", placed.attempts);
+    assert!(placed.attempts[0].provisional.is_empty(), "{:?}", placed.attempts);
+    let outside = call.hang_up();
+    assert_bridged(&office.row(), "inbound", "carrier", "caller_hangup");
+    assert_both_heard(phone, &outside);
+    office.offhook.stop();
+}
+
+/// 2 000 datagrams a second for 5 s from a stranger, to each of `targets` in turn; how many answers came.
+fn flood(targets: &[SocketAddr]) -> usize {
+    const TICK: Duration = Duration::from_millis(10);
+    const TICKS: u32 = 500;
+    const EACH_TICK: usize = 20;
+    let socket = UdpSocket::bind((STRANGER, 0)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let invite = format!(
+        "INVITE sip:{NUMBER}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.9.9:5060;branch=z9hG4bKx;rport\r\n\
+         From: <sip:101@127.0.0.1>;tag=1\r\nTo: <sip:{NUMBER}@127.0.0.1>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:101@127.0.9.9>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    let mut rtp = vec![0x80, 0, 0xFF, 0xFF, 0, 0, 0, 1, 0x66, 0x66, 0x66, 0x66];
+    rtp.extend([0x80; 160]);
+    let junk = [invite.as_bytes(), &rtp, &[0xFF; 1_400], b"\0", b"OPTIONS"];
+    let began = Instant::now();
+    for tick in 0..TICKS {
+        for (packet, target) in (0..EACH_TICK).zip(targets.iter().cycle()) {
+            socket.send_to(junk[(packet / targets.len() + tick as usize) % junk.len()], target).unwrap();
+        }
+        std::thread::sleep((began + TICK * (tick + 1)).saturating_duration_since(Instant::now()));
+    }
+    assert!(began.elapsed() < TICK * TICKS * 2, "this machine cannot even send so much");
+    let mut buffer = [0; 2_048];
+    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
 }

@@ -79,6 +79,10 @@ impl Sound {
         *locked(&self.shared.remote) = Some(remote);
     }
 
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        *locked(&self.shared.remote)
+    }
+
     /// Packets of sound so far.
     pub(super) fn packets(&self) -> usize {
         locked(&self.shared.heard).packets

@@ -116,6 +116,14 @@ impl Call {
         state.dialogs.iter().find(|dialog| dialog.call_id == self.call_id).cloned().unwrap()
     }
 
+    /// Where the box wants our sound.
+    ///
+    /// # Panics
+    /// Before it has said so.
+    pub fn sound_of_the_box(&self) -> SocketAddr {
+        self.sound.remote().expect("a call that is up")
+    }
+
     /// Lets both talk until as much sound has come.
     ///
     /// # Panics
