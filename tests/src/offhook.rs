@@ -37,11 +37,23 @@ impl Offhook {
         Offhook::start_with_file(program, folder, None, settings)
     }
 
+    /// As [`start`](Offhook::start), with a configuration file beneath the settings and without models: for what is not
+    /// about words. It starts in a moment, and leaves the processor to the phones.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_wordless(program: &Path, folder: &Path, file: &Path, settings: &[&str]) -> Offhook {
+        let none = folder.join("no-models");
+        std::fs::create_dir_all(&none).unwrap();
+        let none = format!("models.directory={}", none.display());
+        Offhook::start_with_file(program, folder, Some(file), &[&[none.as_str()], settings].concat())
+    }
+
     /// As [`start`](Offhook::start), with a configuration file beneath the settings.
     ///
     /// # Panics
     /// As there.
-    pub fn start_with_file(program: &Path, folder: &Path, file: Option<&Path>, settings: &[&str]) -> Offhook {
+    fn start_with_file(program: &Path, folder: &Path, file: Option<&Path>, settings: &[&str]) -> Offhook {
         let port = free_port();
         let mut all = vec![
             format!("sip.port={port}"),

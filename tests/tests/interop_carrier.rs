@@ -75,7 +75,7 @@ impl Office {
         );
         std::fs::write(&file, config).unwrap();
         let settings: Vec<&str> = [&["log.filter=debug"], setup.settings].concat();
-        let offhook = Offhook::start_with_file(Path::new(PROGRAM), folder.path(), Some(&file), &settings);
+        let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &settings);
         Office { folder, offhook }
     }
 

@@ -34,7 +34,7 @@ impl Office {
             })
             .collect();
         std::fs::write(&file, format!("{more}\n{extensions}")).unwrap();
-        let offhook = Offhook::start_with_file(Path::new(PROGRAM), folder.path(), Some(&file), &["log.filter=debug"]);
+        let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &["log.filter=debug"]);
         let password = |number: &&str| {
             let output = offhook.run(&["extensions", "password", number, "--json"]);
             let told: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -219,11 +219,7 @@ fn a_message_lights_the_lamp() {
     wav_of_speech(PROGRAM, &speech, "Please call me back.");
     let (uri, speech) = (office.offhook.uri(), speech.to_str().unwrap());
     // Without a voice the box asks for a message with a tone, and nothing else.
-    let mut lines = vec!["call", &uri, "--say", speech];
-    if cfg!(feature = "engines") {
-        lines.splice(2..2, ["--text", "I would like to leave a message."]);
-    }
-    office.offhook.run(&lines);
+    office.offhook.run(&["call", &uri, "--say", speech]);
     phone.wait_for_output("Messages-Waiting: yes");
     office.offhook.stop();
 }

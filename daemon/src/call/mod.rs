@@ -6,7 +6,7 @@
 //!                 │                                             ├ Ring ─► ring ─► the first phone that answers ─┐
 //!                 └ REGISTER ─► Phones                          └ Outside ─► Carriers ─► dial ──────────────────┴► Bridge
 //! ```
-//! A [`Leg`](leg::Leg) is one side of a call that is up; an [`Incoming`](incoming::Incoming) one that is not answered yet.
+//! A `Leg` is one side of a call that is up; an `Incoming` one that is not answered yet.
 
 mod bridge;
 mod carriers;
