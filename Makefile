@@ -9,7 +9,8 @@ OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT
 CROSS_TEST := --no-default-features $(addprefix --package ,audio sip-stack models daemon tests)
 # Bash and sh on the builder and on the box.
 IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook development-keys common.sh \
-    files/usr/lib/offhook/slots files/usr/lib/offhook/stick initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
+    files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
+    initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
 .PHONY: help run demo test check bench soak build setup deny cross cross-test image bundle image-test
 .SILENT:
