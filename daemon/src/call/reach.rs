@@ -1,6 +1,7 @@
 //! Reaching whom somebody asks for: a number becomes phones that ring or a trunk that is dialled, until one answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::seq::SliceRandom as _;
 use sip_stack::message::{NameAddr, StatusCode};
@@ -18,6 +19,9 @@ use crate::dial_plan::{self, Decision, RingPlan, Target};
 
 /// Targets that point to each other are followed so often.
 const HOP_LIMIT: usize = 6;
+
+/// How long somebody outside rings: as long as carriers let it at most.
+const OUTSIDE_RING_LIMIT: Duration = Duration::from_secs(180);
 
 /// Who wants whom.
 #[derive(Debug, Clone)]
@@ -152,17 +156,30 @@ pub(super) async fn outside(
             let services = Arc::clone(services);
             async move { dial(&services, callee, told).await }
         });
-        match placed.await {
+        let Ok(placed) = tokio::time::timeout(OUTSIDE_RING_LIMIT, placed).await else {
+            return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
+        };
+        match placed {
             Ok(Ok(leg)) => return Reached::Answered { party: Box::new(Party::new(services, leg, None)), places },
             Ok(Err(refusal)) if is_final(refusal.status) => return Reached::Nobody(refusal.status),
             Ok(Err(refusal)) => {
                 warn!(trunk = carrier.trunk.name, status = refusal.status.as_u16(), "Trunk did not take the call");
-                last = refusal.status;
+                last = told_to_phone(refusal.status);
             }
             Err(error) => warn!(%error, "Call task panicked"),
         }
     }
     Reached::Nobody(last)
+}
+
+/// What a phone hears of a trunk that did not take its call. Challenges and redirections were meant for us: the phone would
+/// answer a 407 with its own password, to nobody.
+fn told_to_phone(status: StatusCode) -> StatusCode {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => StatusCode::FORBIDDEN,
+        _ if status.class() == 3 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => status,
+    }
 }
 
 /// What the called person or the number itself said: another trunk would hear the same.
@@ -178,4 +195,17 @@ fn is_final(status: StatusCode) -> bool {
             | StatusCode::TEMPORARILY_UNAVAILABLE
             | StatusCode::REQUEST_TERMINATED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_trunk_says_to_us_is_not_said_to_a_phone() {
+        for (trunk, phone) in [(401, 403), (407, 403), (302, 503), (403, 403), (503, 503), (488, 488)] {
+            let [trunk, phone] = [trunk, phone].map(|status| StatusCode::new(status).unwrap());
+            assert_eq!(told_to_phone(trunk), phone);
+        }
+    }
 }

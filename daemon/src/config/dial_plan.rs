@@ -118,7 +118,7 @@ pub struct Outbound {
     pub night_lock_enabled: bool,
     /// Calls to outside at the same time. 1 to 1 000.
     pub concurrent_limit: u32,
-    /// How long one call to outside may last. 1 to 1 440.
+    /// How long a call between two people may last, outside or inside. 1 to 1 440.
     pub call_limit_minutes: u32,
 }
 
