@@ -45,14 +45,12 @@ pub struct Profile<'a> {
     pub tone_hz: u32,
     /// Whether it takes calls by itself.
     pub answers: bool,
-    /// Whether it subscribes to the lamp for voicemail.
-    pub has_lamp: bool,
 }
 
 impl<'a> Profile<'a> {
     /// A phone that takes calls by itself.
     pub fn new(extension: &'a str, password: &'a str, registrar: SocketAddr, tone_hz: u32) -> Profile<'a> {
-        Profile { extension, password, registrar, tone_hz, answers: true, has_lamp: false }
+        Profile { extension, password, registrar, tone_hz, answers: true }
     }
 }
 
@@ -79,7 +77,7 @@ impl Softphone {
         audio::wav::write(&said, &tone, SampleRate::NARROW_BAND).unwrap();
         let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         // The codecs first: accounts name them.
-        let modules = ["g711", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "mwi", "ctrl_tcp"];
+        let modules = ["g711", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
         let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
         let config = format!(
             "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
@@ -88,12 +86,11 @@ impl Softphone {
             said.display(),
             folder.display()
         );
-        let Profile { extension, password, registrar, answers, has_lamp, .. } = profile;
-        let lamp = if *has_lamp { "yes" } else { "no" };
+        let Profile { extension, password, registrar, answers, .. } = profile;
         let mode = if *answers { "auto" } else { "manual" };
         let account = format!(
             "<sip:{extension}@{registrar};transport=udp>;auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
-             audio_codecs=PCMU/8000/1;mwi={lamp}\n"
+             audio_codecs=PCMU/8000/1;mwi=no\n"
         );
         std::fs::write(folder.join("config"), config).unwrap();
         std::fs::write(folder.join("accounts"), account).unwrap();
