@@ -7,6 +7,7 @@
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
 mod dial_plan;
+mod features;
 mod machine;
 mod mistakes;
 mod sources;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
+pub use features::{Features, Queue};
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
@@ -44,6 +46,10 @@ pub struct Config {
     pub extensions: Vec<Extension>,
     /// Phones that ring for the same calls.
     pub ring_groups: Vec<RingGroup>,
+    /// Callers who wait for whoever is free.
+    pub queues: Vec<Queue>,
+    /// What phones dial for what is no call.
+    pub features: Features,
     /// Where calls from outside go.
     pub inbound: Vec<Inbound>,
     /// What phones may call.
@@ -339,6 +345,7 @@ impl Config {
         }
         trunks::check(&self.trunks, self.sip.tls.enabled, mistakes);
         dial_plan::check(self, mistakes);
+        features::check(&self.features, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::call::{
-    Abilities, Bridges, Carriers, Ears, Lamps, Legs, Mind, PACKAGES, Phones, Places, Router, Services, TrunkWatch,
-    hold_music,
+    Abilities, Bridges, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, PACKAGES, Phones, Pickups, Places,
+    Router, Services, TrunkWatch, hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -65,6 +65,7 @@ impl Service {
         let carriers = Carriers::new(&config)?;
         let hold_music = hold_music(config.calls.hold_music_file.as_deref())?;
         let registrar = restore(&storage).await?;
+        let diversions = Diversions::new(storage.read(crate::storage::diversions).await?);
         let abilities = Abilities {
             speech_to_text: engines.speech_to_text.is_some(),
             text_to_speech: engines.text_to_speech.is_some(),
@@ -92,6 +93,9 @@ impl Service {
             legs: Legs::default(),
             bridges: Bridges::default(),
             lamps: Lamps::default(),
+            diversions,
+            pickups: Pickups::default(),
+            lines: Lines::default(),
             phones: Phones::new(&config, gate.clone(), registrar, Instant::now()),
             gate,
             carriers,

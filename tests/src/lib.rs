@@ -3,6 +3,7 @@
 
 pub mod carrier;
 pub mod offhook;
+pub mod office;
 pub mod peers;
 pub mod relay;
 pub mod shared;

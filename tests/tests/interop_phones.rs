@@ -1,70 +1,22 @@
 //! Two desk phones (baresip) of one office: they register, call each other and the box, hold, transfer.
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use tests::offhook::Offhook;
+use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call, wav_of_speech};
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 const LIMIT: Duration = Duration::from_secs(30);
-/// Far from each other and from the notes that are played on hold.
-const TONES_HZ: [u32; 3] = [700, 1_100, 1_500];
-
-/// A box with three extensions, and their passwords.
-struct Office {
-    folder: tempfile::TempDir,
-    offhook: Offhook,
-    passwords: Vec<String>,
-}
-
-const EXTENSIONS: [&str; 3] = ["101", "102", "103"];
-
-impl Office {
-    fn open(more: &str) -> Office {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("offhook.toml");
-        let extensions: String = EXTENSIONS
-            .iter()
-            .map(|number| {
-                format!("[[extensions]]\nnumber = '{number}'\nname = 'Desk {number}'\nring_timeout_seconds = 5\n")
-            })
-            .collect();
-        std::fs::write(&file, format!("{more}\n{extensions}")).unwrap();
-        let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &["log.filter=debug"]);
-        let password = |number: &&str| {
-            let output = offhook.run(&["extensions", "password", number, "--json"]);
-            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-            told["password"].as_str().unwrap().to_owned()
-        };
-        let passwords = EXTENSIONS.iter().map(password).collect();
-        Office { folder, offhook, passwords }
-    }
-
-    fn profile(&self, index: usize) -> Profile<'_> {
-        Profile::new(EXTENSIONS[index], &self.passwords[index], self.offhook.address(), TONES_HZ[index])
-    }
-
-    fn phone(&self, index: usize) -> Softphone {
-        Softphone::start(&self.folder.path().join(EXTENSIONS[index]), &self.profile(index))
-    }
-
-    fn uri(&self, number: &str) -> String {
-        format!("sip:{number}@{}", self.offhook.address())
-    }
-}
-
 /// Both hear the other's tone, and nothing of it is lost on the way through the box.
 #[test]
 fn two_phones_talk_through_the_box() {
     if !is_installed("baresip") {
         return;
     }
-    let office = Office::open("");
+    let office = Office::open(PROGRAM, "");
     let (mut caller, callee) = (office.phone(0), office.phone(1));
     caller.tell("dial", &office.uri("102"));
     caller.wait_for("CALL_ESTABLISHED");
@@ -101,7 +53,7 @@ fn a_phone_holds_and_comes_back() {
     if !is_installed("baresip") {
         return;
     }
-    let office = Office::open("[media]\nno_rtp_timeout_seconds = 5");
+    let office = Office::open(PROGRAM, "[media]\nno_rtp_timeout_seconds = 5");
     let (mut caller, callee) = (office.phone(0), office.phone(1));
     caller.tell("dial", &office.uri("102"));
     caller.wait_for("CALL_ESTABLISHED");
@@ -137,7 +89,7 @@ fn a_blind_transfer_connects_the_other_two() {
     if !is_installed("baresip") {
         return;
     }
-    let office = Office::open("");
+    let office = Office::open(PROGRAM, "");
     let (mut caller, mut callee, third) = (office.phone(0), office.phone(1), office.phone(2));
     caller.tell("dial", &office.uri("102"));
     callee.wait_for_output("Call established");
@@ -160,7 +112,7 @@ fn an_attended_transfer_connects_the_other_two() {
     if !is_installed("baresip") {
         return;
     }
-    let office = Office::open("");
+    let office = Office::open(PROGRAM, "");
     let (mut caller, mut callee, third) = (office.phone(0), office.phone(1), office.phone(2));
     caller.tell("dial", &office.uri("102"));
     callee.wait_for_output("Call established");
@@ -189,7 +141,7 @@ fn a_guesser_learns_nothing_and_is_banned() {
         return;
     }
     for (extension, password) in [("101", "not-the-password"), ("999", "of-nobody")] {
-        let office = Office::open("");
+        let office = Office::open(PROGRAM, "");
         let profile = Profile { extension, password, ..office.profile(0) };
         let _phone = Softphone::start_unregistered(&office.folder.path().join("guesser"), &profile);
         office.offhook.wait_for_log("is banned for a while", LIMIT);
@@ -208,7 +160,7 @@ fn a_message_lights_the_lamp() {
     if !is_installed("sipp") {
         return;
     }
-    let office = Office::open("");
+    let office = Office::open(PROGRAM, "");
     let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/uac-watches-the-lamp.xml");
     let phone = Command::new("sipp")
         .arg(office.offhook.address().to_string())
@@ -229,10 +181,4 @@ fn a_message_lights_the_lamp() {
     let seen = phone.wait_with_output().unwrap();
     assert!(seen.status.success(), "{}\n{}", String::from_utf8_lossy(&seen.stdout), office.offhook.log());
     office.offhook.stop();
-}
-
-/// Lets a call go on: real phones need real time.
-fn talk(duration: Duration) {
-    let until = std::time::Instant::now() + duration;
-    tests::poll(duration + LIMIT, || (std::time::Instant::now() >= until).then_some(()));
 }

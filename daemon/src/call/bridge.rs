@@ -12,10 +12,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use audio::playout::ClipId;
 use sip_stack::endpoint::{Answer, CallHandle, Event, PeerRequestHandle, ReferHandle, Referral};
-use sip_stack::message::StatusCode;
 use sip_stack::message::header::ReasonHeader;
+use sip_stack::message::{NameAddr, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -24,19 +23,20 @@ use super::carriers::Place;
 use super::incoming::{CallerKind, ended_session};
 use super::lamps::{DialogState, Lit};
 use super::leg::{Leg, LegNews};
-use super::reach::{Reached, Wish, reach};
+use super::music::MUSIC;
+use super::onward::Onward;
+use super::reach::{Course, Reached, Wish, course, reach};
 use super::services::Services;
 use super::task::{End, write_end};
+use super::waiting::Waiting;
+use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
-use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs};
+use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, insert_metrics};
 
 /// Commands of other calls waiting for a bridge.
 const CONTROL_LIMIT: usize = 4;
 /// How often a bridge looks whether anybody still sends.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The clip of music; there is only one at a time.
-const MUSIC: ClipId = ClipId(1);
-
 /// Which bridge has a leg; for transfers from one call to another.
 #[derive(Clone, Default)]
 pub struct Bridges(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Surrender>>>>);
@@ -86,6 +86,8 @@ pub(super) struct Party {
     pub(super) leg: Leg,
     /// The extension, if it is a phone of the office.
     pub(super) extension: Option<String>,
+    /// What phones show that ring for it.
+    shown: NameAddr,
     /// Its lamp, if it is a phone of the office.
     _lit: Option<Lit>,
     /// Plays music, because the other side holds.
@@ -95,7 +97,17 @@ pub(super) struct Party {
 impl Party {
     pub(super) fn new(services: &Arc<Services>, leg: Leg, extension: Option<String>) -> Party {
         let lit = extension.as_deref().map(|extension| Lit::new(services, extension, DialogState::Confirmed));
-        Party { leg, extension, _lit: lit, has_music: false }
+        let shown = match &extension {
+            Some(extension) => services.inside_identity(extension),
+            None => services.outside_identity(None),
+        };
+        Party { leg, extension, shown, _lit: lit, has_music: false }
+    }
+
+    /// As phones show it.
+    pub(super) fn shown_as(mut self, shown: NameAddr) -> Party {
+        self.shown = shown;
+        self
     }
 
     fn play_music(&mut self, services: &Services) {
@@ -135,7 +147,15 @@ struct Transfer {
 
 enum Happened {
     Nothing,
-    Ended { by: Option<Side>, end: End },
+    Ended {
+        by: Option<Side>,
+        end: End,
+    },
+    /// `by` has sent the other side where nobody is rung for it at once.
+    SentOn {
+        by: Side,
+        to: Onward,
+    },
 }
 
 impl Bridge {
@@ -181,8 +201,8 @@ impl Bridge {
         }
     }
 
-    /// Talks until somebody hangs up.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Talks until somebody hangs up, or until one of the two has sent the other on.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Option<(Waiting, Onward)> {
         self.connect();
         let deadline = tokio::time::sleep(self.limit);
         tokio::pin!(deadline);
@@ -196,7 +216,7 @@ impl Bridge {
                 Some(event) = self.caller.leg.frames.recv() => self.handle_media(Side::Caller, &event),
                 Some(event) = self.callee.leg.frames.recv() => self.handle_media(Side::Callee, &event),
                 Some(surrender) = self.surrenders.recv() => match self.surrender(surrender).await {
-                    Ok(()) => return,
+                    Ok(()) => return None,
                     Err(bridge) => { self = *bridge; Happened::Nothing }
                 },
                 reached = reached(&mut self.transfer) => self.transferred(reached).await,
@@ -209,7 +229,11 @@ impl Bridge {
             };
             match happened {
                 Happened::Nothing => {}
-                Happened::Ended { by, end } => return self.finish(by, end).await,
+                Happened::Ended { by, end } => {
+                    self.finish(by, end).await;
+                    return None;
+                }
+                Happened::SentOn { by, to } => return Some((self.send_on(by, stop).await, to)),
             }
         }
     }
@@ -231,8 +255,7 @@ impl Bridge {
 
     async fn handle_sip(&mut self, side: Side, event: Event) -> Happened {
         if let Event::ReferReceived { request, referral, .. } = event {
-            self.begin_transfer(side, request, *referral).await;
-            return Happened::Nothing;
+            return self.begin_transfer(side, request, *referral).await;
         }
         match self.party(side).leg.handle(event).await {
             LegNews::Nothing => self.follow_hold(side),
@@ -266,20 +289,83 @@ impl Bridge {
     }
 
     /// A phone asks us to connect the other side with somebody else.
-    async fn begin_transfer(&mut self, by: Side, request: PeerRequestHandle, referral: Referral) {
-        let wish = match self.party(by).extension.clone() {
-            Some(extension) if self.transfer.is_none() => self.wish_of(&referral, extension).await,
-            Some(_) | None => None,
+    async fn begin_transfer(&mut self, by: Side, request: PeerRequestHandle, referral: Referral) -> Happened {
+        let extension = self.party(by).extension.clone().filter(|_| self.transfer.is_none());
+        let Some(extension) = extension else { return self.refuse_transfer(request, StatusCode::DECLINE).await };
+        let dialled = super::incoming::user_of(&referral.refer_to.uri);
+        if let Some(dialled) = dialled.filter(|_| referral.replaces().is_none()) {
+            let wanted = course(&self.services, &CallerKind::Extension(extension.clone()), Some(&dialled));
+            match self.onward(wanted, &extension) {
+                Ok(Some(to)) => return self.accept_sending_on(by, request, to).await,
+                Ok(None) => {}
+                Err(status) => return self.refuse_transfer(request, status).await,
+            }
+        }
+        let Some(wish) = self.wish_of(&referral, extension).await else {
+            return self.refuse_transfer(request, StatusCode::DECLINE).await;
         };
-        let Some(wish) = wish else {
-            info!("Transfer refused");
-            let respond = self
-                .services
-                .sip
-                .with(move |endpoint, now| endpoint.respond(request, Answer::new(StatusCode::DECLINE), now).is_ok());
-            let _ = respond.await;
-            return;
+        self.transfer_to(by, request, wish).await;
+        Happened::Nothing
+    }
+
+    async fn refuse_transfer(&mut self, request: PeerRequestHandle, status: StatusCode) -> Happened {
+        info!(status = status.as_u16(), "Transfer refused");
+        let answer = Answer::new(status);
+        let _ = self.services.sip.with(move |endpoint, now| endpoint.respond(request, answer, now).is_ok()).await;
+        Happened::Nothing
+    }
+
+    /// Where the other side goes by itself, without anybody who has to answer first.
+    fn onward(&self, wanted: Course, by: &str) -> Result<Option<Onward>, StatusCode> {
+        match wanted {
+            Course::Feature(Feature::Park { place }) => {
+                let offered = self.services.pickups.park(place).ok_or(StatusCode::BUSY_HERE)?;
+                Ok(Some(Onward::Parked { place, offered, by: by.to_owned() }))
+            }
+            Course::Feature(_) => Err(StatusCode::FORBIDDEN),
+            Course::Attendant | Course::Queue(_) => Ok(Some(Onward::Course(wanted))),
+            Course::Ring(_) | Course::Outside { .. } | Course::Refuse(..) => Ok(None),
+        }
+    }
+
+    async fn accept_sending_on(&mut self, by: Side, request: PeerRequestHandle, to: Onward) -> Happened {
+        let handle = self.party(by).leg.events.handle();
+        let accepted = self.services.sip.with(move |endpoint, now| {
+            let refer = endpoint.accept_refer(handle, request, now)?;
+            endpoint.report_refer(refer, StatusCode::OK, now)
+        });
+        match accepted.await {
+            Ok(Ok(())) => Happened::SentOn { by, to },
+            Ok(Err(_)) | Err(_) => Happened::Nothing,
+        }
+    }
+
+    /// Hangs up on `by`; the other one waits from now on.
+    async fn send_on(mut self, by: Side, stop: watch::Receiver<bool>) -> Waiting {
+        info!("Transferred");
+        for side in [Side::Caller, Side::Callee] {
+            let party = self.party(side);
+            party.stop_music();
+            let handle = party.leg.events.handle();
+            self.services.bridges.remove(handle);
+        }
+        let (services, call_id, at) = (self.services, self.call_id, UnixMs::now());
+        let (mut leaves, stays, kind) = match by {
+            Side::Caller => (self.caller, self.callee, LegKind::Caller),
+            Side::Callee => (self.callee, self.caller, LegKind::Callee),
         };
+        let metrics = leaves.leg.metrics(call_id, kind, at);
+        if let Err(error) = services.storage.write(move |sql_tx| insert_metrics(sql_tx, &metrics)).await {
+            warn!(%error, "Figures of a leg not written");
+        }
+        leaves.leg.hang_up(None).await;
+        stays.leg.command(|media, _| media.unbridge());
+        let caller = stays.extension.clone().map_or(CallerKind::Guest, CallerKind::Extension);
+        let waiting = Waiting::new(services, call_id, stays.leg, (caller, stays.shown), stop);
+        waiting.with_places(self.places)
+    }
+
+    async fn transfer_to(&mut self, by: Side, request: PeerRequestHandle, wish: Transferee) {
         let handle = self.party(by).leg.events.handle();
         let accepted = self.services.sip.with(move |endpoint, now| endpoint.accept_refer(handle, request, now)).await;
         let Ok(Ok(refer)) = accepted else { return };

@@ -219,8 +219,13 @@ impl Incoming {
 
     /// The row of a call that nobody answered.
     pub(super) async fn close(&self, end: End) {
-        info!(cause = end.cause, "Call ended before it was answered");
-        let (call_id, ended) = (self.call_id, ended_session(end, "not_answered"));
+        self.close_as(end, "not_answered").await;
+    }
+
+    /// The row of a call that goes no further.
+    pub(super) async fn close_as(&self, end: End, disposition: &'static str) {
+        info!(cause = end.cause, disposition, "Call ended");
+        let (call_id, ended) = (self.call_id, ended_session(end, disposition));
         if let Err(error) = self.services.storage.write(move |sql_tx| end_session(sql_tx, call_id, ended)).await {
             warn!(%error, "End of the call not written; the next start closes its row");
         }

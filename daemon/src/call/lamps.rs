@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::incoming::user_of;
 use super::phones::Refused;
 use super::services::Services;
+use crate::dial_plan::{Decision, Feature, from_phone};
 use crate::storage::count_voicemails;
 
 pub(super) use dialog_info::DialogState;
@@ -57,6 +58,11 @@ impl Lamps {
     /// A subscription is over.
     pub(super) fn forget(&self, subscription: SubscriptionHandle) {
         self.state().subscriptions.remove(&subscription);
+    }
+
+    /// Whether that extension rings or talks.
+    pub(super) fn is_in_call(&self, extension: &str) -> bool {
+        self.state().calls.contains_key(extension)
     }
 
     fn body_of_calls(&self, subscription: SubscriptionHandle) -> Option<Body> {
@@ -107,7 +113,7 @@ pub(super) async fn subscribed(
     let watched = user_of(&message.uri).unwrap_or_default();
     let watch = match package.as_str() {
         message_summary::PACKAGE => Watch::Messages,
-        _ if services.phones.is_extension(&watched) => {
+        _ if services.phones.is_extension(&watched) || is_park_place(&services, &watched) => {
             Watch::Calls { extension: watched, entity: message.uri.to_string(), version: 0 }
         }
         _ => return refuse(StatusCode::NOT_FOUND, Vec::new()).await,
@@ -121,6 +127,10 @@ pub(super) async fn subscribed(
     let accepted =
         services.sip.with(move |endpoint, now| endpoint.accept_subscription(subscription, body, now).is_ok()).await;
     debug!(package, accepted = accepted == Ok(true), "Subscription");
+}
+
+fn is_park_place(services: &Services, watched: &str) -> bool {
+    matches!(from_phone(&services.config, watched, true), Decision::Feature(Feature::Park { .. }))
 }
 
 async fn summary(services: &Services) -> Option<Body> {

@@ -7,8 +7,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use audio::dsp::resample::resample;
 use audio::dsp::tone::sine;
+use audio::playout::ClipId;
 
 use crate::speaker::SPEECH_SAMPLE_RATE;
+
+/// Clips that are neither sentences nor tones of a conversation have this bit, so that it never takes one for its own.
+const CLIP_BIT: u64 = 1 << 62;
+/// The clip of music; there is only one at a time on a leg.
+pub(super) const MUSIC: ClipId = ClipId(CLIP_BIT);
+/// The clip of what is said in between.
+pub(super) const ANNOUNCEMENT: ClipId = ClipId(CLIP_BIT | 1);
 
 /// Longer files would only cost memory: whoever waits for ten minutes does not hear that it begins again.
 const LONGEST: Duration = Duration::from_secs(600);

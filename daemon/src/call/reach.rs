@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::SliceRandom as _;
-use sip_stack::message::{NameAddr, StatusCode};
+use sip_stack::message::{HeaderName, NameAddr, StatusCode};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -15,7 +15,8 @@ use super::incoming::CallerKind;
 use super::ring::{Rung, ring};
 use super::services::Services;
 use super::task::End;
-use crate::dial_plan::{self, Decision, RingPlan, Target};
+use crate::dial_plan::{self, Decision, Feature, RingPlan, Target};
+use crate::storage::Diversion;
 
 /// Targets that point to each other are followed so often.
 const HOP_LIMIT: usize = 6;
@@ -53,15 +54,25 @@ pub(super) enum Course {
     Attendant,
     /// Phones ring.
     Ring(RingPlan),
+    /// The caller waits until somebody of a queue is free.
+    Queue(String),
+    /// No call to anybody: the phone wants something of the box.
+    Feature(Feature),
     /// A trunk is dialled.
-    Outside {
-        /// As the trunk wants it.
-        number: String,
-        /// Neither limits nor locks hold.
-        is_emergency: bool,
-    },
+    Outside(Outside),
     /// It is refused.
     Refuse(StatusCode, End),
+}
+
+/// A number outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Outside {
+    /// As the trunk wants it.
+    pub(super) number: String,
+    /// Neither limits nor locks hold.
+    pub(super) is_emergency: bool,
+    /// The extension whose calls go there.
+    pub(super) diverted_by: Option<String>,
 }
 
 /// Where a call of `caller` to `called` goes.
@@ -77,8 +88,11 @@ pub(super) fn course(services: &Services, caller: &CallerKind, called: Option<&s
         },
         CallerKind::Extension(_) => match dial_plan::from_phone(config, called.unwrap_or_default(), is_open) {
             Decision::Inside(target) => target,
-            Decision::Outside { number } => return Course::Outside { number, is_emergency: false },
-            Decision::Emergency { number } => return Course::Outside { number, is_emergency: true },
+            Decision::Outside { number } => return Course::Outside(Outside { number, ..Outside::default() }),
+            Decision::Emergency { number } => {
+                return Course::Outside(Outside { number, is_emergency: true, diverted_by: None });
+            }
+            Decision::Feature(feature) => return Course::Feature(feature),
             Decision::Denied(denial) => {
                 let status = match denial {
                     dial_plan::Denial::NoSuchNumber => StatusCode::NOT_FOUND,
@@ -91,22 +105,49 @@ pub(super) fn course(services: &Services, caller: &CallerKind, called: Option<&s
     course_to(services, &target)
 }
 
-/// Where a call to `target` goes.
+/// Where a call to `target` goes, by what its extension wants.
 pub(super) fn course_to(services: &Services, target: &Target) -> Course {
+    let mut target = target.clone();
+    for _ in 0..HOP_LIMIT {
+        let Target::Extension(extension) = &target else { break };
+        let Diversion { do_not_disturb, forward_to } = services.diversions.of(extension);
+        if let Some(to) = forward_to {
+            match dial_plan::from_phone(&services.config, &to, services.is_open()) {
+                Decision::Inside(another) if another != target => {
+                    target = another;
+                    continue;
+                }
+                Decision::Outside { number } => {
+                    let diverted_by = Some(extension.clone());
+                    return Course::Outside(Outside { number, is_emergency: false, diverted_by });
+                }
+                // Not any more, or not at this hour: as if its phones had not been forwarded.
+                Decision::Inside(_) | Decision::Emergency { .. } | Decision::Feature(_) | Decision::Denied(_) => {}
+            }
+        }
+        let unanswered = || services.config.extensions.iter().find(|known| known.number == *extension);
+        match unanswered().filter(|_| do_not_disturb) {
+            Some(extension) => target = extension.unanswered.clone(),
+            None => break,
+        }
+    }
+    if let Target::Queue(name) = target {
+        return Course::Queue(name);
+    }
     let shuffle = |members: &mut Vec<String>| members.shuffle(&mut rand::rng());
-    dial_plan::ring_plan(&services.config, target, shuffle).map_or(Course::Attendant, Course::Ring)
+    dial_plan::ring_plan(&services.config, &target, shuffle).map_or(Course::Attendant, Course::Ring)
 }
 
-/// Calls until somebody answers. The attendant is nobody here: it cannot be transferred to.
+/// Calls until somebody answers. The attendant is nobody here, and a queue neither: they need no answer.
 pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
     let mut course = course(services, &wish.caller, Some(&wish.dialled));
     for _ in 0..HOP_LIMIT {
         match course {
-            Course::Attendant => return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE),
-            Course::Refuse(status, _) => return Reached::Nobody(status),
-            Course::Outside { number, is_emergency } => {
-                return outside(services, &wish.caller, &number, is_emergency).await;
+            Course::Attendant | Course::Queue(_) | Course::Feature(_) => {
+                return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
             }
+            Course::Refuse(status, _) => return Reached::Nobody(status),
+            Course::Outside(number) => return outside(services, &wish.caller, &number).await,
             Course::Ring(plan) => match ring(services, &plan, &wish.from).await {
                 Rung::Answered { leg, extension } => {
                     return Reached::Answered {
@@ -123,15 +164,12 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
 }
 
 /// Dials `number` by the first trunk that takes it.
-pub(super) async fn outside(
-    services: &Arc<Services>,
-    caller: &CallerKind,
-    number: &str,
-    is_emergency: bool,
-) -> Reached {
-    let extension = match caller {
-        CallerKind::Extension(number) => services.config.extensions.iter().find(|one| one.number == *number),
-        CallerKind::Trunk(_) | CallerKind::Guest => None,
+pub(super) async fn outside(services: &Arc<Services>, caller: &CallerKind, wanted: &Outside) -> Reached {
+    let Outside { number, is_emergency, diverted_by } = wanted;
+    let is_emergency = *is_emergency;
+    let extension = match (diverted_by, caller) {
+        (Some(number), _) | (None, CallerKind::Extension(number)) => services.extension(number),
+        (None, CallerKind::Trunk(_) | CallerKind::Guest) => None,
     };
     if is_emergency {
         // Never refused for anything of ours, and never unnoticed.
@@ -149,7 +187,10 @@ pub(super) async fn outside(
             }
         };
         let destinations = carrier.destinations(&services.sip).await;
-        let Some(callee) = carrier.callee(&destinations, number, extension) else { continue };
+        let Some(mut callee) = carrier.callee(&destinations, number, extension) else { continue };
+        if diverted_by.is_some() {
+            callee.headers.push(diversion(&callee.from));
+        }
         // Dropped with this future: the carrier is then told to stop ringing.
         let (_ringing, told) = watch::channel(Ringing::On);
         let placed = tokio::spawn({
@@ -160,7 +201,10 @@ pub(super) async fn outside(
             return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
         };
         match placed {
-            Ok(Ok(leg)) => return Reached::Answered { party: Box::new(Party::new(services, leg, None)), places },
+            Ok(Ok(leg)) => {
+                let party = Party::new(services, leg, None).shown_as(services.number_outside(number));
+                return Reached::Answered { party: Box::new(party), places };
+            }
             Ok(Err(refusal)) if is_final(refusal.status) => return Reached::Nobody(refusal.status),
             Ok(Err(refusal)) => {
                 warn!(trunk = carrier.trunk.name, status = refusal.status.as_u16(), "Trunk did not take the call");
@@ -170,6 +214,11 @@ pub(super) async fn outside(
         }
     }
     Reached::Nobody(last)
+}
+
+/// Who the call was for before it went on to the trunk (RFC 5806).
+fn diversion(of: &NameAddr) -> (HeaderName, String) {
+    (HeaderName::DIVERSION, format!("{of};reason=unconditional"))
 }
 
 /// What a phone hears of a trunk that did not take its call. Challenges and redirections were meant for us: the phone would

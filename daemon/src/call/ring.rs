@@ -12,6 +12,7 @@ use tracing::info;
 use super::dial::{Callee, Ringing, dial};
 use super::lamps::{DialogState, Lit};
 use super::leg::Leg;
+use super::pickups::Offered;
 use super::services::Services;
 use crate::dial_plan::RingPlan;
 use crate::registrar::Binding;
@@ -34,7 +35,9 @@ pub(super) async fn ring(services: &Arc<Services>, plan: &RingPlan, from: &NameA
     for step in &plan.steps {
         let now = Instant::now();
         let of = |extension: &String| {
-            let bindings = services.phones.bindings(extension, now);
+            // Of somebody who is called alone that has been asked before.
+            let takes_part = step.len() == 1 || services.diversions.takes_part(extension);
+            let bindings = if takes_part { services.phones.bindings(extension, now) } else { Vec::new() };
             bindings.into_iter().map(|binding| (extension.clone(), binding)).collect::<Vec<_>>()
         };
         let bindings: Vec<(String, Binding)> = step.iter().flat_map(of).collect();
@@ -43,7 +46,9 @@ pub(super) async fn ring(services: &Arc<Services>, plan: &RingPlan, from: &NameA
             continue;
         }
         let _lit: Vec<Lit> = step.iter().map(|extension| Lit::new(services, extension, DialogState::Early)).collect();
-        match ring_together(services, bindings, from, Duration::from_secs(plan.step_seconds.into())).await {
+        let offered = services.pickups.offer(step);
+        let limit = Duration::from_secs(plan.step_seconds.into());
+        match ring_together(services, bindings, from, (limit, offered)).await {
             Ok((extension, leg)) => return Rung::Answered { leg: Box::new(leg), extension },
             Err(status) => last = status,
         }
@@ -55,7 +60,7 @@ async fn ring_together(
     services: &Arc<Services>,
     bindings: Vec<(String, Binding)>,
     from: &NameAddr,
-    limit: Duration,
+    (limit, mut offered): (Duration, Offered),
 ) -> Result<(String, Leg), StatusCode> {
     // Dropped with this future: whoever rings then is told to stop.
     let (ringing, told) = watch::channel(Ringing::On);
@@ -80,6 +85,12 @@ async fn ring_together(
                 Some(Ok((_, Err(_))) | Err(_)) => {}
                 None => return Err(status),
             },
+            claim = offered.claimed() => {
+                info!("Picked up by another phone");
+                ringing.send_replace(Ringing::AnsweredElsewhere);
+                // Nothing comes if the phone that wanted it has failed in the meantime.
+                return claim.leg.await.map(|leg| (claim.extension, leg)).map_err(|_| status);
+            }
             () = &mut deadline => {
                 ringing.send_replace(Ringing::Over);
                 return Err(status);

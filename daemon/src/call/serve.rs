@@ -7,10 +7,13 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::bridge::{Bridge, Party};
+use super::features;
 use super::incoming::{CallerKind, Incoming};
-use super::reach::{Course, Reached, course, course_to, outside};
+use super::onward::{Onward, onward, talk};
+use super::reach::{Course, Outside, Reached, course, course_to, outside};
 use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
+use super::waiting::Waiting;
 use crate::dial_plan::Target;
 
 /// Targets that point to each other are followed so often; then the attendant answers.
@@ -34,8 +37,14 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
         match course {
             Course::Attendant => break,
             Course::Refuse(status, end) => return Err(incoming.reject(status, end).await),
-            Course::Outside { number, is_emergency } => {
-                return call_outside(incoming, &number, is_emergency, stop).await;
+            Course::Outside(number) => return call_outside(incoming, &number, stop).await,
+            Course::Feature(feature) => return features::serve(incoming, feature, stop).await,
+            Course::Queue(_) => {
+                let leg = incoming.ring_and_answer().await?;
+                let whom = (incoming.caller.clone(), shown(incoming));
+                let waiting = Waiting::new(Arc::clone(&incoming.services), incoming.call_id, leg, whom, stop);
+                onward(waiting, Onward::Course(course)).await;
+                return Ok(());
             }
             Course::Ring(plan) => {
                 incoming.ring().await?;
@@ -73,22 +82,17 @@ async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
     Ok(())
 }
 
-async fn call_outside(
-    incoming: &mut Incoming,
-    number: &str,
-    is_emergency: bool,
-    stop: watch::Receiver<bool>,
-) -> Result<(), End> {
+async fn call_outside(incoming: &mut Incoming, number: &Outside, stop: watch::Receiver<bool>) -> Result<(), End> {
     incoming.ring().await?;
     let (services, caller) = (Arc::clone(&incoming.services), incoming.caller.clone());
     let reached = tokio::select! {
-        reached = outside(&services, &caller, number, is_emergency) => reached,
+        reached = outside(&services, &caller, number) => reached,
         end = incoming.given_up() => return Err(end),
     };
     match reached {
         Reached::Answered { party, places } => {
             let bridge = answered(incoming, *party).await?;
-            bridge.with_places(places).run(stop).await;
+            talk(bridge.with_places(places), stop).await;
             Ok(())
         }
         Reached::Nobody(status) => Err(incoming.reject(status, End::not_reached(status)).await),
@@ -96,7 +100,7 @@ async fn call_outside(
 }
 
 async fn connect(incoming: &mut Incoming, callee: Party, stop: watch::Receiver<bool>) -> Result<(), End> {
-    answered(incoming, callee).await?.run(stop).await;
+    talk(answered(incoming, callee).await?, stop).await;
     Ok(())
 }
 
@@ -109,7 +113,7 @@ async fn answered(incoming: &mut Incoming, callee: Party) -> Result<Bridge, End>
         CallerKind::Trunk(_) | CallerKind::Guest => None,
     };
     let services = Arc::clone(&incoming.services);
-    let caller = Party::new(&services, leg, extension);
+    let caller = Party::new(&services, leg, extension).shown_as(shown(incoming));
     Ok(Bridge::new(services, incoming.call_id, caller, callee))
 }
 

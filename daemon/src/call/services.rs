@@ -13,12 +13,15 @@ use tracing::{debug, warn};
 
 use super::bridge::Bridges;
 use super::carriers::{Carriers, Places};
+use super::diversions::Diversions;
 use super::incoming::user_of;
 use super::lamps::Lamps;
 use super::legs::Legs;
+use super::lines::Lines;
 use super::phones::Phones;
+use super::pickups::Pickups;
 use super::trunk_watch::TrunkWatch;
-use crate::config::Config;
+use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
@@ -61,6 +64,12 @@ pub struct Services {
     pub gate: SharedGate,
     /// The office's phones.
     pub phones: Phones,
+    /// Whose calls go elsewhere.
+    pub diversions: Diversions,
+    /// Calls that somebody may take.
+    pub pickups: Pickups,
+    /// Callers who wait for somebody.
+    pub lines: Lines,
     /// What phones show without being called.
     pub lamps: Lamps,
     /// The trunks.
@@ -100,7 +109,7 @@ impl Services {
 
     /// A colleague, as phones show it.
     pub(super) fn inside_identity(&self, extension: &str) -> NameAddr {
-        let known = self.config.extensions.iter().find(|one| one.number == extension);
+        let known = self.extension(extension);
         let address = NameAddr::new(SipUri::new(self.own_host()).with_user(extension));
         match known.map(|one| one.name.as_str()).filter(|name| !name.is_empty()) {
             Some(name) => address.with_display_name(name),
@@ -116,6 +125,16 @@ impl Services {
             Some(name) => address.with_display_name(name),
             None => address,
         }
+    }
+
+    /// A number outside that one of us has called.
+    pub(super) fn number_outside(&self, number: &str) -> NameAddr {
+        NameAddr::new(SipUri::new(self.own_host()).with_user(number))
+    }
+
+    /// That extension of the configuration.
+    pub(super) fn extension(&self, number: &str) -> Option<&Extension> {
+        self.config.extensions.iter().find(|one| one.number == number)
     }
 
     fn own_host(&self) -> HostPort {

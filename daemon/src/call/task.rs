@@ -80,6 +80,8 @@ impl End {
     pub(super) const NO_ANSWER: End = End::new(Termination::Success, "no_answer");
     pub(super) const NO_SUCH_NUMBER: End = End::new(Termination::CallerError, "no_such_number");
     pub(super) const TRUNK_FAILED: End = End::new(Termination::UpstreamError, "trunk_failed");
+    /// A phone dialled a code, and what it wanted is done.
+    pub(super) const FEATURE: End = End::new(Termination::Success, "feature_code");
     pub(super) const INTERNAL: End = End::new(Termination::OurError, "internal_error");
 }
 

@@ -161,6 +161,7 @@ pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
     let mut checker = Checker { config, mistakes, numbers: BTreeSet::new() };
     checker.extensions();
     checker.groups();
+    checker.queues();
     checker.inbound();
     checker.outbound();
 }
@@ -199,14 +200,48 @@ impl<'a> Checker<'a> {
             if let Some(number) = &group.number {
                 self.number(&key("number"), number);
             }
-            if group.members.is_empty() {
-                self.mistake(&key("members"), "nobody", "at least one extension");
-            }
-            for member in group.members.iter().filter(|member| !self.config.has_extension(member)) {
-                self.mistake(&key("members"), member, "numbers of [[extensions]]");
-            }
+            self.members(&key("members"), &group.members);
             self.timeout(&key("ring_timeout_seconds"), group.ring_timeout_seconds);
             self.target(&key("unanswered"), &group.unanswered);
+        }
+    }
+
+    fn queues(&mut self) {
+        let mut names = BTreeSet::new();
+        for (index, queue) in self.config.queues.iter().enumerate() {
+            let key = |name: &str| format!("queues[{index}].{name}");
+            if !trunks::is_name(&queue.name) || !names.insert(&queue.name) {
+                self.mistake(&key("name"), format!("{:?}", queue.name), "1 to 32 of a-z, 0-9, - and _, each name once");
+            }
+            if let Some(number) = &queue.number {
+                self.number(&key("number"), number);
+            }
+            self.members(&key("members"), &queue.members);
+            self.timeout(&key("ring_timeout_seconds"), queue.ring_timeout_seconds);
+            for (name, value, range) in [
+                ("length_limit", queue.length_limit, 1..=100),
+                ("wait_limit_seconds", queue.wait_limit_seconds, 30..=7_200),
+                ("announce_seconds", queue.announce_seconds, 15..=600),
+            ] {
+                if !range.contains(&value) {
+                    let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                    self.mistake(&key(name), value, &expected);
+                }
+            }
+            if queue.unanswered == Target::Queue(queue.name.clone()) {
+                self.mistake(&key("unanswered"), &queue.unanswered, "anything but the queue itself");
+            } else {
+                self.target(&key("unanswered"), &queue.unanswered);
+            }
+        }
+    }
+
+    fn members(&mut self, key: &str, members: &[String]) {
+        if members.is_empty() {
+            self.mistake(key, "nobody", "at least one extension");
+        }
+        for member in members.iter().filter(|member| !self.config.has_extension(member)) {
+            self.mistake(key, member, "numbers of [[extensions]]");
         }
     }
 
@@ -281,7 +316,10 @@ impl<'a> Checker<'a> {
             Target::Group(name) if self.config.ring_groups.iter().all(|group| group.name != *name) => {
                 self.mistake(key, target, "a group of [[ring_groups]]");
             }
-            Target::Extension(_) | Target::Group(_) => {}
+            Target::Queue(name) if self.config.queues.iter().all(|queue| queue.name != *name) => {
+                self.mistake(key, target, "a queue of [[queues]]");
+            }
+            Target::Extension(_) | Target::Group(_) | Target::Queue(_) => {}
         }
     }
 }
@@ -312,6 +350,13 @@ mod tests {
             ("[[inbound]]\nto = 'extension:109'", "inbound[1].to"),
             ("[[inbound]]\nto = 'group:none'", "inbound[1].to"),
             ("[[inbound]]\nto = 'somebody'", "inbound[1].to"),
+            ("[[inbound]]\nto = 'queue:none'", "inbound[1].to"),
+            ("[[queues]]\nname = 'sales'\nmembers = []", "queues[0].members"),
+            ("[[queues]]\nname = 'sales'\nmembers = ['101']\nlength_limit = 0", "queues[0].length_limit"),
+            ("[[queues]]\nname = 'sales'\nmembers = ['101']\nunanswered = 'queue:sales'", "queues[0].unanswered"),
+            ("[features]\npark_code = '5'", "features.park_code"),
+            ("[features]\npark_code = '*8'", "features.park_code"),
+            ("[features]\npark_timeout_seconds = 1", "features.park_timeout_seconds"),
             ("[outbound]\nallowed_prefixes = ['1']", "outbound.allowed_prefixes"),
             ("[outbound]\ncall_limit_minutes = 0", "outbound.call_limit_minutes"),
         ] {

@@ -37,6 +37,9 @@ pub const KEYPAD_MENU: &str = "I can not understand speech at the moment. Press 
 /// A key without a meaning.
 pub const UNKNOWN_KEY: &str = "That key has no function.";
 
+/// Whoever waits is the next.
+pub const NEXT_IN_LINE: &str = "You are the next in line.";
+
 /// Every fixed sentence, for the phrase cache.
 pub const ALL: &[&str] = &[
     ONE_MOMENT,
@@ -56,4 +59,5 @@ pub const ALL: &[&str] = &[
     TIME_UP,
     KEYPAD_MENU,
     UNKNOWN_KEY,
+    NEXT_IN_LINE,
 ];

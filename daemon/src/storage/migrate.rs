@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_calls.sql"),
     include_str!("migrations/0002_knowledge.sql"),
     include_str!("migrations/0003_registrations.sql"),
+    include_str!("migrations/0004_diversions.sql"),
 ];
 
 /// The format this release reads and writes.

@@ -6,6 +6,7 @@ mod call_metrics;
 mod call_session;
 mod change;
 mod conversation_turn;
+mod diversion;
 mod knowledge_document;
 mod knowledge_search;
 mod recording;
@@ -20,6 +21,7 @@ pub use call_session::{
 };
 pub use change::{Change, ChangeOp, changes_after};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
+pub use diversion::{Diversion, diversions, set_diversion};
 pub use knowledge_document::{
     KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
     passages_of, replace_document,

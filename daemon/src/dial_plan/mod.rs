@@ -1,65 +1,16 @@
-//! The dial plan: whom a number reaches, and what a phone may call. Pure: the configuration and the hour in, a decision
+//! The dial plan: whom a number reaches, what a phone may call, and which numbers are no calls. Pure: the configuration and the hour in, a decision
 //! out.
 //!
 //! Left out on purpose: how somebody is reached ([`crate::call`]), and the office's hours themselves
 //! ([`crate::office::hours`]).
 
-use std::fmt;
-use std::str::FromStr;
+mod features;
+mod target;
 
-use serde::{Deserialize, Serialize};
+pub use features::Feature;
+pub use target::Target;
 
 use crate::config::{Config, Outbound, RingGroup, RingStrategy, When};
-
-/// Who takes a call. In the configuration: `attendant`, `extension:101`, `group:front`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Target {
-    /// The box itself.
-    #[default]
-    Attendant,
-    /// The phones of an extension.
-    Extension(String),
-    /// The phones of a group.
-    Group(String),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Attendant => f.write_str("attendant"),
-            Target::Extension(number) => write!(f, "extension:{number}"),
-            Target::Group(name) => write!(f, "group:{name}"),
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Target, String> {
-        match text.split_once(':') {
-            None if text == "attendant" => Ok(Target::Attendant),
-            Some(("extension", number)) => Ok(Target::Extension(number.to_owned())),
-            Some(("group", name)) => Ok(Target::Group(name.to_owned())),
-            None | Some(_) => Err(format!("{text:?}: expected \"attendant\", \"extension:NUMBER\" or \"group:NAME\"")),
-        }
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Target, String> {
-        text.parse()
-    }
-}
-
-impl From<Target> for String {
-    fn from(target: Target) -> String {
-        target.to_string()
-    }
-}
 
 /// What a call from a phone is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +27,8 @@ pub enum Decision {
         /// As dialled.
         number: String,
     },
+    /// No call to anybody: the phone wants something of the box.
+    Feature(Feature),
     /// Refused.
     Denied(Denial),
 }
@@ -137,6 +90,9 @@ pub fn from_phone(config: &Config, dialled: &str, is_open: bool) -> Decision {
     if let Some(target) = inside(config, &dialled) {
         return Decision::Inside(target);
     }
+    if let Some(feature) = features::dialled(config, &dialled) {
+        return Decision::Feature(feature);
+    }
     let Some(number) = outside(outbound, &dialled) else { return Decision::Denied(Denial::NoSuchNumber) };
     let begins_with_one_of = |prefixes: &[String]| prefixes.iter().any(|prefix| number.starts_with(prefix));
     if begins_with_one_of(&outbound.denied_prefixes) || !begins_with_one_of(&outbound.allowed_prefixes) {
@@ -151,7 +107,8 @@ pub fn from_phone(config: &Config, dialled: &str, is_open: bool) -> Decision {
 /// Who rings, in which order; `None` for the attendant. `shuffle` decides the order of groups that ring at random.
 pub fn ring_plan(config: &Config, target: &Target, shuffle: impl FnOnce(&mut Vec<String>)) -> Option<RingPlan> {
     match target {
-        Target::Attendant => None,
+        // Whoever is to wait for somebody is not rung for: the call has to be answered first.
+        Target::Attendant | Target::Queue(_) => None,
         Target::Extension(number) => {
             let extension = config.extensions.iter().find(|extension| extension.number == *number)?;
             Some(RingPlan {
@@ -172,9 +129,17 @@ pub fn ring_plan(config: &Config, target: &Target, shuffle: impl FnOnce(&mut Vec
 }
 
 fn steps(group: &RingGroup, shuffle: impl FnOnce(&mut Vec<String>)) -> Vec<Vec<String>> {
+    in_steps(group.members.clone(), group.strategy, shuffle)
+}
+
+/// `members` in the order in which they ring; those of one step ring together.
+pub fn in_steps(
+    mut members: Vec<String>,
+    strategy: RingStrategy,
+    shuffle: impl FnOnce(&mut Vec<String>),
+) -> Vec<Vec<String>> {
     let one_each = |members: Vec<String>| members.into_iter().map(|member| vec![member]).collect();
-    let mut members = group.members.clone();
-    match group.strategy {
+    match strategy {
         RingStrategy::All => vec![members],
         RingStrategy::InOrder => one_each(members),
         RingStrategy::Random => {
@@ -203,7 +168,11 @@ fn inside(config: &Config, dialled: &str) -> Option<Target> {
     if dialled == ATTENDANT_NUMBER {
         return Some(Target::Attendant);
     }
-    let group = config.ring_groups.iter().find(|group| group.number.as_deref() == Some(dialled))?;
+    let is_it = |number: &Option<String>| number.as_deref() == Some(dialled);
+    if let Some(queue) = config.queues.iter().find(|queue| is_it(&queue.number)) {
+        return Some(Target::Queue(queue.name.clone()));
+    }
+    let group = config.ring_groups.iter().find(|group| is_it(&group.number))?;
     Some(Target::Group(group.name.clone()))
 }
 

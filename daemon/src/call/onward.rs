@@ -1,0 +1,160 @@
+//! A call that is answered and goes on: to the attendant, to phones, into a queue, to a place where it is parked.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::info;
+
+use super::bridge::{Bridge, Party};
+use super::carriers::Place;
+use super::lamps::{DialogState, Lit};
+use super::pickups::Offered;
+use super::queue::wait_in_line;
+use super::reach::{Course, Reached, course_to, outside};
+use super::ring::{Rung, ring};
+use super::task::{CallTask, End};
+use super::waiting::{Interrupted, Waiting};
+use crate::dial_plan::Target;
+
+/// Targets that point to each other are followed so often; then the attendant talks with the caller.
+const HOP_LIMIT: usize = 6;
+
+/// Where somebody goes who is answered already.
+pub(super) enum Onward {
+    /// As the dial plan says.
+    Course(Course),
+    /// They are left at a place until somebody takes them.
+    Parked {
+        /// 1 to 9.
+        place: u8,
+        /// By which they are taken.
+        offered: Offered,
+        /// The extension that parked them, which rings when nobody does.
+        by: String,
+    },
+}
+
+/// What one step came to.
+pub(super) enum Step {
+    /// Somebody talks with them.
+    Connected {
+        /// Who.
+        party: Box<Party>,
+        /// What it takes on trunks.
+        places: Vec<Place>,
+    },
+    /// Nobody did, and they go on.
+    Next(Onward),
+    /// The box talks with them itself.
+    Attend,
+}
+
+/// Talks until the call is over, wherever one of the two sends the other.
+pub(super) fn talk(bridge: Bridge, stop: watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        if let Some((waiting, next)) = bridge.run(stop).await {
+            onward(waiting, next).await;
+        }
+    })
+}
+
+/// Follows `next` until somebody talks with them and the call is over.
+pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
+    for _ in 0..HOP_LIMIT {
+        let step = match next {
+            Onward::Course(course) => follow(&mut waiting, course).await,
+            Onward::Parked { place, offered, by } => parked(&mut waiting, place, offered, by).await,
+        };
+        match step {
+            Ok(Step::Connected { party, places }) => return connect(waiting, *party, places).await,
+            Ok(Step::Next(another)) => next = another,
+            Ok(Step::Attend) => break,
+            Err(interrupted) => return end(waiting, interrupted).await,
+        }
+    }
+    attend(waiting).await;
+}
+
+async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
+    let services = Arc::clone(&waiting.services);
+    match course {
+        Course::Attendant | Course::Feature(_) | Course::Refuse(..) => Ok(Step::Attend),
+        Course::Queue(name) => wait_in_line(waiting, &name).await,
+        Course::Ring(plan) => {
+            let from = waiting.from.clone();
+            let rung = waiting.until_whatever_is_pressed(ring(&services, &plan, &from)).await?;
+            Ok(match rung {
+                Rung::Answered { leg, extension } => {
+                    let party = Box::new(Party::new(&services, *leg, Some(extension)));
+                    Step::Connected { party, places: Vec::new() }
+                }
+                Rung::Nobody(_) if plan.unanswered == Target::Attendant => Step::Attend,
+                Rung::Nobody(_) => Step::Next(Onward::Course(course_to(&services, &plan.unanswered))),
+            })
+        }
+        Course::Outside(number) => {
+            let caller = waiting.caller.clone();
+            let reached = waiting.until_whatever_is_pressed(outside(&services, &caller, &number)).await?;
+            Ok(match reached {
+                Reached::Answered { party, places } => Step::Connected { party, places },
+                Reached::Nobody(_) => Step::Attend,
+            })
+        }
+    }
+}
+
+/// Waits at a place; after a while the phone that parked them rings.
+async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: String) -> Result<Step, Interrupted> {
+    let services = Arc::clone(&waiting.services);
+    info!(place, "Parked");
+    let code = format!("{}{place}", services.config.features.park_code);
+    let _lit = Lit::new(&services, &code, DialogState::Confirmed);
+    let limit = Duration::from_secs(services.config.features.park_timeout_seconds.into());
+    let taken = async {
+        let claim = tokio::time::timeout(limit, offered.claimed()).await.ok()?;
+        // Nothing comes if the phone that wanted it has failed in the meantime.
+        Some((claim.leg.await.ok()?, claim.extension))
+    };
+    Ok(match waiting.until_whatever_is_pressed(taken).await? {
+        Some((leg, extension)) => {
+            info!(place, "Taken from its place");
+            Step::Connected { party: Box::new(Party::new(&services, leg, Some(extension))), places: Vec::new() }
+        }
+        None => {
+            info!(place, "Nobody took it from its place");
+            Step::Next(Onward::Course(course_to(&services, &Target::Extension(by))))
+        }
+    })
+}
+
+async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
+    waiting.be_quiet();
+    places.append(&mut waiting.places);
+    let extension = waiting.extension();
+    let Waiting { services, call_id, leg, from, stop, .. } = waiting;
+    let caller = Party::new(&services, leg, extension).shown_as(from);
+    talk(Bridge::new(services, call_id, caller, party).with_places(places), stop).await;
+}
+
+/// The box talks with them itself.
+async fn attend(mut waiting: Waiting) {
+    let limit = waiting.services.config.calls.attendant_limit;
+    let Some(_place) = waiting.services.attended.enter(limit) else {
+        info!(limit, "The box talks with as many callers as it may");
+        return waiting.finish(End::ALL_BUSY, "abandoned").await;
+    };
+    waiting.be_quiet();
+    let Waiting { services, call_id, leg, stop, places: _places, .. } = waiting;
+    CallTask::new(services, call_id, leg).run(stop).await;
+}
+
+async fn end(waiting: Waiting, interrupted: Interrupted) {
+    let end = match interrupted {
+        Interrupted::Ended(end) => end,
+        Interrupted::Pressed(_) => End::CALLER_HANGUP,
+    };
+    waiting.finish(end, "abandoned").await;
+}

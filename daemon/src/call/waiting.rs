@@ -1,0 +1,208 @@
+//! Somebody who is answered and waits: with music, now and then a sentence, until something comes true.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use audio::playout::ClipId;
+use sip_stack::endpoint::Event;
+use sip_stack::message::NameAddr;
+use sip_stack::message::header::ReasonHeader;
+use tokio::sync::{oneshot, watch};
+use tracing::info;
+
+use super::carriers::Place;
+use super::incoming::{CallerKind, ended_session};
+use super::leg::{Leg, LegNews};
+use super::music::{ANNOUNCEMENT, MUSIC};
+use super::services::Services;
+use super::task::{End, write_end};
+use crate::inference::Priority;
+use crate::io::media::MediaEvent;
+use crate::speaker::Samples;
+use crate::storage::{CallId, Leg as LegKind, UnixMs};
+
+/// How often is looked whether anybody still sends.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// A sentence that is not rendered by then is not said.
+const RENDER_LIMIT: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub(super) struct Waiting {
+    pub(super) services: Arc<Services>,
+    pub(super) call_id: CallId,
+    pub(super) leg: Leg,
+    /// As whom they are connected.
+    pub(super) caller: CallerKind,
+    /// What phones that ring for them show.
+    pub(super) from: NameAddr,
+    /// What they take on trunks.
+    pub(super) places: Vec<Place>,
+    pub(super) stop: watch::Receiver<bool>,
+    plays: Option<ClipId>,
+}
+
+/// What ends the waiting before what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    /// They are gone, or the box is stopping.
+    Ended(End),
+    /// They have pressed a key.
+    Pressed(char),
+}
+
+impl Waiting {
+    /// Somebody who hears nothing yet.
+    pub(super) fn new(
+        services: Arc<Services>,
+        call_id: CallId,
+        leg: Leg,
+        (caller, from): (CallerKind, NameAddr),
+        stop: watch::Receiver<bool>,
+    ) -> Waiting {
+        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, plays: None }
+    }
+
+    /// With the places it takes on trunks.
+    pub(super) fn with_places(mut self, places: Vec<Place>) -> Waiting {
+        self.places = places;
+        self
+    }
+
+    /// The extension, if it is a phone of the office.
+    pub(super) fn extension(&self) -> Option<String> {
+        match &self.caller {
+            CallerKind::Extension(number) => Some(number.clone()),
+            CallerKind::Trunk(_) | CallerKind::Guest => None,
+        }
+    }
+
+    /// Music from its beginning, unless it plays.
+    pub(super) fn play_music(&mut self) {
+        if self.plays.is_none() {
+            self.play(MUSIC, Arc::clone(&self.services.hold_music));
+        }
+    }
+
+    /// Nothing any more.
+    pub(super) fn be_quiet(&mut self) {
+        if self.plays.take().is_some() {
+            self.leg.command(|media, _| media.stop());
+        }
+    }
+
+    /// Says `text` instead of the music, which goes on afterwards; nothing without a voice.
+    pub(super) async fn say(&mut self, text: &str) {
+        if let Some(samples) = rendered(&self.services, text).await {
+            self.play_once(samples);
+        }
+    }
+
+    /// Plays something instead of the music.
+    pub(super) fn play_once(&mut self, samples: Samples) {
+        self.be_quiet();
+        self.play(ANNOUNCEMENT, samples);
+    }
+
+    fn play(&mut self, clip: ClipId, samples: Samples) {
+        self.plays = Some(clip);
+        self.leg.command(|media, _| media.play(clip, samples));
+    }
+
+    /// Waits with music; keys have no meaning.
+    pub(super) async fn until_whatever_is_pressed<T>(
+        &mut self,
+        wanted: impl Future<Output = T>,
+    ) -> Result<T, Interrupted> {
+        tokio::pin!(wanted);
+        loop {
+            match self.until(&mut wanted).await {
+                Err(Interrupted::Pressed(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits with music.
+    pub(super) async fn until<T>(&mut self, wanted: impl Future<Output = T>) -> Result<T, Interrupted> {
+        tokio::pin!(wanted);
+        let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        self.play_music();
+        tokio::select! {
+            got = &mut wanted => Ok(got),
+            interrupted = self.happens(&mut watch) => Err(interrupted),
+        }
+    }
+
+    /// Waits until what is played once is over.
+    pub(super) async fn until_said(&mut self) -> Result<(), Interrupted> {
+        let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        while self.plays == Some(ANNOUNCEMENT) {
+            if let Some(interrupted) = self.happens_once(&mut watch).await {
+                return Err(interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns only for what ends the waiting.
+    async fn happens(&mut self, watch: &mut tokio::time::Interval) -> Interrupted {
+        loop {
+            if let Some(interrupted) = self.happens_once(watch).await {
+                return interrupted;
+            }
+            self.play_music();
+        }
+    }
+
+    async fn happens_once(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
+        let ended = |end| Some(Interrupted::Ended(end));
+        tokio::select! {
+            event = self.leg.events.recv() => match event {
+                Some(event) => self.handle(event).await,
+                None => ended(End::INTERNAL),
+            },
+            Some(event) = self.leg.frames.recv() => match event {
+                MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => { self.plays = None; None }
+                MediaEvent::Digit(key) => Some(Interrupted::Pressed(key)),
+                MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::ClipStarted { .. }
+                | MediaEvent::ClipStopped { .. } => None,
+            },
+            _ = watch.tick() => if self.leg.is_silent() { ended(End::NO_RTP) } else { None },
+            Ok(()) = self.stop.changed() => if *self.stop.borrow() { ended(End::STOPPED) } else { None },
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Option<Interrupted> {
+        match self.leg.handle(event).await {
+            LegNews::Nothing => None,
+            LegNews::Pressed(key) => Some(Interrupted::Pressed(key)),
+            LegNews::Ended(end) => Some(Interrupted::Ended(end)),
+        }
+    }
+
+    /// Ends the call: hangs up and writes its row.
+    pub(super) async fn finish(mut self, end: End, disposition: &'static str) {
+        self.leg.hang_up(Some(ReasonHeader::q850(16, "Normal call clearing"))).await;
+        let at = UnixMs::now();
+        let metrics = vec![self.leg.metrics(self.call_id, LegKind::Caller, at)];
+        write_end(&self.services.storage, self.call_id, metrics, ended_session(end, disposition)).await;
+        info!(cause = end.cause, disposition, "Call ended");
+    }
+}
+
+/// The sound of a sentence, if there is a voice and it is quick enough.
+async fn rendered(services: &Services, text: &str) -> Option<Samples> {
+    if !services.abilities.text_to_speech {
+        return None;
+    }
+    let (done, samples) = oneshot::channel();
+    let begun = Instant::now();
+    services.speaker.render(text, Priority::Live, move |result| {
+        // Nobody waits any more.
+        let _ = done.send(result.ok());
+    });
+    let samples = tokio::time::timeout(RENDER_LIMIT, samples).await.ok()?.ok()?;
+    tracing::debug!(milliseconds = begun.elapsed().as_millis(), "Announcement rendered");
+    samples
+}

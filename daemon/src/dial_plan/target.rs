@@ -1,0 +1,63 @@
+//! Whom a call is for, as the configuration names them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Who takes a call. In the configuration: `attendant`, `extension:101`, `group:front`,
+/// `queue:sales`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Target {
+    /// The box itself.
+    #[default]
+    Attendant,
+    /// The phones of an extension.
+    Extension(String),
+    /// The phones of a group.
+    Group(String),
+    /// Whoever of a queue is free first; the caller waits with music.
+    Queue(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Attendant => f.write_str("attendant"),
+            Target::Extension(number) => write!(f, "extension:{number}"),
+            Target::Group(name) => write!(f, "group:{name}"),
+            Target::Queue(name) => write!(f, "queue:{name}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        match text.split_once(':') {
+            None if text == "attendant" => Ok(Target::Attendant),
+            Some(("extension", number)) => Ok(Target::Extension(number.to_owned())),
+            Some(("group", name)) => Ok(Target::Group(name.to_owned())),
+            Some(("queue", name)) => Ok(Target::Queue(name.to_owned())),
+            None | Some(_) => {
+                Err(format!("{text:?}: expected \"attendant\", \"extension:NUMBER\", \"group:NAME\" or \"queue:NAME\""))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Target, String> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}

@@ -1,0 +1,177 @@
+//! What desk phones (baresip) get of the box by a code: calls that are taken, parked, forwarded or not wanted; and queues.
+
+use std::time::Duration;
+
+use tests::office::{Office, TONES_HZ, talk};
+use tests::peers::{is_installed, last_call};
+use tests::softphone::{Profile, Softphone, seconds_with_tone};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Dials a code and waits until it is done.
+fn dial_code(office: &Office, phone: &mut Softphone, code: &str) {
+    let before = count(office, "feature_code");
+    phone.tell("dial", &office.uri(code));
+    let is_done = || (count(office, "feature_code") > before).then_some(());
+    assert!(tests::poll(LIMIT, is_done).is_some(), "{code} is not done:\n{}", office.offhook.log());
+}
+
+fn count(office: &Office, text: &str) -> usize {
+    office.offhook.log().matches(text).count()
+}
+
+fn wait_for_count(office: &Office, text: &str, count_wanted: usize) {
+    let has_come = || (count(office, text) >= count_wanted).then_some(());
+    assert!(tests::poll(LIMIT, has_come).is_some(), "{text} not {count_wanted} times:\n{}", office.offhook.log());
+}
+
+fn assert_hears(phone: Softphone, tone_hz: u32) {
+    let heard = phone.heard();
+    let seconds = seconds_with_tone(&heard, tone_hz);
+    assert!(seconds.len() >= 2, "{tone_hz} Hz was heard in seconds {seconds:?} of {}", heard.len() / 8_000);
+}
+
+/// Whoever does not want to be disturbed is not; the caller gets the attendant. Then the phone rings again.
+#[test]
+fn do_not_disturb_sends_callers_to_the_attendant() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let (mut caller, mut callee) = (office.phone(0), office.phone(1));
+    dial_code(&office, &mut callee, "*78");
+    caller.tell("dial", &office.uri("102"));
+    wait_for_count(&office, "Call answered", 2);
+    assert_eq!(count(&office, "Phones ring"), 0, "{}", office.offhook.log());
+    caller.tell("hangup", "");
+    wait_for_count(&office, "Call ended", 2);
+    assert_eq!(last_call(&office.offhook)["session"]["disposition"], "answered_by_attendant");
+    dial_code(&office, &mut callee, "*79");
+    caller.tell("dial", &office.uri("102"));
+    wait_for_count(&office, "Phones ring", 1);
+    callee.wait_for_output("Call established");
+    caller.tell("hangup", "");
+    office.offhook.stop();
+}
+
+/// Calls go where the called one has said, and a number that may not be called is refused.
+#[test]
+fn forwarded_calls_ring_elsewhere() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let (mut caller, mut callee, third) = (office.phone(0), office.phone(1), office.phone(2));
+    callee.tell("dial", &office.uri("*7219005550199"));
+    office.offhook.wait_for_log("number_not_allowed", LIMIT);
+    dial_code(&office, &mut callee, "*72103");
+    caller.tell("dial", &office.uri("102"));
+    third.wait_for_output("Call established");
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    third.wait_for("CALL_CLOSED");
+    assert_hears(caller, TONES_HZ[2]);
+    assert_hears(third, TONES_HZ[0]);
+    office.offhook.stop();
+}
+
+/// A third phone takes the call that rings at a colleague's, who shows no missed call.
+#[test]
+fn a_ringing_call_is_picked_up_elsewhere() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let profile = Profile { answers: false, ..office.profile(1) };
+    let away = Softphone::start(&office.folder.path().join("away"), &profile);
+    let (mut caller, mut third) = (office.phone(0), office.phone(2));
+    third.tell("dial", &office.uri("*8102"));
+    office.offhook.wait_for_log("nothing_to_pick_up", LIMIT);
+    caller.tell("dial", &office.uri("102"));
+    away.wait_for("CALL_INCOMING");
+    third.tell("dial", &office.uri("*8102"));
+    caller.wait_for("CALL_ESTABLISHED");
+    away.wait_for_output("Call completed elsewhere");
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    wait_for_count(&office, "Call ended", 3);
+    assert_hears(caller, TONES_HZ[2]);
+    assert_hears(third, TONES_HZ[0]);
+    office.offhook.stop();
+}
+
+/// A call is left at a place, hears music there, and another phone takes it.
+#[test]
+fn a_parked_call_is_taken_by_another_phone() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let (mut caller, mut callee, mut third) = (office.phone(0), office.phone(1), office.phone(2));
+    caller.tell("dial", &office.uri("102"));
+    callee.wait_for_output("Call established");
+    talk(Duration::from_secs(2));
+    callee.tell("transfer", &office.uri("*51"));
+    office.offhook.wait_for_log("Parked", LIMIT);
+    callee.wait_for("CALL_CLOSED");
+    talk(Duration::from_secs(4));
+    third.tell("dial", &office.uri("*51"));
+    third.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    third.wait_for("CALL_CLOSED");
+    let heard = caller.heard();
+    let of_third = seconds_with_tone(&heard, TONES_HZ[2]);
+    assert!(of_third.len() >= 2, "{of_third:?}");
+    let music = &heard[(of_third[0] - 3) * 8_000..(of_third[0] - 1) * 8_000];
+    let level = audio::dsp::level::rms_dbov(music);
+    assert!((-42.0..-25.0).contains(&level), "music at {level} dBov");
+    assert_hears(third, TONES_HZ[0]);
+    office.offhook.stop();
+}
+
+/// Nobody takes a parked call: the phone that parked it rings.
+#[test]
+fn a_parked_call_comes_back() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "[features]\npark_timeout_seconds = 15");
+    let (mut caller, mut callee) = (office.phone(0), office.phone(1));
+    caller.tell("dial", &office.uri("102"));
+    callee.wait_for_output("Call established");
+    callee.tell("transfer", &office.uri("*52"));
+    callee.wait_for("CALL_CLOSED");
+    callee.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(3));
+    caller.tell("hangup", "");
+    callee.wait_for("CALL_CLOSED");
+    assert_hears(callee, TONES_HZ[0]);
+    office.offhook.stop();
+}
+
+/// The second in the line waits with music until the only member is free again.
+#[test]
+fn a_queue_connects_one_after_the_other() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let queue = "[[queues]]\nname = 'sales'\nnumber = '300'\nmembers = ['102']";
+    let office = Office::open(PROGRAM, queue);
+    let (mut first, member, mut second) = (office.phone(0), office.phone(1), office.phone(2));
+    first.tell("dial", &office.uri("300"));
+    member.wait_for_output("Call established");
+    second.tell("dial", &office.uri("300"));
+    second.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(4));
+    first.tell("hangup", "");
+    wait_for_count(&office, "Phones ring", 2);
+    talk(Duration::from_secs(4));
+    second.tell("hangup", "");
+    wait_for_count(&office, "Call ended", 2);
+    assert_eq!(last_call(&office.offhook)["session"]["disposition"], "answered_by_person");
+    assert_hears(first, TONES_HZ[1]);
+    assert_hears(second, TONES_HZ[1]);
+    office.offhook.stop();
+}
