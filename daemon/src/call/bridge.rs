@@ -193,7 +193,7 @@ impl Bridge {
         for side in [&self.caller, &self.callee] {
             self.services.bridges.insert(side.leg.events.handle(), &self.control);
         }
-        if let Err(error) = self.caller.leg.media.bridge(&self.callee.leg.media) {
+        if let Err(error) = self.caller.leg.media.bridge(self.callee.leg.media.peer()) {
             warn!(%error, "Media command lost");
         }
         for side in [Side::Caller, Side::Callee] {

@@ -7,14 +7,16 @@ use sip_stack::digest::Credentials;
 use sip_stack::endpoint::{CallHandle, Destination, Event, OutgoingInvite};
 use sip_stack::message::header::ReasonHeader;
 use sip_stack::message::{HeaderName, NameAddr, SipUri, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
 
-use super::leg::Leg;
+use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
 use super::negotiate::MediaAgreement;
 use super::services::Services;
 use crate::config::SrtpUse;
 use crate::io::address::advertised_to;
+use crate::io::media::MediaPeer;
 
 /// Somebody to call.
 #[derive(Debug, Clone)]
@@ -64,16 +66,27 @@ pub(super) enum Ringing {
     AnsweredElsewhere,
 }
 
-/// Calls `callee` until it answers, refuses, or `ringing` says to stop.
+/// How far a call of ours has come that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It rings.
+    Rings,
+    /// There is something to be heard: the carrier's own ringing, or why there will be no answer.
+    Sounds(MediaPeer),
+}
+
+/// Calls `callee` until it answers, refuses, or `ringing` says to stop. Who wants to know how far it has come is told.
 pub(super) async fn dial(
     services: &Arc<Services>,
     callee: Callee,
     ringing: watch::Receiver<Ringing>,
+    progress: Option<mpsc::Sender<Progress>>,
 ) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
     let agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer, callee.srtp);
-    let mut placed = Placed { services: Arc::clone(services), agreement, ringing, is_given_up: false };
+    let services = Arc::clone(services);
+    let mut placed = Placed { services, agreement, ringing, progress, early: None, is_given_up: false };
     let events = placed.place(callee).await?;
     placed.wait(events).await
 }
@@ -82,6 +95,9 @@ struct Placed {
     services: Arc<Services>,
     agreement: MediaAgreement,
     ringing: watch::Receiver<Ringing>,
+    progress: Option<mpsc::Sender<Progress>>,
+    /// What is heard before the answer.
+    early: Option<Sound>,
     is_given_up: bool,
 }
 
@@ -119,6 +135,10 @@ impl Placed {
                 }
                 () = crate::io::sleep_until(deadline) => return Err(Refusal::CANCELLED),
             };
+            if let Event::ProvisionalReceived { sdp, .. } = event {
+                self.note_progress(sdp);
+                continue;
+            }
             if let Event::Answered { sdp, .. } = event {
                 return self.answered(events, sdp).await;
             }
@@ -126,6 +146,29 @@ impl Placed {
                 return Err(refusal);
             }
         }
+    }
+
+    /// Early media is opened only for somebody who can hear it.
+    fn note_progress(&mut self, sdp: Option<Vec<u8>>) {
+        let Some(progress) = &self.progress else { return };
+        let news = match sdp {
+            None => Progress::Rings,
+            Some(sdp) => match self.agreement.accept(&sdp) {
+                Err(error) => return debug!(%error, "Description of early media not usable"),
+                Ok(()) => {
+                    let opened = match self.early.take() {
+                        // Another branch of a call that was forked, or the same again.
+                        Some(sound) => sound.media.configure(self.agreement.stream()).map(|()| sound).ok(),
+                        None => Sound::open(&self.services, &mut self.agreement).ok(),
+                    };
+                    self.early = opened;
+                    let Some(sound) = &self.early else { return };
+                    Progress::Sounds(sound.media.peer())
+                }
+            },
+        };
+        // Somebody who does not listen any more has given up.
+        let _ = progress.try_send(news);
     }
 
     async fn give_up(&mut self, handle: CallHandle) {
@@ -138,9 +181,17 @@ impl Placed {
 
     async fn answered(mut self, events: LegEvents, sdp: Option<Vec<u8>>) -> Result<Leg, Refusal> {
         let handle = events.handle();
-        let agreed = sdp.is_some_and(|sdp| self.agreement.accept(&sdp).is_ok());
+        // An answer in a provisional response holds, whether it is said again or not (RFC 6337 §3.1.1).
+        let agreed = sdp.map_or(self.early.is_some(), |sdp| self.agreement.accept(&sdp).is_ok());
         if !self.is_given_up && agreed {
-            return Leg::open(&self.services, events, self.agreement).map_err(|_| Refusal::NO_ROOM);
+            return match self.early {
+                None => Leg::open(&self.services, events, self.agreement).map_err(|_| Refusal::NO_ROOM),
+                Some(sound) => {
+                    let leg = Leg::with_sound(&self.services, events, self.agreement, sound);
+                    leg.command(|media, agreement| media.configure(agreement.stream()));
+                    Ok(leg)
+                }
+            };
         }
         let _ = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;
         Err(if agreed { Refusal::CANCELLED } else { Refusal::NO_CODEC })

@@ -9,13 +9,14 @@ use sip_stack::message::{HeaderName, NameAddr, Request, StatusCode, Uri};
 use sip_stack::sdp::SdpError;
 use tracing::{info, warn};
 
-use super::leg::Leg;
+use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
 use super::negotiate::{MediaAgreement, may_offer, refusal};
 use super::services::Services;
 use super::task::End;
 use crate::config::SrtpUse;
 use crate::io::address::advertised_to;
+use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
 use crate::storage::{
     CallId, Direction, EndedSession, NewSession, PeerAddressKind, UnixMs, end_session, insert_session, mark_answered,
@@ -44,6 +45,8 @@ pub(super) struct Incoming {
     events: Option<LegEvents>,
     /// With the answer (or our offer) that goes with it; made before it rings, so that nobody rings in vain.
     agreed: Option<(MediaAgreement, Vec<u8>)>,
+    /// What the caller hears before the answer.
+    early: Option<Sound>,
     has_rung: bool,
     is_over: bool,
 }
@@ -64,6 +67,7 @@ impl Incoming {
             offer,
             events: Some(events),
             agreed: None,
+            early: None,
             has_rung: false,
             is_over: false,
         }
@@ -159,6 +163,28 @@ impl Incoming {
         rung.map(drop).map_err(|_| End::INTERNAL)
     }
 
+    /// The caller hears `peer` before the answer: 183 with our description, once.
+    pub(super) async fn hear(&mut self, peer: MediaPeer) -> Result<(), End> {
+        let (Some(handle), Some((agreement, sdp))) = (self.handle(), &mut self.agreed) else { return Ok(()) };
+        if !agreement.is_complete() {
+            // The offer is to be ours, so there is nothing to agree on before the ACK.
+            return self.ring().await;
+        }
+        if self.early.is_none() {
+            let sdp = sdp.clone();
+            self.early = Some(Sound::open(&self.services, agreement)?);
+            self.has_rung = true;
+            let rung = self.services.sip.with(move |endpoint, now| endpoint.ring(handle, Some(sdp), now).is_ok()).await;
+            rung.map_err(|_| End::INTERNAL)?;
+        }
+        if let Some(sound) = &self.early
+            && let Err(error) = sound.media.bridge(peer)
+        {
+            warn!(%error, "Media command lost");
+        }
+        Ok(())
+    }
+
     /// Rings for at least as long as the configuration says, then answers.
     pub(super) async fn ring_and_answer(&mut self) -> Result<Leg, End> {
         self.ring().await?;
@@ -190,7 +216,10 @@ impl Incoming {
             return Err(end);
         }
         info!(codec = agreement.codec_name(), srtp = agreement.is_encrypted(), "Call answered");
-        Leg::open(&self.services, events, agreement)
+        match self.early.take() {
+            Some(sound) => Ok(Leg::with_sound(&self.services, events, agreement, sound)),
+            None => Leg::open(&self.services, events, agreement),
+        }
     }
 
     /// Returns only when the caller gives up.
@@ -219,12 +248,17 @@ impl Incoming {
 
     /// The row of a call that nobody answered.
     pub(super) async fn close(&self, end: End) {
-        self.close_as(end, "not_answered").await;
+        info!(cause = end.cause, "Call ended before it was answered");
+        self.write_end(end, "not_answered").await;
     }
 
     /// The row of a call that goes no further.
     pub(super) async fn close_as(&self, end: End, disposition: &'static str) {
         info!(cause = end.cause, disposition, "Call ended");
+        self.write_end(end, disposition).await;
+    }
+
+    async fn write_end(&self, end: End, disposition: &'static str) {
         let (call_id, ended) = (self.call_id, ended_session(end, disposition));
         if let Err(error) = self.services.storage.write(move |sql_tx| end_session(sql_tx, call_id, ended)).await {
             warn!(%error, "End of the call not written; the next start closes its row");

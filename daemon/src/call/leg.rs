@@ -37,14 +37,38 @@ pub(super) struct Leg {
     hung_up: bool,
 }
 
-impl Leg {
-    /// Opens the stream of a leg whose sound is agreed.
-    pub(super) fn open(services: &Arc<Services>, events: LegEvents, mut agreement: MediaAgreement) -> Result<Leg, End> {
+/// A stream and what it brings.
+pub(super) struct Sound {
+    pub(super) media: MediaSession,
+    frames: mpsc::Receiver<MediaEvent>,
+}
+
+impl Sound {
+    /// Opens the stream that `agreement` describes, once.
+    pub(super) fn open(services: &Services, agreement: &mut MediaAgreement) -> Result<Sound, End> {
         let (sender, frames) = mpsc::channel(EVENT_LIMIT);
         let port = agreement.take_port().ok_or(End::INTERNAL)?;
         let media = services.media.open(port, agreement.stream(), sender).map_err(|_| End::INTERNAL)?;
+        Ok(Sound { media, frames })
+    }
+}
+
+impl Leg {
+    /// Opens the stream of a leg whose sound is agreed.
+    pub(super) fn open(services: &Arc<Services>, events: LegEvents, mut agreement: MediaAgreement) -> Result<Leg, End> {
+        let sound = Sound::open(services, &mut agreement)?;
+        Ok(Leg::with_sound(services, events, agreement, sound))
+    }
+
+    /// A leg whose stream was opened before it was answered.
+    pub(super) fn with_sound(
+        services: &Arc<Services>,
+        events: LegEvents,
+        agreement: MediaAgreement,
+        Sound { media, frames }: Sound,
+    ) -> Leg {
         let services = Arc::clone(services);
-        Ok(Leg { events, agreement, media, frames, services, began: Instant::now(), hung_up: false })
+        Leg { events, agreement, media, frames, services, began: Instant::now(), hung_up: false }
     }
 
     /// Deals with what happened in the dialog.

@@ -97,7 +97,7 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
         }
         Course::Outside(number) => {
             let caller = waiting.caller.clone();
-            let reached = waiting.until_whatever_is_pressed(outside(&services, &caller, &number)).await?;
+            let reached = waiting.until_whatever_is_pressed(outside(&services, &caller, &number, None)).await?;
             Ok(match reached {
                 Reached::Answered { party, places } => Step::Connected { party, places },
                 Reached::Nobody(_) => Step::Attend,

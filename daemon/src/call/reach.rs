@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom as _;
 use sip_stack::message::{HeaderName, NameAddr, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::bridge::Party;
 use super::carriers::Place;
-use super::dial::{Ringing, dial};
+use super::dial::{Progress, Ringing, dial};
 use super::incoming::CallerKind;
 use super::ring::{Rung, ring};
 use super::services::Services;
@@ -147,7 +147,7 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
                 return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
             }
             Course::Refuse(status, _) => return Reached::Nobody(status),
-            Course::Outside(number) => return outside(services, &wish.caller, &number).await,
+            Course::Outside(number) => return outside(services, &wish.caller, &number, None).await,
             Course::Ring(plan) => match ring(services, &plan, &wish.from).await {
                 Rung::Answered { leg, extension } => {
                     return Reached::Answered {
@@ -163,8 +163,13 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
     Reached::Nobody(StatusCode::LOOP_DETECTED)
 }
 
-/// Dials `number` by the first trunk that takes it.
-pub(super) async fn outside(services: &Arc<Services>, caller: &CallerKind, wanted: &Outside) -> Reached {
+/// Dials a number by the first trunk that takes it; `progress` is told what is heard before it answers.
+pub(super) async fn outside(
+    services: &Arc<Services>,
+    caller: &CallerKind,
+    wanted: &Outside,
+    progress: Option<&mpsc::Sender<Progress>>,
+) -> Reached {
     let Outside { number, is_emergency, diverted_by } = wanted;
     let is_emergency = *is_emergency;
     let extension = match (diverted_by, caller) {
@@ -194,8 +199,8 @@ pub(super) async fn outside(services: &Arc<Services>, caller: &CallerKind, wante
         // Dropped with this future: the carrier is then told to stop ringing.
         let (_ringing, told) = watch::channel(Ringing::On);
         let placed = tokio::spawn({
-            let services = Arc::clone(services);
-            async move { dial(&services, callee, told).await }
+            let (services, progress) = (Arc::clone(services), progress.cloned());
+            async move { dial(&services, callee, told, progress).await }
         });
         let Ok(placed) = tokio::time::timeout(OUTSIDE_RING_LIMIT, placed).await else {
             return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);

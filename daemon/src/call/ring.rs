@@ -68,7 +68,7 @@ async fn ring_together(
     for (extension, binding) in bindings {
         let (services, told, callee) = (Arc::clone(services), told.clone(), phone(services, binding, from));
         // Not in the set: a phone that is told to stop still has to be cancelled, by somebody who waits for that.
-        let placed = tokio::spawn(async move { dial(&services, callee, told).await });
+        let placed = tokio::spawn(async move { dial(&services, callee, told, None).await });
         phones.spawn(async move { (extension, placed.await) });
     }
     let mut status = StatusCode::TEMPORARILY_UNAVAILABLE;

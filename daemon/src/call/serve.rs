@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sip_stack::message::{NameAddr, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::bridge::{Bridge, Party};
+use super::dial::Progress;
 use super::features;
 use super::incoming::{CallerKind, Incoming};
 use super::onward::{Onward, onward, talk};
@@ -18,6 +19,9 @@ use crate::dial_plan::Target;
 
 /// Targets that point to each other are followed so often; then the attendant answers.
 const HOP_LIMIT: usize = 6;
+
+/// News of a call of ours that wait to be passed on.
+const PROGRESS_LIMIT: usize = 8;
 
 /// Serves a call until it has ended.
 pub(super) async fn serve(mut incoming: Incoming, stop: watch::Receiver<bool>) {
@@ -83,11 +87,20 @@ async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
 }
 
 async fn call_outside(incoming: &mut Incoming, number: &Outside, stop: watch::Receiver<bool>) -> Result<(), End> {
-    incoming.ring().await?;
     let (services, caller) = (Arc::clone(&incoming.services), incoming.caller.clone());
-    let reached = tokio::select! {
-        reached = outside(&services, &caller, number) => reached,
-        end = incoming.given_up() => return Err(end),
+    let (told, mut progress) = mpsc::channel(PROGRESS_LIMIT);
+    let reached = outside(&services, &caller, number, Some(&told));
+    tokio::pin!(reached);
+    let reached = loop {
+        tokio::select! {
+            reached = &mut reached => break reached,
+            // The caller hears what the carrier lets it hear, and else that it rings when it does.
+            Some(progress) = progress.recv() => match progress {
+                Progress::Rings => incoming.ring().await?,
+                Progress::Sounds(peer) => incoming.hear(peer).await?,
+            },
+            end = incoming.given_up() => return Err(end),
+        }
     };
     match reached {
         Reached::Answered { party, places } => {

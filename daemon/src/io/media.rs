@@ -182,6 +182,10 @@ pub struct MediaSession {
     stats: watch::Receiver<StreamStats>,
 }
 
+/// A stream that another may be bridged with; one that is closed by then brings nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaPeer(u64);
+
 /// The media thread did not take a command: it is stopped or thousands of commands behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the media thread does not take commands")]
@@ -275,9 +279,14 @@ impl MediaSession {
     ///
     /// # Errors
     /// [`MediaUnavailable`].
-    pub fn bridge(&self, other: &MediaSession) -> Result<(), MediaUnavailable> {
-        self.send(Command::Bridge { stream: self.stream, with: Some(other.stream) })?;
-        self.send(Command::Bridge { stream: other.stream, with: Some(self.stream) })
+    pub fn bridge(&self, other: MediaPeer) -> Result<(), MediaUnavailable> {
+        self.send(Command::Bridge { stream: self.stream, with: Some(other.0) })?;
+        self.send(Command::Bridge { stream: other.0, with: Some(self.stream) })
+    }
+
+    /// This stream, for who wants to [`bridge`](Self::bridge) with it.
+    pub fn peer(&self) -> MediaPeer {
+        MediaPeer(self.stream)
     }
 
     /// Ends [`bridge`](Self::bridge) for this side: it hears nobody, and tells its frames again.
@@ -646,7 +655,7 @@ mod tests {
         let media = MediaHandle::start().unwrap();
         let [(caller, _caller_events), (near, mut near_events)] = pair(&media);
         let [(callee, mut callee_events), (far, _far_events)] = pair(&media);
-        near.bridge(&far).unwrap();
+        near.bridge(far.peer()).unwrap();
         let tone: Vec<i16> = (0..16_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
         caller.play(ClipId(1), tone.into()).unwrap();
         caller.press('7').unwrap();
