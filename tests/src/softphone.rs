@@ -17,7 +17,7 @@ use crate::offhook::free_port;
 /// How long something may take that a phone does at once.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// How long it says its tone.
+/// Longer than any test.
 const SAYS: Duration = Duration::from_secs(150);
 /// As loud as speech.
 const LEVEL_DBOV: f32 = -20.0;
@@ -43,6 +43,8 @@ pub struct Profile<'a> {
     pub registrar: SocketAddr,
     /// The tone it says. Hertz.
     pub tone_hz: u32,
+    /// How long it says it; then it hangs up.
+    pub says: Duration,
     /// Whether it takes calls by itself.
     pub answers: bool,
 }
@@ -50,7 +52,7 @@ pub struct Profile<'a> {
 impl<'a> Profile<'a> {
     /// A phone that takes calls by itself.
     pub fn new(extension: &'a str, password: &'a str, registrar: SocketAddr, tone_hz: u32) -> Profile<'a> {
-        Profile { extension, password, registrar, tone_hz, answers: true }
+        Profile { extension, password, registrar, tone_hz, says: SAYS, answers: true }
     }
 }
 
@@ -73,7 +75,7 @@ impl Softphone {
     pub fn start_unregistered(folder: &Path, profile: &Profile<'_>) -> Softphone {
         std::fs::create_dir_all(folder).unwrap();
         let said = folder.join("said.wav");
-        let tone = sine(profile.tone_hz.into(), SAYS, LEVEL_DBOV, SampleRate::NARROW_BAND);
+        let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, SampleRate::NARROW_BAND);
         audio::wav::write(&said, &tone, SampleRate::NARROW_BAND).unwrap();
         let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         // The codecs first: accounts name them.

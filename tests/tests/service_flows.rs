@@ -10,13 +10,21 @@ use std::time::Duration;
 
 use daemon::caller::turn_taker::{Cue, Patience};
 use daemon::caller::{CallError, CallPlan, CallReport, Line, Protection, place};
-use daemon::config::{Config, SrtpUse};
+use daemon::config::{Config, Extension, SrtpUse};
+use daemon::dial_plan::Target;
 use daemon::engines::Engines;
 use daemon::identity::IdentityFolder;
 use daemon::io::tls::Trust;
+use daemon::office::HoursConfig;
+use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{Reader, SessionDetail, SessionState, list_sessions, session_detail};
 use models::{LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
+use tests::peers::is_installed;
+use tests::softphone::{Profile, Softphone};
+
+/// The tone that a phone says. Hertz.
+const PHONE_HZ: u32 = 700;
 
 /// A caller who speaks in tones: tone number n is what `ScriptedStt` hears as reply n.
 fn tone(number: usize, cue: Cue) -> Line {
@@ -171,6 +179,75 @@ async fn without_any_model_a_message_can_still_be_left() {
     assert!(report.turns[0].gap.is_some(), "a tone is heard");
     let details = laws(service, folder.path(), 1).await;
     assert_eq!(details[0].voicemails.len(), 1, "{details:?}");
+}
+
+/// An office that never closes, with an operator at extension 101.
+fn with_operator(folder: &Path) -> Config {
+    let mut config = config(folder);
+    let always = vec!["00:00-24:00".to_owned()];
+    config.office.hours = HoursConfig {
+        monday: always.clone(),
+        tuesday: always.clone(),
+        wednesday: always.clone(),
+        thursday: always.clone(),
+        friday: always.clone(),
+        saturday: always.clone(),
+        sunday: always,
+    };
+    config.office.holidays = Vec::new();
+    config.office.operator = Some(Target::Extension("101".into()));
+    config.extensions = vec![Extension { number: "101".into(), ..Extension::default() }];
+    config
+}
+
+/// Whoever wants a person is not connected with an empty desk: they are asked for a message, without another greeting.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_person_and_finds_nobody_leaves_a_message() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let heard = ["can i talk to a real person", "yes please", "this is anna"];
+    let service = start(with_operator(folder.path()), engines(&heard)).await;
+    let lines =
+        vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer), tone(2, Cue::AfterAnswer), Line::Press("#".into())];
+    call(&service, "", lines).await;
+    let details = laws(service, folder.path(), 1).await;
+    let detail = &details[0];
+    let intents: Vec<_> = detail.turns.iter().map(|turn| turn.intent.as_deref().unwrap_or_default()).collect();
+    assert_eq!(intents[..2], ["person", "leave_message"], "{detail:#?}");
+    assert_eq!(detail.voicemails.len(), 1, "{detail:#?}");
+    assert_eq!(detail.session.disposition.as_deref(), Some("message_taken"));
+}
+
+/// Whoever wants a person talks with the phone (baresip) that rings, and each hears the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_person_is_connected_with_a_phone() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_operator(folder.path());
+    let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
+    let service = start(config, engines(&["can i talk to a real person"])).await;
+    let (phone_folder, address) = (folder.path().join("phone"), service.address());
+    let phone = tokio::task::spawn_blocking(move || {
+        let profile = Profile::new("101", &password, address, PHONE_HZ);
+        Softphone::start(&phone_folder, &Profile { says: Duration::from_secs(8), ..profile })
+    });
+    let phone = phone.await.unwrap();
+    let over_the_phone = Cue::DuringAnswer(Duration::from_secs(5));
+    call(&service, "", vec![tone(0, Cue::AfterAnswer), tone(1, over_the_phone)]).await;
+    let heard = tokio::task::spawn_blocking(move || phone.heard()).await.unwrap();
+    service.stop().await;
+    let reader = Reader::open(folder.path(), 1).unwrap();
+    let detail = tokio::task::spawn_blocking(move || {
+        reader.read_blocking(|db| session_detail(db, &list_sessions(db, 1, None)?[0].call_id.to_string()))
+    });
+    let details = detail.await.unwrap().unwrap();
+    assert_eq!(details.metrics.len(), 2, "{details:#?}");
+    assert_eq!(details.session.disposition.as_deref(), Some("answered_by_person"), "{details:#?}");
+    assert_eq!(details.turns.len(), 1, "{details:#?}");
+    assert!(audio::dsp::level::peak_dbov(&heard) > -30.0, "the phone hears the caller");
 }
 
 /// Three callers at once: each gets its own answers, and every port comes back.

@@ -31,7 +31,7 @@ use super::task::{End, write_end};
 use super::waiting::Waiting;
 use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
-use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, insert_metrics};
+use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics};
 
 /// Commands of other calls waiting for a bridge.
 const CONTROL_LIMIT: usize = 4;
@@ -355,7 +355,7 @@ impl Bridge {
             Side::Callee => (self.callee, self.caller, LegKind::Callee),
         };
         let metrics = leaves.leg.metrics(call_id, kind, at);
-        if let Err(error) = services.storage.write(move |sql_tx| insert_metrics(sql_tx, &metrics)).await {
+        if let Err(error) = services.storage.write(move |sql_tx| add_metrics(sql_tx, &metrics)).await {
             warn!(%error, "Figures of a leg not written");
         }
         leaves.leg.hang_up(None).await;

@@ -17,6 +17,7 @@ use super::reach::{Course, Reached, course_to, outside};
 use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
 use super::waiting::{Interrupted, Waiting};
+use crate::conversation::machine::Opening;
 use crate::dial_plan::Target;
 
 /// Targets that point to each other are followed so often; then the attendant talks with the caller.
@@ -63,6 +64,7 @@ pub(super) fn talk(bridge: Bridge, stop: watch::Receiver<bool>) -> Pin<Box<dyn F
 
 /// Follows `next` until somebody talks with them and the call is over.
 pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
+    let mut opening = Opening::Greeting;
     for _ in 0..HOP_LIMIT {
         let step = match next {
             Onward::Course(course) => follow(&mut waiting, course).await,
@@ -71,11 +73,20 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
         match step {
             Ok(Step::Connected { party, places }) => return connect(waiting, *party, places).await,
             Ok(Step::Next(another)) => next = another,
-            Ok(Step::Attend) => break,
+            Ok(Step::Attend) => match attend(waiting, opening).await {
+                None => return,
+                Some((handed_over, to)) => {
+                    (waiting, opening) = (handed_over, Opening::NobodyAnswered);
+                    next = Onward::Course(course_to(&waiting.services, &to));
+                }
+            },
             Err(interrupted) => return end(waiting, interrupted).await,
         }
     }
-    attend(waiting).await;
+    if let Some((waiting, _)) = attend(waiting, opening).await {
+        // Asked for a person again and again, and never found one.
+        waiting.finish(End::NO_ANSWER, "abandoned").await;
+    }
 }
 
 async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
@@ -139,16 +150,16 @@ async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
     talk(Bridge::new(services, call_id, caller, party).with_places(places), stop).await;
 }
 
-/// The box talks with them itself.
-async fn attend(mut waiting: Waiting) {
+/// The box talks with them itself, until the call is over or they are to be connected with somebody.
+async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Target)> {
     let limit = waiting.services.config.calls.attendant_limit;
     let Some(_place) = waiting.services.attended.enter(limit) else {
         info!(limit, "The box talks with as many callers as it may");
-        return waiting.finish(End::ALL_BUSY, "abandoned").await;
+        waiting.finish(End::ALL_BUSY, "abandoned").await;
+        return None;
     };
     waiting.be_quiet();
-    let Waiting { services, call_id, leg, stop, places: _places, .. } = waiting;
-    CallTask::new(services, call_id, leg).run(stop).await;
+    CallTask::new(waiting, opening).run().await
 }
 
 async fn end(waiting: Waiting, interrupted: Interrupted) {

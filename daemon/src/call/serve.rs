@@ -10,10 +10,11 @@ use super::bridge::{Bridge, Party};
 use super::dial::Progress;
 use super::features;
 use super::incoming::{CallerKind, Incoming};
+use super::leg::Leg;
 use super::onward::{Onward, onward, talk};
 use super::reach::{Course, Outside, Reached, course, course_to, outside};
 use super::ring::{Rung, ring};
-use super::task::{CallTask, End};
+use super::task::End;
 use super::waiting::Waiting;
 use crate::dial_plan::Target;
 
@@ -45,9 +46,7 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
             Course::Feature(feature) => return features::serve(incoming, feature, stop).await,
             Course::Queue(_) => {
                 let leg = incoming.ring_and_answer().await?;
-                let whom = (incoming.caller.clone(), shown(incoming));
-                let waiting = Waiting::new(Arc::clone(&incoming.services), incoming.call_id, leg, whom, stop);
-                onward(waiting, Onward::Course(course)).await;
+                onward(waiting(incoming, leg, stop), Onward::Course(course)).await;
                 return Ok(());
             }
             Course::Ring(plan) => {
@@ -77,12 +76,14 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
 /// The box talks with the caller itself.
 async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
     let limit = incoming.services.config.calls.attendant_limit;
-    let Some(_place) = incoming.services.attended.enter(limit) else {
+    let Some(place) = incoming.services.attended.enter(limit) else {
         info!(limit, "Call refused: the box talks with as many callers as it may");
         return Err(incoming.reject(StatusCode::SERVICE_UNAVAILABLE, End::ALL_BUSY).await);
     };
     let leg = incoming.ring_and_answer().await?;
-    CallTask::new(Arc::clone(&incoming.services), incoming.call_id, leg).run(stop).await;
+    // Taken again right there.
+    drop(place);
+    onward(waiting(incoming, leg, stop), Onward::Course(Course::Attendant)).await;
     Ok(())
 }
 
@@ -128,6 +129,12 @@ async fn answered(incoming: &mut Incoming, callee: Party) -> Result<Bridge, End>
     let services = Arc::clone(&incoming.services);
     let caller = Party::new(&services, leg, extension).shown_as(shown(incoming));
     Ok(Bridge::new(services, incoming.call_id, caller, callee))
+}
+
+/// The caller, answered.
+fn waiting(incoming: &Incoming, leg: Leg, stop: watch::Receiver<bool>) -> Waiting {
+    let whom = (incoming.caller.clone(), shown(incoming));
+    Waiting::new(Arc::clone(&incoming.services), incoming.call_id, leg, whom, stop)
 }
 
 /// Who calls, as phones show it.

@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sip_stack::endpoint::Event;
-use tokio::sync::mpsc;
+use sip_stack::message::NameAddr;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use super::carriers::Place;
+use super::incoming::CallerKind;
 use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
@@ -19,15 +22,17 @@ use super::message::{Kept, Message};
 use super::record::{Work, turn_row};
 use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
+use super::waiting::Waiting;
 use crate::conversation::machine::{
-    Command, Conversation, EndClass, Failure, Heard, Input, RecordingEnd, Settings, SpeechId, UtteranceId,
+    Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, UtteranceId,
 };
+use crate::dial_plan::Target;
 use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::speaker::Samples;
 use crate::storage::{
-    CallId, CallMetrics, EndedSession, Leg as LegKind, Storage, Termination, UnixMs, end_session, insert_metrics,
+    CallId, CallMetrics, EndedSession, Leg as LegKind, Storage, Termination, UnixMs, add_metrics, end_session,
     insert_turn,
 };
 
@@ -42,6 +47,12 @@ pub(super) enum Done {
     Thought { utterance: UtteranceId, result: Result<Thought, Failure> },
     Rendered { speech: SpeechId, sentence: usize, result: Result<Samples, Failure>, took: Duration },
     Kept(Kept),
+}
+
+/// What the conversation came to.
+enum Outcome {
+    Over(End),
+    HandOver(Target),
 }
 
 /// How the call came to its end.
@@ -90,6 +101,10 @@ pub(super) struct CallTask {
     services: Arc<Services>,
     call_id: CallId,
     leg: Leg,
+    /// As whom the caller is connected.
+    identity: (CallerKind, NameAddr),
+    places: Vec<Place>,
+    stop: watch::Receiver<bool>,
     done: mpsc::Receiver<Done>,
     done_sender: mpsc::Sender<Done>,
     conversation: Conversation,
@@ -109,18 +124,25 @@ pub(super) struct CallTask {
 }
 
 impl CallTask {
-    /// A conversation with the caller on `leg`.
-    pub(super) fn new(services: Arc<Services>, call_id: CallId, leg: Leg) -> CallTask {
+    /// A conversation with whoever has waited for it.
+    pub(super) fn new(waiting: Waiting, opening: Opening) -> CallTask {
+        let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
         let now = Instant::now();
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
             text_to_speech: services.abilities.text_to_speech,
+            opening,
+            turns_before: turns,
+            may_connect: services.is_open(),
             ..services.settings.clone()
         };
         CallTask {
             call_id,
             leg,
+            identity: (caller, from),
+            places,
+            stop,
             done,
             done_sender,
             conversation: Conversation::new(settings, Arc::clone(&services.office), now),
@@ -137,12 +159,14 @@ impl CallTask {
         }
     }
 
-    /// Talks until somebody hangs up.
-    pub(super) async fn run(mut self, mut stop: tokio::sync::watch::Receiver<bool>) -> End {
+    /// Talks until somebody hangs up, or until the caller is to be connected with somebody.
+    pub(super) async fn run(mut self) -> Option<(Waiting, Target)> {
         self.feed(Input::Answered);
         let end = loop {
-            if let Some(end) = self.drain() {
-                break end;
+            match self.drain() {
+                Some(Outcome::Over(end)) => break end,
+                Some(Outcome::HandOver(to)) => return Some((self.hand_over(), to)),
+                None => {}
             }
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);
             let heard = tokio::select! {
@@ -154,29 +178,38 @@ impl CallTask {
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
                 Some(event) = self.leg.frames.recv() => self.handle_media(event),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
-                Ok(()) = stop.changed() => { let told = *stop.borrow(); told.then_some(End::STOPPED) }
+                Ok(()) = self.stop.changed() => { let told = *self.stop.borrow(); told.then_some(End::STOPPED) }
             };
             if let Some(end) = heard {
                 break end;
             }
         };
         self.finish(end).await;
-        end
+        None
+    }
+
+    /// The caller waits from now on. Nothing is said or recorded at this moment: the conversation has ended.
+    fn hand_over(self) -> Waiting {
+        info!("Handed over");
+        self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
+        let turns = self.conversation.context().turns;
+        let waiting = Waiting::new(self.services, self.call_id, self.leg, self.identity, self.stop);
+        waiting.with_places(self.places).after_turns(turns)
     }
 
     fn feed(&mut self, input: Input) {
         self.conversation.handle(input, Instant::now());
     }
 
-    /// Carries out everything the conversation and the voice want; the end if the conversation hung up.
-    fn drain(&mut self) -> Option<End> {
+    /// Carries out everything the conversation and the voice want; the outcome once there is one.
+    fn drain(&mut self) -> Option<Outcome> {
         loop {
             while let Some(input) = self.voice.poll_input() {
                 self.feed(input);
             }
             while let Some((clip, samples)) = self.voice.poll_clip() {
                 if self.leg.media.play(clip, samples).is_err() {
-                    return Some(End::INTERNAL);
+                    return Some(Outcome::Over(End::INTERNAL));
                 }
             }
             match self.conversation.poll_command() {
@@ -186,8 +219,9 @@ impl CallTask {
                         EndClass::CallerError => Termination::CallerError,
                         EndClass::OurError => Termination::OurError,
                     };
-                    return Some(End::new(termination, ending.cause));
+                    return Some(Outcome::Over(End::new(termination, ending.cause)));
                 }
+                Some(Command::HandOver { to }) => return Some(Outcome::HandOver(to)),
                 Some(command) => self.execute(command),
                 None if self.voice.is_idle() => return None,
                 None => {}
@@ -233,7 +267,7 @@ impl CallTask {
                 let row = turn_row(self.call_id, *turn, work, Instant::now(), UnixMs::now());
                 self.store("turn", move |sql_tx| insert_turn(sql_tx, &row));
             }
-            Command::HangUp(_) => {}
+            Command::HangUp(_) | Command::HandOver { .. } => {}
         }
     }
 
@@ -445,7 +479,7 @@ impl CallTask {
 pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<CallMetrics>, ended: EndedSession) {
     let written = storage.write(move |sql_tx| {
         for leg in &metrics {
-            insert_metrics(sql_tx, leg)?;
+            add_metrics(sql_tx, leg)?;
         }
         end_session(sql_tx, call_id, ended)
     });

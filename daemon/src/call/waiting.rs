@@ -39,6 +39,8 @@ pub(super) struct Waiting {
     /// What they take on trunks.
     pub(super) places: Vec<Place>,
     pub(super) stop: watch::Receiver<bool>,
+    /// What they have said to the attendant before.
+    pub(super) turns: u32,
     plays: Option<ClipId>,
 }
 
@@ -60,12 +62,18 @@ impl Waiting {
         (caller, from): (CallerKind, NameAddr),
         stop: watch::Receiver<bool>,
     ) -> Waiting {
-        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, plays: None }
+        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, plays: None }
     }
 
     /// With the places it takes on trunks.
     pub(super) fn with_places(mut self, places: Vec<Place>) -> Waiting {
         self.places = places;
+        self
+    }
+
+    /// After so many turns of talk with the attendant.
+    pub(super) fn after_turns(mut self, turns: u32) -> Waiting {
+        self.turns = turns;
         self
     }
 

@@ -163,6 +163,7 @@ pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
     checker.groups();
     checker.queues();
     checker.inbound();
+    checker.office();
     checker.outbound();
 }
 
@@ -251,6 +252,19 @@ impl<'a> Checker<'a> {
                 self.mistake(&format!("inbound[{index}].number"), number, "E.164 with +, such as +12125550142");
             }
             self.target(&format!("inbound[{index}].to"), &rule.to);
+        }
+    }
+
+    fn office(&mut self) {
+        let office = &self.config.office;
+        let of_people =
+            office.people.iter().enumerate().map(|(index, person)| (format!("people[{index}].reach"), &person.reach));
+        let all = of_people.chain([("operator".to_owned(), &office.operator)]);
+        for (key, target) in all.filter_map(|(key, target)| Some((format!("office.{key}"), target.as_ref()?))) {
+            match target {
+                Target::Attendant => self.mistake(&key, target, "an extension, a group or a queue"),
+                Target::Extension(_) | Target::Group(_) | Target::Queue(_) => self.target(&key, target),
+            }
         }
     }
 

@@ -9,7 +9,9 @@ use super::context::{Context, Offer};
 use super::intent::{Intent, Understanding};
 use super::slots::Slots;
 use super::{phrases, sentences};
+use crate::dial_plan::Target;
 use crate::office::Office;
+use crate::office::hours::Status;
 use jiff::Zoned;
 
 pub use hours::week;
@@ -43,8 +45,10 @@ pub enum Action {
     HangUp,
     /// Take a message. How to leave it is said after the sentences.
     TakeMessage,
-    /// A person is wanted. Nobody can be rung yet: the sentences say so, and a message is taken.
+    /// A person is wanted and nobody can be rung: the sentences say so, and a message is taken.
     Person,
+    /// A person is wanted: the sentences say that they are rung.
+    Connect,
     /// Say again what was said last; there are no sentences.
     Repeat,
 }
@@ -64,6 +68,8 @@ pub struct Reply {
     pub sources: Vec<String>,
     /// What follows.
     pub action: Action,
+    /// With whom the caller is to be connected.
+    pub connect_to: Option<Target>,
 }
 
 impl Reply {
@@ -119,7 +125,11 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         slots: understanding.slots.clone(),
         sources: answer.sources,
         action: answer.action,
+        connect_to: None,
     };
+    if reply.action == Action::Connect {
+        reply.connect_to = office.reach(understanding.slots.department.as_deref()).cloned();
+    }
     if reply.intent == Intent::Unknown && !reply.sources.is_empty() {
         // Its kind was not clear, but the knowledge knew it.
         reply.intent = Intent::Question;
@@ -136,7 +146,7 @@ fn choose(understanding: &Understanding, context: &Context, office: &Office, hit
         Intent::Address => address(office).unwrap_or_else(|| knowledge(hits)),
         Intent::Price => price(office, hits),
         Intent::Appointment => appointment(hits, office),
-        Intent::Person => Answer::say(phrases::NO_PERSON).then(Action::Person),
+        Intent::Person => person(understanding.slots.department.as_deref(), office, now),
         Intent::LeaveMessage => Answer::new(Vec::new(), Vec::new()).then(Action::TakeMessage),
         Intent::Repeat => Answer::new(Vec::new(), Vec::new()).then(Action::Repeat),
         Intent::Goodbye => Answer::say(phrases::GOODBYE).then(Action::HangUp),
@@ -217,6 +227,15 @@ fn price(office: &Office, hits: &[Hit]) -> Answer {
         Some(hit) => from_passage(hit),
         None if office.prices.is_empty() => nothing_found(),
         None => Answer::new(office.prices.iter().take(3).cloned().collect(), vec!["office.prices".into()]),
+    }
+}
+
+/// Somebody is rung while the office is open and has said who.
+fn person(asked_for: Option<&str>, office: &Office, now: &Zoned) -> Answer {
+    let is_open = matches!(office.calendar.status(now), Status::Open { .. });
+    match office.reach(asked_for).filter(|_| is_open) {
+        Some(_) => Answer::say(phrases::CONNECTING).then(Action::Connect),
+        None => Answer::say(phrases::NO_PERSON).then(Action::Person),
     }
 }
 

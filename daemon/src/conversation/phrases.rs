@@ -22,6 +22,10 @@ pub const LEAVE_MESSAGE: &str = "Please leave your name, your number and your me
 pub const MESSAGE_END: &str = "When you are done, press the hash key or just stop speaking.";
 /// Nobody can be reached.
 pub const NO_PERSON: &str = "I am sorry, I can not connect you to a person at the moment, but I will take a message.";
+/// Somebody is rung.
+pub const CONNECTING: &str = "One moment, I will try to connect you.";
+/// Nobody took the call.
+pub const NOBODY_ANSWERED: &str = "I am sorry, nobody can take your call right now.";
 /// A message was empty.
 pub const NO_MESSAGE: &str = "I did not hear a message.";
 /// A message could not be kept.
@@ -52,6 +56,8 @@ pub const ALL: &[&str] = &[
     LEAVE_MESSAGE,
     MESSAGE_END,
     NO_PERSON,
+    CONNECTING,
+    NOBODY_ANSWERED,
     NO_MESSAGE,
     MESSAGE_FAILED,
     GOODBYE,

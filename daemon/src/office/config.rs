@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigMistake;
+use crate::dial_plan::Target;
 
 /// The `[office]` part of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct OfficeConfig {
     /// Departments callers may ask for.
     #[serde(default)]
     pub departments: Vec<String>,
+    /// What rings when a caller just wants a person. Without it, or when the office is closed, a message is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Target>,
 }
 
 /// Opening hours by weekday, each a list of spans such as `"09:00-12:30"`. A missing or empty day is closed. A span
@@ -110,6 +114,9 @@ pub struct PersonConfig {
     /// Which of `departments` they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub department: Option<String>,
+    /// What rings when a caller asks for them: `extension:101`, `group:front` or `queue:sales`. Without it, the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Target>,
 }
 
 fn english() -> String {
@@ -154,6 +161,7 @@ impl OfficeConfig {
             people: self.people.iter().map(person).collect(),
             departments: self.departments.iter().map(|d| d.to_lowercase()).collect(),
             language: self.language.clone(),
+            operator: self.operator.clone(),
         })
     }
 
@@ -257,7 +265,8 @@ fn mistake(key: &str, value: &str, expected: &str) -> ConfigMistake {
 }
 
 fn person(config: &PersonConfig) -> Person {
-    Person { name: config.name.clone(), department: config.department.as_ref().map(|d| d.to_lowercase()) }
+    let department = config.department.as_ref().map(|name| name.to_lowercase());
+    Person { name: config.name.clone(), department, reach: config.reach.clone() }
 }
 
 fn is_email(text: &str) -> bool {
@@ -330,7 +339,7 @@ mod tests {
             hours: vec![],
         };
         config.holidays = vec![holiday("2026-02-30", None), holiday("2026-12-24", Some("2026-12-20"))];
-        config.people = vec![PersonConfig { name: "A".into(), department: Some("moon".into()) }];
+        config.people = vec![PersonConfig { name: "A".into(), department: Some("moon".into()), reach: None }];
         let mistakes = Office::try_from(&config).unwrap_err();
         let keys: Vec<_> = mistakes.iter().map(|m| m.key.as_str()).collect();
         assert_eq!(

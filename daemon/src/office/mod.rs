@@ -11,6 +11,7 @@ pub mod sample;
 pub use config::{HolidayConfig, HoursConfig, OfficeConfig, PersonConfig};
 
 use crate::config::ConfigMistake;
+use crate::dial_plan::Target;
 use hours::{Calendar, Holiday, Span};
 use jiff::tz::TimeZone;
 
@@ -41,6 +42,8 @@ pub struct Office {
     pub people: Vec<Person>,
     /// Departments that may be asked for, in small letters.
     pub departments: Vec<String>,
+    /// What rings for callers who just want a person.
+    pub operator: Option<Target>,
     /// Language of the conversation as a BCP 47 tag. Only English is understood so far.
     pub language: String,
 }
@@ -52,6 +55,8 @@ pub struct Person {
     pub name: String,
     /// The department they belong to, in small letters.
     pub department: Option<String>,
+    /// What rings for them.
+    pub reach: Option<Target>,
 }
 
 impl Office {
@@ -63,6 +68,19 @@ impl Office {
     /// Departments and people in small letters: what [`crate::conversation::slots::Slots::find`] looks for.
     pub fn asked_for(&self) -> Vec<String> {
         self.departments.iter().cloned().chain(self.people.iter().map(|person| person.name.to_lowercase())).collect()
+    }
+}
+
+/// Who is reached.
+impl Office {
+    /// What rings for a caller who asks for `asked_for` (a person or a department, in small letters), or just for somebody.
+    pub fn reach(&self, asked_for: Option<&str>) -> Option<&Target> {
+        let is_asked_for = |person: &&Person| {
+            asked_for
+                .is_some_and(|name| person.name.to_lowercase() == name || person.department.as_deref() == Some(name))
+        };
+        let person = self.people.iter().filter(is_asked_for).find_map(|person| person.reach.as_ref());
+        person.or(self.operator.as_ref())
     }
 }
 

@@ -104,7 +104,7 @@ fn call_comes_back_as_written() {
         .write_blocking(move |sql_tx| {
             mark_answered(sql_tx, call_id, UnixMs(1_500))?;
             insert_turn(sql_tx, &row)?;
-            insert_metrics(sql_tx, &leg)?;
+            add_metrics(sql_tx, &leg)?;
             update_heard(sql_tx, row.turn_id, &Redacted::new("Yes, behind".to_owned()), 640, UnixMs(2_500))?;
             set_summary(sql_tx, call_id, &Redacted::new("Asked for parking.".to_owned()), UnixMs(3_900))?;
             let end = EndedSession {

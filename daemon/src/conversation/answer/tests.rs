@@ -56,6 +56,37 @@ fn hours_come_from_the_calendar() {
     }
 }
 
+/// Rung for while the office is open, if it has said who; those of a department before the operator.
+#[test]
+fn a_person_is_rung_when_the_office_is_open() {
+    let person = |name: &str, department: &str, reach: &str| crate::office::Person {
+        name: name.into(),
+        department: Some(department.into()),
+        reach: Some(reach.parse().unwrap()),
+    };
+    let office = Office {
+        operator: Some(Target::Group("front".into())),
+        departments: vec!["billing".into()],
+        people: vec![person("Anna Weber", "billing", "extension:102")],
+        ..sample::office().unwrap()
+    };
+    let ask = |text: &str, at: &str| {
+        let understood = Classifier::keywords_only(office.asked_for()).understand(text, None, &Context::default());
+        reply(&understood, &Context::default(), &office, &[], &at.parse().unwrap())
+    };
+    let (open, closed) = ("2026-11-24T10:00:00[America/New_York]", "2026-11-24T22:00:00[America/New_York]");
+    for (text, reach) in [
+        ("Can I talk to a person?", "group:front"),
+        ("Put me through to billing, please.", "extension:102"),
+        ("I want to speak to Anna Weber.", "extension:102"),
+    ] {
+        let reply = ask(text, open);
+        assert_eq!((reply.action, reply.connect_to.unwrap().to_string().as_str()), (Action::Connect, reach), "{text}");
+        let reply = ask(text, closed);
+        assert_eq!((reply.action, reply.connect_to), (Action::Person, None), "{text}");
+    }
+}
+
 #[test]
 fn a_day_the_calendar_does_not_know_is_admitted() {
     let reply = ask("Are you open at Easter?");

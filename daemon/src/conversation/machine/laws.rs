@@ -122,7 +122,7 @@ impl Rig {
                     assert!(frames.start < frames.end && frames.end <= self.frame);
                     self.utterance = utterance;
                 }
-                Command::HangUp(_) => self.over = true,
+                Command::HangUp(_) | Command::HandOver { .. } => self.over = true,
                 Command::LogTurn(turn) => assert!(turn.finished_at.is_some()),
                 Command::StartRecording { .. } => self.owed_since = None,
                 Command::Prepare { .. }
@@ -217,7 +217,8 @@ impl Rig {
 
 fn any_reply(sentences: u8, action: u8) -> Reply {
     let action =
-        [Action::Continue, Action::HangUp, Action::TakeMessage, Action::Person, Action::Repeat][usize::from(action)];
+        [Action::Continue, Action::HangUp, Action::TakeMessage, Action::Person, Action::Connect, Action::Repeat]
+            [usize::from(action)];
     Reply {
         sentences: (0..sentences).map(|n| format!("Sentence {n}.")).collect(),
         intent: Intent::Question,
@@ -225,6 +226,7 @@ fn any_reply(sentences: u8, action: u8) -> Reply {
         slots: Slots::default(),
         sources: vec![],
         action,
+        connect_to: (action == Action::Connect).then(Target::default),
     }
 }
 

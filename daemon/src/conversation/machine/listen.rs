@@ -75,7 +75,7 @@ impl Conversation {
         if self.phase != Phase::Talking || !self.settings.speech_to_text {
             return;
         }
-        if self.leaving.is_some() || self.will_record() {
+        if self.leaving.is_some() || self.is_committed() {
             // The last words and the words before a tone are not discussed.
             self.endpointer.reset();
             return self.drop_turn();
@@ -307,6 +307,10 @@ impl Conversation {
                 goodbye.uninterruptible().then(After::HangUp)
             }
             Action::TakeMessage | Action::Person => said.message(),
+            Action::Connect => match &reply.connect_to {
+                Some(to) => self.connecting(said, to.clone()),
+                None => said.message(),
+            },
             Action::Repeat => self.repeat_line(),
         }
     }

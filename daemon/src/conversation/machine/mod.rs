@@ -13,7 +13,7 @@
 //! wait until [`Conversation::poll_timeout`] and call [`Conversation::handle_timeout`]. Every wait in here has a timer,
 //! so a shell that loses an answer costs the caller a sentence, not the call.
 //!
-//! Left out on purpose: transfers, and any thinking. What an utterance means and what to answer comes from the shell.
+//! Left out on purpose: how somebody is reached, and any thinking. What an utterance means and what to answer comes from the shell.
 
 mod listen;
 mod speak;
@@ -26,12 +26,14 @@ mod flows;
 mod laws;
 
 pub use types::{
-    Command, EndClass, Ending, Failure, Heard, Input, RecordingEnd, Settings, SpeechId, TurnRecord, UtteranceId,
+    Command, EndClass, Ending, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, TurnRecord,
+    UtteranceId,
 };
 
 use super::context::{Context, Offer};
 use super::endpointing::Endpointer;
 use super::{answer, phrases};
+use crate::dial_plan::Target;
 use crate::office::Office;
 use listen::Turn;
 use speak::{After, Interrupted, Kind, Line, Saying};
@@ -63,6 +65,8 @@ pub struct Conversation {
     /// Set once the end is decided; what is then said is the last thing, and only sentences before it still sound.
     leaving: Option<Ending>,
     ending: Option<Ending>,
+    /// With whom the caller is connected after what is being said.
+    hand_over_to: Option<Target>,
     endpointer: Endpointer,
     last_frame_at: Option<Instant>,
     /// The utterance that is being listened to or thought about.
@@ -95,13 +99,14 @@ impl Conversation {
     pub fn new(settings: Settings, office: Arc<Office>, _now: Instant) -> Self {
         Self {
             endpointer: Endpointer::new(settings.endpointing.clone()),
+            context: Context { turns: settings.turns_before, ..Context::default() },
             settings,
             office,
-            context: Context::default(),
             phase: Phase::Ringing,
             answered_at: None,
             leaving: None,
             ending: None,
+            hand_over_to: None,
             last_frame_at: None,
             turn: None,
             extend_from: None,
@@ -173,10 +178,40 @@ impl Conversation {
             self.start_recording(now);
             return;
         }
+        if self.settings.opening == Opening::NobodyAnswered {
+            return self.nobody_answered();
+        }
         self.queue.push_back(Line::fixed(vec![self.office.disclosure.clone()]).uninterruptible());
         let greeting =
             if self.settings.speech_to_text { self.office.greeting.clone() } else { phrases::KEYPAD_MENU.into() };
         self.queue.push_back(Line::fixed(vec![greeting]).of(Kind::Greeting).then(After::Listen));
+    }
+
+    fn nobody_answered(&mut self) {
+        let sorry = phrases::NOBODY_ANSWERED.to_owned();
+        self.queue.push_back(match self.settings.speech_to_text {
+            true => {
+                Line::fixed(vec![sorry, phrases::OFFER_MESSAGE.into()]).offering(Offer::Message).then(After::Listen)
+            }
+            false => Line::fixed(vec![sorry, phrases::KEYPAD_MENU.into()]).then(After::Listen),
+        });
+    }
+
+    /// The caller is connected, once the sentences of `line` are out.
+    fn connecting(&mut self, mut line: Line, to: Target) -> Line {
+        if line.display.is_empty() {
+            line.display.push(phrases::CONNECTING.into());
+        }
+        self.hand_over_to = Some(to);
+        line.uninterruptible().then(After::HandOver)
+    }
+
+    fn hand_over(&mut self) {
+        let to = self.hand_over_to.take().unwrap_or_default();
+        self.log_open_turns();
+        self.drop_turn();
+        self.push(Command::HandOver { to });
+        self.finish(Ending { cause: "handed_over", class: EndClass::Success });
     }
 
     fn peer_hung_up(&mut self) {
@@ -270,7 +305,7 @@ impl Conversation {
             }
             return;
         }
-        let committed = self.leaving.is_some() || self.will_record();
+        let committed = self.leaving.is_some() || self.is_committed();
         if committed || !matches!(digit, '0'..='9' | '*') {
             return;
         }
@@ -285,7 +320,10 @@ impl Conversation {
         self.close_interrupted();
         self.context.turns += 1;
         let line = match digit {
-            '0' => Line::fixed(vec![phrases::NO_PERSON.into()]).message(),
+            '0' => match self.office.reach(None).filter(|_| self.settings.may_connect).cloned() {
+                Some(operator) => self.connecting(Line::fixed(vec![phrases::CONNECTING.into()]), operator),
+                None => Line::fixed(vec![phrases::NO_PERSON.into()]).message(),
+            },
             '1' => Line::fixed(Vec::new()).message(),
             '2' => Line::fixed(answer::week(&self.office)).of(Kind::Answer).then(After::Listen),
             '9' | '*' if self.settings.speech_to_text => self.repeat_line(),

@@ -17,6 +17,18 @@ pub(super) enum After {
     Record,
     /// The end.
     HangUp,
+    /// Somebody else goes on.
+    HandOver,
+}
+
+impl After {
+    /// Whether it happens even if its words could not be said.
+    fn is_promised(self) -> bool {
+        match self {
+            After::Record | After::HangUp | After::HandOver => true,
+            After::Nothing | After::Listen => false,
+        }
+    }
 }
 
 /// Something to say.
@@ -185,10 +197,11 @@ impl Conversation {
         }
     }
 
-    /// Whether what is being said, or waits, ends in a recording.
-    pub(super) fn will_record(&self) -> bool {
+    /// Whether what is being said, or waits, ends in something that the caller does not talk into.
+    pub(super) fn is_committed(&self) -> bool {
         let saying = self.saying.as_ref().map(|s| &s.line);
-        saying.into_iter().chain(&self.queue).any(|line| line.after == After::Record)
+        let ends = |line: &Line| matches!(line.after, After::Record | After::HandOver);
+        saying.into_iter().chain(&self.queue).any(ends)
     }
 
     /// The last answer again.
@@ -285,6 +298,7 @@ impl Conversation {
                 self.hang_up(self.leaving.unwrap_or(unknown));
             }
             After::Record => self.start_recording(now),
+            After::HandOver => self.hand_over(),
             After::Nothing | After::Listen => self.listen_again(now),
         }
     }
@@ -315,7 +329,7 @@ impl Conversation {
         }
         let heard_before = joined(&line.heard_before, &line.display[..sentences].join(" "));
         let heard = joined(&line.heard_before, &heard);
-        if line.after == After::HangUp || line.after == After::Record {
+        if line.after.is_promised() {
             // Not interruptible, so the voice gave up by itself: what was promised still happens.
             self.log_record(line.record, heard, now);
             self.follow(line.after, now);
@@ -355,7 +369,7 @@ impl Conversation {
         }
         let broken = self.speech_failures >= 2;
         match line.after {
-            After::HangUp | After::Record => {
+            After::HangUp | After::Record | After::HandOver => {
                 self.log_record(line.record, String::new(), now);
                 self.follow(line.after, now);
             }

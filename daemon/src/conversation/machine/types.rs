@@ -4,6 +4,7 @@ use crate::conversation::answer::Reply;
 use crate::conversation::context::Context;
 use crate::conversation::endpointing::EndpointingSettings;
 use crate::conversation::intent::Intent;
+use crate::dial_plan::Target;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,22 @@ pub struct Settings {
     pub max_turns: u32,
     /// Length of the call after which the conversation ends.
     pub max_call: Duration,
+    /// What is said first.
+    pub opening: Opening,
+    /// Turns of this call before this conversation.
+    pub turns_before: u32,
+    /// Whether somebody may be rung for a caller who wants a person: not when the office is closed.
+    pub may_connect: bool,
+}
+
+/// What is said first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// The disclosure and the greeting.
+    #[default]
+    Greeting,
+    /// The caller was to be connected and nobody took the call: they have been greeted before.
+    NobodyAnswered,
 }
 
 impl Default for Settings {
@@ -54,6 +71,9 @@ impl Default for Settings {
             max_misses: 4,
             max_turns: 40,
             max_call: Duration::from_secs(15 * 60),
+            opening: Opening::Greeting,
+            turns_before: 0,
+            may_connect: true,
         }
     }
 }
@@ -211,7 +231,7 @@ pub enum EndClass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
     /// Stable reason: `caller_goodbye`, `caller_hangup`, `message_taken`, `message_failed`, `no_speech`, `call_limit`,
-    /// `turn_limit`.
+    /// `turn_limit`, `handed_over`.
     pub cause: &'static str,
     /// Its class.
     pub class: EndClass,
@@ -287,6 +307,12 @@ pub enum Command {
     LogTurn(Box<TurnRecord>),
     /// End the call. Nothing comes after this.
     HangUp(Ending),
+    /// Connect the caller with somebody. Nothing comes after this; if nobody takes the call, another conversation begins
+    /// with [`Opening::NobodyAnswered`].
+    HandOver {
+        /// With whom.
+        to: Target,
+    },
 }
 
 /// Everything known about one turn: what the caller said, what we answered, what of it was heard, and when.

@@ -22,7 +22,7 @@ pub struct CallMetrics {
     pub metrics_id: MetricsId,
     /// The call.
     pub call_id: CallId,
-    /// Which side; one row each.
+    /// Which side; one row each, whoever was there.
     pub leg: Leg,
     /// SDP encoding name, e.g. `PCMU`.
     pub codec: String,
@@ -52,18 +52,26 @@ pub struct CallMetrics {
     pub created_at: UnixMs,
 }
 
-/// Writes a leg's metrics.
+/// Writes a leg's metrics. A side whose person has changed, by a transfer or a parked call, has several legs one after the
+/// other: they are added up.
 ///
 /// # Errors
-/// A constraint if the call is unknown or this leg has its row already.
-pub fn insert_metrics(sql_tx: &Connection, metrics: &CallMetrics) -> Result<(), StorageError> {
+/// A constraint if the call is unknown.
+pub fn add_metrics(sql_tx: &Connection, metrics: &CallMetrics) -> Result<(), StorageError> {
     sql_tx
         .prepare_cached(
             "INSERT INTO call_metrics (metrics_id, created_at, updated_at, call_id, leg, codec, packets_sent,
                 packets_received, packets_lost, packets_late, packets_duplicated, concealed_ms, jitter_ms,
                 jitter_max_ms, round_trip_ms, send_late_max_ms, mos)
              VALUES (:metrics_id, :at, :at, :call_id, :leg, :codec, :sent, :received, :lost, :late, :duplicated,
-                :concealed_ms, :jitter_ms, :jitter_max_ms, :round_trip_ms, :send_late_max_ms, :mos)",
+                :concealed_ms, :jitter_ms, :jitter_max_ms, :round_trip_ms, :send_late_max_ms, :mos)
+             ON CONFLICT (call_id, leg) DO UPDATE SET updated_at = :at, codec = :codec,
+                packets_sent = packets_sent + :sent, packets_received = packets_received + :received,
+                packets_lost = packets_lost + :lost, packets_late = packets_late + :late,
+                packets_duplicated = packets_duplicated + :duplicated, concealed_ms = concealed_ms + :concealed_ms,
+                jitter_ms = :jitter_ms, jitter_max_ms = max(ifnull(jitter_max_ms, 0), :jitter_max_ms),
+                round_trip_ms = :round_trip_ms, send_late_max_ms = max(ifnull(send_late_max_ms, 0), :send_late_max_ms),
+                mos = min(ifnull(mos, 5), :mos)",
         )?
         .execute(named_params! {
             ":metrics_id": metrics.metrics_id,

@@ -13,7 +13,7 @@ mod recording;
 mod registration;
 mod voicemail;
 
-pub use call_metrics::{CallMetrics, Leg, insert_metrics, metrics_of};
+pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
 pub use call_session::{
     CallCounts, CallSession, Direction, EndedSession, NewSession, PeerAddressKind, SessionDetail, SessionState,
     Termination, close_interrupted_sessions, count_calls, end_session, find_by_sip_call_id, find_call, insert_session,

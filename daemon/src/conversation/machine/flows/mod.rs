@@ -1,303 +1,11 @@
 //! Whole conversations on a virtual clock, written down as ladders.
 
+mod driver;
+
 use super::*;
-use crate::conversation::answer::{Hit, reply};
-use crate::conversation::context::Context;
-use crate::conversation::intent::Classifier;
-use crate::office::sample;
+use driver::Act::{self, HangUp, Listen, Press, Say, UntilWeSpeak, Wait};
+use driver::{Driver, Models};
 use expect_test::{Expect, expect};
-use std::ops::Range;
-
-/// What the caller does, one after the other.
-enum Act {
-    /// Speaks for so many ms; the recogniser hears these words.
-    Say(&'static str, u64),
-    /// Silence for so many ms.
-    Wait(u64),
-    /// Waits until we have nothing more to say.
-    Listen,
-    /// Waits until we begin to speak.
-    UntilWeSpeak,
-    Press(char),
-    HangUp,
-}
-
-use Act::{HangUp, Listen, Press, Say, UntilWeSpeak, Wait};
-
-/// How the models behave.
-#[derive(Clone)]
-struct Models {
-    decode_ms: u64,
-    think_ms: u64,
-    /// Transcriptions and answers that fail.
-    transcribe_fails: bool,
-    /// From `Speak` to its first sound.
-    sound_ms: u64,
-}
-
-impl Default for Models {
-    fn default() -> Self {
-        Self { decode_ms: 160, think_ms: 20, transcribe_fails: false, sound_ms: 60 }
-    }
-}
-
-struct Playing {
-    speech: SpeechId,
-    sentences: usize,
-    started: Option<u64>,
-    begins_ms: u64,
-    sentence_ms: Vec<u64>,
-}
-
-/// A shell with scripted models and a virtual clock that ticks every 20 ms.
-struct Driver {
-    conversation: Conversation,
-    models: Models,
-    start: Instant,
-    now_ms: u64,
-    frame: u64,
-    /// What was said, by frames.
-    spoken: Vec<(Range<u64>, &'static str)>,
-    due: Vec<(u64, Input)>,
-    playing: Option<Playing>,
-    recording_since: Option<u64>,
-    silent_ms: u64,
-    gone: bool,
-    ladder: String,
-}
-
-/// A word takes about 300 ms.
-fn speaking_ms(sentence: &str) -> u64 {
-    300 * sentence.split_whitespace().count() as u64
-}
-
-impl Driver {
-    fn new(settings: Settings, models: Models) -> Self {
-        let start = Instant::now();
-        let office = Arc::new(sample::office().expect("time zone data"));
-        Self {
-            conversation: Conversation::new(settings, office, start),
-            models,
-            start,
-            now_ms: 0,
-            frame: 0,
-            spoken: Vec::new(),
-            due: Vec::new(),
-            playing: None,
-            recording_since: None,
-            silent_ms: 0,
-            gone: false,
-            ladder: "seconds  who    what\n".into(),
-        }
-    }
-
-    fn at(&self, ms: u64) -> Instant {
-        self.start + Duration::from_millis(ms)
-    }
-
-    fn note(&mut self, who: &str, what: &str) {
-        self.ladder.push_str(&format!("{:>7.2}  {who:<6} {what}\n", self.now_ms as f64 / 1000.0));
-    }
-
-    fn input(&mut self, input: Input) {
-        let now = self.at(self.now_ms);
-        self.conversation.handle(input, now);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while let Some(command) = self.conversation.poll_command() {
-            assert!(!self.gone, "{command:?} after the end");
-            self.obey(command);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        let now = self.now_ms;
-        match command {
-            Command::Speak { speech, sentences, display, interruptible } => {
-                assert!(self.playing.is_none(), "two speeches at once");
-                assert_eq!(sentences.len(), display.len());
-                let firm = if interruptible { "" } else { " (firm)" };
-                self.note("us", &format!("{}{firm}", display.join(" | ")));
-                let sentence_ms = sentences.iter().map(|s| speaking_ms(s)).collect();
-                let begins_ms = now + self.models.sound_ms;
-                self.playing =
-                    Some(Playing { speech, sentences: display.len(), started: None, begins_ms, sentence_ms });
-            }
-            Command::Prepare { .. } => {}
-            Command::Duck => self.note("us", "~ ducked"),
-            Command::Unduck => self.note("us", "~ full voice"),
-            Command::StopSpeaking { speech } => self.stop(speech),
-            Command::Transcribe { utterance, frames, speculative } => {
-                let words = self.spoken.iter().filter(|(at, _)| at.start < frames.end && frames.start < at.end);
-                let text = words.map(|(_, text)| *text).collect::<Vec<_>>().join(" ");
-                let failed = self.models.transcribe_fails;
-                let result = if failed { Err(Failure::Failed) } else { Ok(Heard { text, confidence: 0.9 }) };
-                self.due.push((now + self.models.decode_ms, Input::Transcribed { utterance, result }));
-                let guess = if speculative { "?" } else { "" };
-                self.note("", &format!("transcribe{guess} {}", utterance.0));
-            }
-            Command::AbandonTranscription { utterance } => {
-                self.note("", &format!("abandon {}", utterance.0));
-                self.due.retain(|(_, input)| !matches!(input, Input::Transcribed { utterance: u, .. } | Input::Replied { utterance: u, .. } if *u == utterance));
-            }
-            Command::Think { utterance, text, context } => {
-                let reply = Ok(think(&text, &context));
-                self.due.push((now + self.models.think_ms, Input::Replied { utterance, reply }));
-            }
-            Command::Beep => self.note("us", "(beep)"),
-            Command::StartRecording { .. } => {
-                self.recording_since = Some(now);
-                self.silent_ms = 0;
-            }
-            Command::StopRecording => self.end_recording(RecordingEnd::Stopped),
-            Command::LogTurn(turn) => self.log(&turn),
-            Command::HangUp(ending) => {
-                assert!(self.playing.is_none(), "hung up over our own voice");
-                self.note("us", &format!("hangs up: {} {:?}", ending.cause, ending.class));
-                self.gone = true;
-            }
-        }
-    }
-
-    fn log(&mut self, turn: &TurnRecord) {
-        let gap = turn.heard_gap().map_or("-".into(), |gap| format!("{} ms", gap.as_millis()));
-        let cut = if turn.interrupted { " interrupted" } else { "" };
-        let filler = if turn.filler { " filler" } else { "" };
-        let failure = turn.failure.map(|f| format!(" {f}")).unwrap_or_default();
-        let sources = turn.sources.join(",");
-        self.note(
-            "turn",
-            &format!("{} {} [{sources}] gap {gap}{filler}{cut}{failure}", turn.number, turn.intent.name()),
-        );
-        if turn.interrupted {
-            self.note("", &format!("heard: {:?}", turn.heard));
-        }
-    }
-
-    fn stop(&mut self, speech: SpeechId) {
-        let Some(playing) = self.playing.take().filter(|p| p.speech == speech) else { return };
-        let mut left = playing.started.map_or(0, |at| self.now_ms - at);
-        let mut heard = 0;
-        for length in &playing.sentence_ms {
-            if left < *length {
-                break;
-            }
-            left -= length;
-            heard += 1;
-        }
-        let fraction = playing.sentence_ms.get(heard).map_or(0.0, |length| left as f32 / *length as f32);
-        self.note("us", "~ stopped");
-        self.due.push((self.now_ms + 20, Input::SpeechStopped { speech, sentences_heard: heard, fraction }));
-    }
-
-    fn end_recording(&mut self, why: RecordingEnd) {
-        let Some(since) = self.recording_since.take() else { return };
-        self.note("", &format!("recording ended: {why:?}"));
-        let empty = !self.spoken.iter().any(|(frames, _)| frames.end * 20 > since);
-        let kept = if empty { Err(Failure::Empty) } else { Ok("4721".into()) };
-        self.due.push((self.now_ms + 40, Input::RecordingEnded { why, kept }));
-    }
-
-    /// 20 ms pass.
-    fn tick(&mut self, speaking: bool) {
-        self.now_ms += 20;
-        while let Some(place) = self.due.iter().position(|(at, _)| *at <= self.now_ms) {
-            let (_, input) = self.due.remove(place);
-            self.input(input);
-        }
-        self.play();
-        self.silent_ms = if speaking { 0 } else { self.silent_ms + 20 };
-        if self.recording_since.is_some() && self.silent_ms >= 4_000 {
-            self.end_recording(RecordingEnd::Silence);
-        }
-        let (speech, level_dbov) = if speaking { (0.95, -20.0) } else { (0.02, -70.0) };
-        let index = self.frame;
-        self.frame += 1;
-        self.input(Input::Frame { index, speech, level_dbov });
-        let now = self.at(self.now_ms);
-        if self.conversation.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            self.conversation.handle_timeout(now);
-            assert!(self.conversation.poll_timeout().is_none_or(|(at, _)| at > now), "a timer stays due");
-            self.drain();
-        }
-    }
-
-    fn play(&mut self) {
-        let Some(playing) = &mut self.playing else { return };
-        let (speech, now) = (playing.speech, self.now_ms);
-        if playing.started.is_none() && now >= playing.begins_ms {
-            playing.started = Some(now);
-            let at = self.at(now);
-            return self.input(Input::SpeechStarted { speech, at });
-        }
-        let Some(started) = playing.started else { return };
-        let total: u64 = playing.sentence_ms.iter().sum();
-        if now >= started + total {
-            let sentences = playing.sentences;
-            self.playing = None;
-            self.input(Input::SentenceFinished { speech, sentence: sentences.saturating_sub(1) });
-            self.input(Input::SpeechFinished { speech });
-        }
-    }
-
-    fn perform(&mut self, act: &Act) {
-        match act {
-            Say(text, ms) => {
-                self.note("caller", &format!("{text:?}"));
-                self.spoken.push((self.frame..self.frame + ms / 20, text));
-                (0..ms / 20).for_each(|_| self.tick_unless_gone(true));
-            }
-            Wait(ms) => (0..ms / 20).for_each(|_| self.tick_unless_gone(false)),
-            Listen => {
-                // Long enough for an answer to come, then until it is over.
-                self.perform(&Wait(1_500));
-                while !self.gone && self.playing.is_some() {
-                    self.tick(false);
-                }
-            }
-            UntilWeSpeak => {
-                while !self.gone && self.playing.as_ref().is_none_or(|p| p.started.is_none()) {
-                    self.tick(false);
-                    assert!(self.now_ms < 600_000, "nobody spoke");
-                }
-            }
-            Press(digit) => {
-                self.note("caller", &format!("presses {digit}"));
-                self.input(Input::Digit(*digit));
-            }
-            HangUp => {
-                self.note("caller", "hangs up");
-                self.input(Input::PeerHungUp);
-                self.gone = true;
-            }
-        }
-    }
-
-    fn tick_unless_gone(&mut self, speaking: bool) {
-        if !self.gone {
-            self.tick(speaking);
-        }
-    }
-}
-
-/// The real understanding and answers, with two passages for a knowledge.
-fn think(text: &str, context: &Context) -> answer::Reply {
-    let office = sample::office().expect("time zone data");
-    let understood = Classifier::keywords_only(office.asked_for()).understand(text, None, context);
-    let passages = [
-        ("passage-1", "park", "Yes, there is parking. We have six free spaces behind the building."),
-        ("passage-2", "filling", "A filling costs between $160 and $280."),
-    ];
-    let found = passages.iter().filter(|(_, word, _)| understood.query.to_lowercase().contains(word));
-    let hits: Vec<Hit> = found
-        .map(|(id, title, text)| Hit { id: (*id).into(), title: (*title).into(), text: (*text).into(), score: 0.8 })
-        .collect();
-    // A Tuesday.
-    let now = "2026-11-24T10:00:00[America/New_York]".parse().unwrap();
-    reply(&understood, context, &office, &hits, &now)
-}
 
 fn check_flow(settings: Settings, models: Models, acts: &[Act], expected: Expect) {
     let mut driver = Driver::new(settings, models);
@@ -709,6 +417,77 @@ fn an_answer_is_repeated() {
               27.94  turn   2 repeat [] gap 560 ms
               27.94  caller hangs up
         "#]],
+    );
+}
+
+/// Whoever wants a person is connected, and whoever presses 0.
+#[test]
+fn a_person_is_rung_for_who_asks() {
+    let models = Models { has_operator: true, ..Models::default() };
+    check_flow(
+        Settings::default(),
+        models.clone(),
+        &[Listen, Say("Can I talk to a real person?", 1200), Listen],
+        expect![[r#"
+            seconds  who    what
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "Can I talk to a real person?"
+               7.22         transcribe? 0
+               7.52  us     One moment, I will try to connect you. (firm)
+               9.98  turn   1 person [] gap 560 ms
+               9.98  us     hands over to group:front
+        "#]],
+    );
+    check_flow(
+        Settings::default(),
+        models,
+        &[Listen, Press('0'), Listen],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     How can I help you?
+           5.82  caller presses 0
+           5.82  us     One moment, I will try to connect you. (firm)
+           8.28  us     hands over to group:front
+    "#]],
+    );
+}
+
+/// While nobody may be rung a message is taken, and after nobody has answered one is offered, without another greeting.
+#[test]
+fn without_anybody_a_message_is_offered() {
+    let models = Models { has_operator: true, ..Models::default() };
+    let closed = Settings { may_connect: false, ..Settings::default() };
+    check_flow(
+        closed,
+        models.clone(),
+        &[Listen, Press('0'), Wait(500), HangUp],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     How can I help you?
+           5.82  caller presses 0
+           5.82  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+           6.32  caller hangs up
+    "#]],
+    );
+    let unanswered = Settings { opening: Opening::NobodyAnswered, ..Settings::default() };
+    check_flow(
+        unanswered,
+        models,
+        &[Listen, Say("Yes, please.", 500), Listen, HangUp],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     I am sorry, nobody can take your call right now. | Would you like to leave a message?
+           5.16  caller "Yes, please."
+           5.86         transcribe? 0
+           6.04  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+          13.30  turn   1 leave_message [] gap 440 ms
+          13.30  us     (beep)
+          13.30  caller hangs up
+          13.30         recording ended: Stopped
+    "#]],
     );
 }
 
