@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::call::{
-    Abilities, Bridges, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, PACKAGES, Phones, Pickups, Places,
-    Router, Services, TrunkWatch, hold_music,
+    Abilities, Bridges, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones, Pickups,
+    Places, Router, Services, TrunkWatch, hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -101,6 +101,7 @@ impl Service {
             carriers,
             trunk_watch: TrunkWatch::default(),
             outbound: Places::default(),
+            minutes: Minutes::default(),
             attended: Places::default(),
             hold_music,
             media,

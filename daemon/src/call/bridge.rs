@@ -274,7 +274,9 @@ impl Bridge {
     /// Whoever is put on hold hears music, for as long as it lasts.
     fn follow_hold(&mut self, side: Side) {
         let services = Arc::clone(&self.services);
-        let holds = self.party(side).leg.agreement.on_hold();
+        // Whoever is being sent elsewhere waits as well, whatever the phone that does it says in the meantime.
+        let is_sent = self.transfer.as_ref().is_some_and(|transfer| transfer.by == side);
+        let holds = is_sent || self.party(side).leg.agreement.on_hold();
         if !holds {
             self.party(side).leg.restart_watch();
         }
@@ -372,7 +374,9 @@ impl Bridge {
         info!(attended = matches!(wish, Transferee::Attended(_)), "Transfer");
         // The one who is sent elsewhere hears music until somebody answers.
         let services = Arc::clone(&self.services);
-        self.party(by.other()).play_music(&services);
+        if !self.party(by.other()).has_music {
+            self.party(by.other()).play_music(&services);
+        }
         let (answer, reached) = oneshot::channel();
         self.transfer = Some(Transfer { by, refer, reached });
         tokio::spawn(async move {

@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use sip_stack::digest::Credentials;
 use sip_stack::endpoint::{Destination, Transport};
@@ -16,6 +17,7 @@ use sip_stack::message::{Host, HostPort, NameAddr, SipUri, Uri};
 use tracing::warn;
 
 use super::dial::Callee;
+use super::minutes::{Minutes, Running};
 use crate::config::{Config, Extension, SrtpUse, Trunk};
 use crate::io::sip::SipHandle;
 
@@ -44,14 +46,18 @@ pub struct Places(Arc<AtomicU32>);
 
 /// One of them; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicU32>);
+pub(super) struct Place {
+    calls: Arc<AtomicU32>,
+    /// Of a call to outside that is up.
+    running: Option<Running>,
+}
 
 impl Places {
     /// One more; `None` when there are `limit`.
     pub(super) fn enter(&self, limit: u32) -> Option<Place> {
         let one_more = |calls| (calls < limit).then(|| calls + 1);
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| Place(Arc::clone(&self.0)))
+        taken.is_ok().then(|| Place { calls: Arc::clone(&self.0), running: None })
     }
 }
 
@@ -150,9 +156,16 @@ impl Carrier {
     }
 }
 
+impl Place {
+    /// The call is up: its time counts from now on.
+    pub(super) fn run(&mut self, minutes: &Minutes) {
+        self.running = Some(minutes.run(Instant::now()));
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

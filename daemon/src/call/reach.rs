@@ -15,7 +15,7 @@ use super::incoming::CallerKind;
 use super::ring::{Rung, ring};
 use super::services::Services;
 use super::task::End;
-use crate::dial_plan::{self, Decision, Feature, RingPlan, Target};
+use crate::dial_plan::{self, Decision, Denial, Feature, RingPlan, Target};
 use crate::storage::Diversion;
 
 /// Targets that point to each other are followed so often.
@@ -88,21 +88,27 @@ pub(super) fn course(services: &Services, caller: &CallerKind, called: Option<&s
         },
         CallerKind::Extension(_) => match dial_plan::from_phone(config, called.unwrap_or_default(), is_open) {
             Decision::Inside(target) => target,
+            Decision::Outside { .. } if services.minutes_are_used_up() => {
+                warn!("Phones have talked outside today for as long as they may");
+                return denied(Denial::DailyLimit);
+            }
             Decision::Outside { number } => return Course::Outside(Outside { number, ..Outside::default() }),
             Decision::Emergency { number } => {
                 return Course::Outside(Outside { number, is_emergency: true, diverted_by: None });
             }
             Decision::Feature(feature) => return Course::Feature(feature),
-            Decision::Denied(denial) => {
-                let status = match denial {
-                    dial_plan::Denial::NoSuchNumber => StatusCode::NOT_FOUND,
-                    dial_plan::Denial::NotAllowed | dial_plan::Denial::NightLock => StatusCode::FORBIDDEN,
-                };
-                return Course::Refuse(status, End::denied(denial.cause()));
-            }
+            Decision::Denied(denial) => return denied(denial),
         },
     };
     course_to(services, &target)
+}
+
+fn denied(denial: Denial) -> Course {
+    let status = match denial {
+        Denial::NoSuchNumber => StatusCode::NOT_FOUND,
+        Denial::NotAllowed | Denial::NightLock | Denial::DailyLimit => StatusCode::FORBIDDEN,
+    };
+    Course::Refuse(status, End::denied(denial.cause()))
 }
 
 /// Where a call to `target` goes, by what its extension wants.
@@ -117,12 +123,16 @@ pub(super) fn course_to(services: &Services, target: &Target) -> Course {
                     target = another;
                     continue;
                 }
-                Decision::Outside { number } => {
+                Decision::Outside { number } if !services.minutes_are_used_up() => {
                     let diverted_by = Some(extension.clone());
                     return Course::Outside(Outside { number, is_emergency: false, diverted_by });
                 }
                 // Not any more, or not at this hour: as if its phones had not been forwarded.
-                Decision::Inside(_) | Decision::Emergency { .. } | Decision::Feature(_) | Decision::Denied(_) => {}
+                Decision::Inside(_)
+                | Decision::Outside { .. }
+                | Decision::Emergency { .. }
+                | Decision::Feature(_)
+                | Decision::Denied(_) => {}
             }
         }
         let unanswered = || services.config.extensions.iter().find(|known| known.number == *extension);
@@ -183,7 +193,7 @@ pub(super) async fn outside(
     let mut last = StatusCode::SERVICE_UNAVAILABLE;
     for carrier in services.carriers.outbound() {
         let all = services.outbound.enter(services.config.outbound.concurrent_limit);
-        let places = match (all, carrier.enter()) {
+        let mut places = match (all, carrier.enter()) {
             (Some(all), Some(place)) => vec![all, place],
             (all, place) if is_emergency => all.into_iter().chain(place).collect(),
             (None, _) | (_, None) => {
@@ -207,6 +217,9 @@ pub(super) async fn outside(
         };
         match placed {
             Ok(Ok(leg)) => {
+                if let Some(place) = places.first_mut() {
+                    place.run(&services.minutes);
+                }
                 let party = Party::new(services, leg, None).shown_as(services.number_outside(number));
                 return Reached::Answered { party: Box::new(party), places };
             }

@@ -18,6 +18,7 @@ use super::incoming::user_of;
 use super::lamps::Lamps;
 use super::legs::Legs;
 use super::lines::Lines;
+use super::minutes::Minutes;
 use super::phones::Phones;
 use super::pickups::Pickups;
 use super::trunk_watch::TrunkWatch;
@@ -78,6 +79,8 @@ pub struct Services {
     pub trunk_watch: TrunkWatch,
     /// Calls to outside, over all trunks.
     pub outbound: Places,
+    /// How long they took today.
+    pub minutes: Minutes,
     /// Callers the box itself talks with.
     pub attended: Places,
     /// What somebody on hold hears, at 8 kHz, from its beginning.
@@ -105,6 +108,13 @@ impl Services {
     pub(super) fn is_open(&self) -> bool {
         let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
         matches!(self.office.calendar.status(&now), Status::Open { .. })
+    }
+
+    /// Whether phones have talked outside today for as long as they may.
+    pub(super) fn minutes_are_used_up(&self) -> bool {
+        let limit = Duration::from_secs(u64::from(self.config.outbound.daily_limit_minutes) * 60);
+        let today = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone()).date();
+        self.minutes.are_used_up(limit, today)
     }
 
     /// A colleague, as phones show it.

@@ -118,6 +118,8 @@ pub struct Outbound {
     pub night_lock_enabled: bool,
     /// Calls to outside at the same time. 1 to 1 000.
     pub concurrent_limit: u32,
+    /// How long all calls to outside of one day may last together; beyond it only emergency calls go out. 1 to 100 000.
+    pub daily_limit_minutes: u32,
     /// How long a call between two people may last, outside or inside. 1 to 1 440.
     pub call_limit_minutes: u32,
 }
@@ -140,6 +142,7 @@ impl Default for Outbound {
             emergency_numbers: list(&["911", "933", "112"]),
             night_lock_enabled: false,
             concurrent_limit: 4,
+            daily_limit_minutes: 1_440,
             call_limit_minutes: 240,
         }
     }
@@ -277,6 +280,13 @@ impl<'a> Checker<'a> {
             self.mistake("outbound.call_limit_minutes", call_limit_minutes, "a whole number from 1 to 1440");
         }
         let outbound = &self.config.outbound;
+        if !(1..=100_000).contains(&outbound.daily_limit_minutes) {
+            self.mistake(
+                "outbound.daily_limit_minutes",
+                outbound.daily_limit_minutes,
+                "a whole number from 1 to 100000",
+            );
+        }
         if !is_digits(&outbound.country_code, 1..=3) {
             self.mistake("outbound.country_code", &outbound.country_code, "1 to 3 digits, such as 1 or 49");
         }
@@ -373,6 +383,7 @@ mod tests {
             ("[features]\npark_timeout_seconds = 1", "features.park_timeout_seconds"),
             ("[outbound]\nallowed_prefixes = ['1']", "outbound.allowed_prefixes"),
             ("[outbound]\ncall_limit_minutes = 0", "outbound.call_limit_minutes"),
+            ("[outbound]\ndaily_limit_minutes = 0", "outbound.daily_limit_minutes"),
         ] {
             let mistakes = mistakes_of(&format!("{RIGHT}{text}\n"));
             assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");

@@ -42,6 +42,8 @@ pub enum Denial {
     NotAllowed,
     /// The office is closed, and phones are locked then.
     NightLock,
+    /// Phones have talked outside today for as long as they may.
+    DailyLimit,
 }
 
 impl Denial {
@@ -51,6 +53,7 @@ impl Denial {
             Denial::NoSuchNumber => "no_such_number",
             Denial::NotAllowed => "number_not_allowed",
             Denial::NightLock => "night_lock",
+            Denial::DailyLimit => "daily_limit",
         }
     }
 }

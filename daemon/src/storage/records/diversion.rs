@@ -42,3 +42,21 @@ pub fn diversions(db: &Connection) -> Result<Vec<(String, Diversion)>, StorageEr
         .query_map([], |row| Ok((row.get(0)?, Diversion { do_not_disturb: row.get(1)?, forward_to: row.get(2)? })))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Storage, StorageConfig};
+
+    #[test]
+    fn the_latest_wish_of_an_extension_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let forwarded = Diversion { do_not_disturb: false, forward_to: Some("102".into()) };
+        let silent = Diversion { do_not_disturb: true, forward_to: None };
+        for (at, wish) in [(1, forwarded), (2, silent.clone())] {
+            storage.write_blocking(move |sql_tx| set_diversion(sql_tx, "101", &wish, UnixMs(at))).unwrap();
+        }
+        assert_eq!(storage.read_blocking(diversions).unwrap(), [("101".to_owned(), silent)]);
+    }
+}
