@@ -10,6 +10,7 @@ mod dial_plan;
 mod features;
 mod machine;
 mod mistakes;
+mod recording;
 mod sources;
 mod tls;
 mod trunks;
@@ -26,6 +27,7 @@ pub use features::{Features, Queue};
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
+pub use recording::Recording;
 pub use tls::{SrtpUse, Tls};
 pub use trunks::{Trunk, TrunkProfile, TrunkRegistration, TrunkTransport};
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub media: Media,
     /// Limits on calls.
     pub calls: Calls,
+    /// Which calls are kept as sound.
+    pub recording: Recording,
     /// Where state lives.
     pub storage: Storage,
     /// Speech and language models.
@@ -346,6 +350,7 @@ impl Config {
         trunks::check(&self.trunks, self.sip.tls.enabled, mistakes);
         dial_plan::check(self, mistakes);
         features::check(&self.features, mistakes);
+        recording::check(&self.recording, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {

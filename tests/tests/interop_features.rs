@@ -1,7 +1,11 @@
 //! What desk phones (baresip) get of the box by a code: calls that are taken, parked, forwarded or not wanted; and queues.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use tests::offhook::Offhook;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
@@ -74,6 +78,69 @@ fn forwarded_calls_ring_elsewhere() {
     assert_hears(caller, TONES_HZ[2]);
     assert_hears(third, TONES_HZ[0]);
     office.offhook.stop();
+}
+
+/// Both hear that the talk is recorded; the file has each on its own side, and silence while the recording is paused. A
+/// killed box loses nothing of it but the last moment.
+#[test]
+fn a_talk_is_recorded_in_two_channels() {
+    if !is_installed("baresip") {
+        return;
+    }
+    for kills in [false, true] {
+        let office = Office::open(PROGRAM, "[recording]\npeople_enabled = true");
+        let (mut caller, callee) = (office.phone(0), office.phone(1));
+        caller.tell("dial", &office.uri("102"));
+        caller.wait_for("CALL_ESTABLISHED");
+        talk(Duration::from_secs(4));
+        caller.tell("sndcode", "*1");
+        office.offhook.wait_for_log("paused=true", LIMIT);
+        talk(Duration::from_secs(3));
+        caller.tell("sndcode", "*1");
+        office.offhook.wait_for_log("paused=false", LIMIT);
+        talk(Duration::from_secs(4));
+        let box_again = match kills {
+            true => {
+                office.offhook.kill();
+                let file = office.folder.path().join("offhook.toml");
+                Offhook::start_wordless(Path::new(PROGRAM), office.folder.path(), &file, &[])
+            }
+            false => {
+                caller.tell("hangup", "");
+                office.offhook.wait_for_log("Call ended", LIMIT);
+                office.offhook
+            }
+        };
+        let row = last_call(&box_again);
+        let recording = &row["recordings"][0];
+        assert_eq!(recording["state"], if kills { "recovered" } else { "complete" }, "{row:#}");
+        let seconds = recording["duration_ms"].as_u64().unwrap() / 1_000;
+        assert!((10..30).contains(&seconds), "{row:#}");
+        let wav = office.folder.path().join("call.wav");
+        let id = row["session"]["call_id"].as_str().unwrap().to_owned();
+        let output = box_again.run(&["calls", "audio", &id, "--output", wav.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let [left, right] = channels(&wav);
+        for (side, own, other) in [(left, 0, 1), (right, 1, 0)] {
+            let with_own = seconds_with_tone(&side, TONES_HZ[own]);
+            assert!(with_own.len() >= 5, "{own}: {with_own:?}");
+            assert!(seconds_with_tone(&side, TONES_HZ[other]).is_empty(), "the other side is on it too");
+            let quiet = side.chunks_exact(8_000).filter(|second| second.iter().all(|sample| *sample == 0)).count();
+            assert!(quiet >= 2, "{quiet} seconds of silence while it was paused");
+        }
+        box_again.stop();
+        drop((caller, callee));
+    }
+}
+
+/// The two sides of a recording, as SoX splits them.
+fn channels(wav: &Path) -> [Vec<i16>; 2] {
+    ["1", "2"].map(|channel| {
+        let side = wav.with_extension(format!("{channel}.wav"));
+        let split = Command::new("sox").arg(wav).arg(&side).args(["remix", channel]).status().unwrap();
+        assert!(split.success());
+        audio::wav::read(&side).unwrap().samples
+    })
 }
 
 /// A third phone takes the call that rings at a colleague's, who shows no missed call.

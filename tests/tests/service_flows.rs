@@ -250,6 +250,32 @@ async fn who_asks_for_a_person_is_connected_with_a_phone() {
     assert!(audio::dsp::level::peak_dbov(&heard) > -30.0, "the phone hears the caller");
 }
 
+/// A talk with the attendant is kept, if the office wants that: the caller on one side, the box's voice on the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_with_the_attendant_is_recorded() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.recording.attendant_enabled = true;
+    let service = start(config, engines(&["where are you", "goodbye"])).await;
+    call(&service, "", vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)]).await;
+    let details = laws(service, folder.path(), 1).await;
+    let recording = &details[0].recordings[0];
+    let talk_ms = details[0].session.ended_at.unwrap().0 - details[0].session.answered_at.unwrap().0;
+    assert!(recording.duration_ms.abs_diff(talk_ms.unsigned_abs()) < 2_000, "{recording:?} of {talk_ms} ms");
+    let file = folder.path().join("recordings").join(&recording.sha256[..2]).join(format!("{}.wav", recording.sha256));
+    let bytes = std::fs::read(file).unwrap();
+    assert_eq!(bytes[22..24], [2, 0], "two channels");
+    let sample = |pair: &[u8], at: usize| i16::from_le_bytes([pair[at], pair[at + 1]]);
+    for (name, at) in [("caller", 0), ("box", 2)] {
+        let side: Vec<i16> = bytes[44..].chunks_exact(4).map(|pair| sample(pair, at)).collect();
+        assert!(audio::dsp::level::peak_dbov(&side) > -30.0, "the {name} is on it");
+    }
+    let both =
+        bytes[44..].chunks_exact(4).filter(|pair| sample(pair, 0).abs() > 500 && sample(pair, 2).abs() > 500).count();
+    assert!(both < bytes.len() / 40, "each on its own side: {both} loud pairs");
+}
+
 /// Three callers at once: each gets its own answers, and every port comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_at_the_same_time_do_not_mix() {

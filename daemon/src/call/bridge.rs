@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use audio::dsp::tone::beep;
 use sip_stack::endpoint::{Answer, CallHandle, Event, PeerRequestHandle, ReferHandle, Referral};
 use sip_stack::message::header::ReasonHeader;
 use sip_stack::message::{NameAddr, StatusCode};
@@ -23,14 +24,16 @@ use super::carriers::Place;
 use super::incoming::{CallerKind, ended_session};
 use super::lamps::{DialogState, Lit};
 use super::leg::{Leg, LegNews};
-use super::music::MUSIC;
+use super::music::{ANNOUNCEMENT, MUSIC};
 use super::onward::Onward;
 use super::reach::{Course, Reached, Wish, course, reach};
+use super::recorder::{Channel, Recorder};
 use super::services::Services;
 use super::task::{End, write_end};
-use super::waiting::Waiting;
+use super::waiting::{Waiting, rendered};
 use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
+use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics};
 
 /// Commands of other calls waiting for a bridge.
@@ -133,6 +136,7 @@ pub(super) struct Bridge {
     places: Vec<Place>,
     limit: Duration,
     began: Instant,
+    recorder: Option<Recorder>,
     /// A transfer that is under way: who asked, whom we ring for it.
     transfer: Option<Transfer>,
     control: mpsc::Sender<Surrender>,
@@ -170,6 +174,7 @@ impl Bridge {
             places: Vec::new(),
             limit,
             began: Instant::now(),
+            recorder: None,
             transfer: None,
             control,
             surrenders,
@@ -193,6 +198,11 @@ impl Bridge {
         for side in [&self.caller, &self.callee] {
             self.services.bridges.insert(side.leg.events.handle(), &self.control);
         }
+        if self.recorder.is_some() {
+            for side in [&self.caller, &self.callee] {
+                side.leg.command(|media, _| media.tap(true));
+            }
+        }
         if let Err(error) = self.caller.leg.media.bridge(self.callee.leg.media.peer()) {
             warn!(%error, "Media command lost");
         }
@@ -203,6 +213,7 @@ impl Bridge {
 
     /// Talks until somebody hangs up, or until one of the two has sent the other on.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Option<(Waiting, Onward)> {
+        self.record().await;
         self.connect();
         let deadline = tokio::time::sleep(self.limit);
         tokio::pin!(deadline);
@@ -238,6 +249,37 @@ impl Bridge {
         }
     }
 
+    /// Begins to record, if that is wanted; both are told.
+    async fn record(&mut self) {
+        if !self.services.config.recording.people_enabled {
+            return;
+        }
+        self.recorder = Some(Recorder::start(&self.services, self.call_id));
+        let announcement = match rendered(&self.services, &self.services.config.recording.announcement).await {
+            Some(samples) => samples,
+            None => beep(SPEECH_SAMPLE_RATE).repeat(2).into(),
+        };
+        for side in [&self.caller, &self.callee] {
+            side.leg.command(|media, _| media.play(ANNOUNCEMENT, Arc::clone(&announcement)));
+        }
+    }
+
+    async fn finish_recording(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish().await;
+        }
+    }
+
+    fn pressed(&mut self, side: Side, key: char) {
+        let is_ours = self.party(side).extension.is_some();
+        let Some(recorder) = self.recorder.as_mut().filter(|_| is_ours) else { return };
+        if recorder.press(key, Instant::now()) {
+            // Only the one who pressed hears that it is done.
+            let tone: Samples = beep(SPEECH_SAMPLE_RATE).into();
+            self.party(side).leg.command(|media, _| media.play(ANNOUNCEMENT, tone));
+        }
+    }
+
     fn watch(&mut self) -> Happened {
         let silent = [Side::Caller, Side::Callee].into_iter().find(|side| self.party(*side).leg.is_silent());
         // The silent one is not hung up on as if it had: it gets a BYE, in case it is only its sound that is gone.
@@ -245,10 +287,23 @@ impl Bridge {
     }
 
     fn handle_media(&mut self, side: Side, event: &MediaEvent) -> Happened {
-        // Digits have crossed the bridge by themselves.
-        if matches!(event, MediaEvent::ClipFinished { .. }) && self.party(side).has_music {
-            let services = Arc::clone(&self.services);
-            self.party(side).play_music(&services);
+        match event {
+            MediaEvent::Frame { frame, .. } => {
+                if let Some(recorder) = &mut self.recorder {
+                    let channel = if side == Side::Caller { Channel::Caller } else { Channel::Other };
+                    recorder.push(channel, *frame);
+                }
+            }
+            // It has crossed the bridge by itself.
+            MediaEvent::Digit(key) => self.pressed(side, *key),
+            MediaEvent::ClipFinished { clip, .. } if *clip == MUSIC && self.party(side).has_music => {
+                let services = Arc::clone(&self.services);
+                self.party(side).play_music(&services);
+            }
+            MediaEvent::ClipFinished { .. }
+            | MediaEvent::ClipStarted { .. }
+            | MediaEvent::ClipStopped { .. }
+            | MediaEvent::Said(_) => {}
         }
         Happened::Nothing
     }
@@ -259,7 +314,10 @@ impl Bridge {
         }
         match self.party(side).leg.handle(event).await {
             LegNews::Nothing => self.follow_hold(side),
-            LegNews::Pressed(key) => self.party(side.other()).leg.command(|media, _| media.press(key)),
+            LegNews::Pressed(key) => {
+                self.party(side.other()).leg.command(|media, _| media.press(key));
+                self.pressed(side, key);
+            }
             LegNews::Ended(end) => {
                 let end = match (side, end) {
                     (Side::Callee, End::CALLER_HANGUP) => End::CALLEE_HANGUP,
@@ -345,6 +403,7 @@ impl Bridge {
     /// Hangs up on `by`; the other one waits from now on.
     async fn send_on(mut self, by: Side, stop: watch::Receiver<bool>) -> Waiting {
         info!("Transferred");
+        self.finish_recording().await;
         for side in [Side::Caller, Side::Callee] {
             let party = self.party(side);
             party.stop_music();
@@ -362,6 +421,7 @@ impl Bridge {
         }
         leaves.leg.hang_up(None).await;
         stays.leg.command(|media, _| media.unbridge());
+        stays.leg.command(|media, _| media.tap(false));
         let caller = stays.extension.clone().map_or(CallerKind::Guest, CallerKind::Extension);
         let waiting = Waiting::new(services, call_id, stays.leg, (caller, stays.shown), stop);
         waiting.with_places(self.places)
@@ -438,6 +498,7 @@ impl Bridge {
         if !phone_is_caller && handle(&self.callee) != surrender.phone {
             return Err(Box::new(self));
         }
+        self.finish_recording().await;
         for party in [&mut self.caller, &mut self.callee] {
             party.stop_music();
             self.services.bridges.remove(party.leg.events.handle());
@@ -461,6 +522,7 @@ impl Bridge {
     }
 
     async fn finish(mut self, by: Option<Side>, end: End) {
+        self.finish_recording().await;
         let at = UnixMs::now();
         let reason = match end.termination {
             Termination::Success => ReasonHeader::q850(16, "Normal call clearing"),

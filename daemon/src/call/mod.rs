@@ -29,6 +29,7 @@ mod pickups;
 mod queue;
 mod reach;
 mod record;
+mod recorder;
 mod ring;
 mod router;
 mod serve;

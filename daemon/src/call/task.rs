@@ -20,6 +20,7 @@ use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::message::{Kept, Message};
 use super::record::{Work, turn_row};
+use super::recorder::{Channel, Recorder};
 use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
@@ -111,6 +112,7 @@ pub(super) struct CallTask {
     listener: Listener,
     voice: Voice,
     message: Option<Message>,
+    recorder: Option<Recorder>,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
     /// Work done for utterances whose turn is not logged yet, with the first frame of each.
@@ -128,6 +130,10 @@ impl CallTask {
     pub(super) fn new(waiting: Waiting, opening: Opening) -> CallTask {
         let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
+        let recorder = services.config.recording.attendant_enabled.then(|| Recorder::start(&services, call_id));
+        if recorder.is_some() {
+            leg.command(|media, _| media.tap(true));
+        }
         let now = Instant::now();
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
@@ -149,6 +155,7 @@ impl CallTask {
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
+            recorder,
             decodes: HashMap::new(),
             work: HashMap::new(),
             answered: None,
@@ -165,7 +172,7 @@ impl CallTask {
         let end = loop {
             match self.drain() {
                 Some(Outcome::Over(end)) => break end,
-                Some(Outcome::HandOver(to)) => return Some((self.hand_over(), to)),
+                Some(Outcome::HandOver(to)) => return Some((self.hand_over().await, to)),
                 None => {}
             }
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);
@@ -189,8 +196,9 @@ impl CallTask {
     }
 
     /// The caller waits from now on. Nothing is said or recorded at this moment: the conversation has ended.
-    fn hand_over(self) -> Waiting {
+    async fn hand_over(mut self) -> Waiting {
         info!("Handed over");
+        self.finish_recording().await;
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let turns = self.conversation.context().turns;
         let waiting = Waiting::new(self.services, self.call_id, self.leg, self.identity, self.stop);
@@ -387,7 +395,15 @@ impl CallTask {
 
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
         match event {
+            MediaEvent::Said(frame) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.push(Channel::Other, frame);
+                }
+            }
             MediaEvent::Frame { frame, .. } => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.push(Channel::Caller, frame);
+                }
                 let sound = self.listener.hear(&frame);
                 if let Some(message) = &mut self.message
                     && let Some(why) = message.push(&frame, sound.speech)
@@ -438,6 +454,13 @@ impl CallTask {
         });
     }
 
+    async fn finish_recording(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            self.leg.command(|media, _| media.tap(false));
+            recorder.finish().await;
+        }
+    }
+
     /// Ends the dialog, keeps a message that was being left and writes the last rows.
     async fn finish(&mut self, end: End) {
         // Before the conversation's last commands, which would end it in the background.
@@ -449,6 +472,7 @@ impl CallTask {
             self.execute(command);
         }
         self.leg.hang_up(None).await;
+        self.finish_recording().await;
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let stats = self.leg.media.stats();
         let (metrics, ended) = self.last_rows(end);

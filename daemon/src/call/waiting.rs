@@ -173,7 +173,7 @@ impl Waiting {
             Some(event) = self.leg.frames.recv() => match event {
                 MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => { self.plays = None; None }
                 MediaEvent::Digit(key) => Some(Interrupted::Pressed(key)),
-                MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::ClipStarted { .. }
+                MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::Said(_) | MediaEvent::ClipStarted { .. }
                 | MediaEvent::ClipStopped { .. } => None,
             },
             _ = watch.tick() => if self.leg.is_silent() { ended(End::NO_RTP) } else { None },
@@ -200,7 +200,7 @@ impl Waiting {
 }
 
 /// The sound of a sentence, if there is a voice and it is quick enough.
-async fn rendered(services: &Services, text: &str) -> Option<Samples> {
+pub(super) async fn rendered(services: &Services, text: &str) -> Option<Samples> {
     if !services.abilities.text_to_speech {
         return None;
     }

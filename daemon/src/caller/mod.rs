@@ -404,6 +404,7 @@ impl Talk {
                     None => {}
                 }
             }
+            MediaEvent::Said(_) => {}
             MediaEvent::ClipStarted { clip, .. } => {
                 if let Some(Line::Say { samples, .. }) =
                     usize::try_from(clip.0).ok().and_then(|line| self.lines.get(line))

@@ -1,16 +1,21 @@
 //! `offhook calls`: what this box has answered, read from its database.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Common;
+use crate::config::Config;
 use crate::redact::Redacted;
 use crate::storage::{
-    CallSession, ConversationTurn, PassageId, Reader, SessionDetail, StorageError, UnixMs, find_passage, list_sessions,
-    session_detail,
+    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, SessionDetail, StorageError, UnixMs,
+    find_passage, list_sessions, session_detail,
 };
 
 /// Subcommands of `offhook calls`.
@@ -32,6 +37,17 @@ pub(crate) enum Calls {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Write a recording or a message of a call to a WAV file; of a recording the caller is on the left
+    Audio {
+        /// The call's id, or the beginning of it
+        id: String,
+        /// Where to; `-` is standard output
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Which of them, as `show` numbers them
+        #[arg(short, long, default_value_t = 1)]
+        number: usize,
     },
 }
 
@@ -62,9 +78,32 @@ impl Calls {
                     call.print();
                 }
             }
+            Calls::Audio { id, output, number } => {
+                let detail = reader.read_blocking(|db| session_detail(db, id))?;
+                export(&config, &detail, *number, output)?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn export(config: &Config, detail: &SessionDetail, number: usize, output: &Path) -> anyhow::Result<()> {
+    let recording =
+        number.checked_sub(1).and_then(|index| detail.recordings.get(index)).with_context(|| {
+            match detail.recordings.len() {
+                0 => "nothing of this call is kept as sound".to_owned(),
+                count => format!("there is no recording {number} of this call; it has {count}"),
+            }
+        })?;
+    let mut wav = AudioFiles::open(&config.state_directory(), Arc::new(PlainWav))?.read_wav(recording)?;
+    if output == Path::new("-") {
+        std::io::copy(&mut wav, &mut std::io::stdout().lock())?;
+        return Ok(());
+    }
+    let mut file = File::create(output).with_context(|| output.display().to_string())?;
+    std::io::copy(&mut wav, &mut file).with_context(|| output.display().to_string())?;
+    println!("{:.1} s written to {}", recording.duration_ms as f64 / 1e3, output.display());
+    Ok(())
 }
 
 /// A call with all its rows, and the names of the passages its answers rest on.
@@ -139,7 +178,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Reads the database of a box that may be running.
-pub(crate) fn open_reader(config: &crate::config::Config) -> anyhow::Result<Reader> {
+pub(crate) fn open_reader(config: &Config) -> anyhow::Result<Reader> {
     let folder = config.state_directory();
     Reader::open(&folder, 1).map_err(|error| {
         anyhow::anyhow!("no calls can be read in {}: {error} (has `offhook run` been started there?)", folder.display())
@@ -179,6 +218,16 @@ fn print_sound_and_messages(detail: &SessionDetail) {
             leg.packets_late,
             leg.jitter_ms.unwrap_or(0.0),
             leg.packets_sent
+        );
+    }
+    for (index, recording) in detail.recordings.iter().enumerate() {
+        println!(
+            "  recording {} {}, {:.1} s: offhook calls audio {} --number {} --output call.wav",
+            index + 1,
+            recording.kind.as_str(),
+            recording.duration_ms as f64 / 1e3,
+            detail.session.call_id,
+            index + 1
         );
     }
     for message in &detail.voicemails {
@@ -237,7 +286,21 @@ impl ShownCall {
             })
         })
         .collect();
-        json!({ "session": session_json(&detail.session), "turns": turns, "voicemails": messages, "metrics": legs })
+        let recordings: Vec<Value> = detail
+            .recordings
+            .iter()
+            .map(|recording| {
+                json!({
+                    "recording_id": recording.recording_id.to_string(), "kind": recording.kind.as_str(),
+                    "state": recording.state.as_str(), "duration_ms": recording.duration_ms,
+                    "started_at_ms": recording.started_at.0, "sha256": recording.sha256,
+                })
+            })
+            .collect();
+        json!({
+            "session": session_json(&detail.session), "turns": turns, "voicemails": messages,
+            "recordings": recordings, "metrics": legs,
+        })
     }
 
     fn turn_json(&self, turn: &ConversationTurn) -> Value {

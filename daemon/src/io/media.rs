@@ -93,7 +93,6 @@ impl StreamConfig {
 
 /// What a stream tells its call.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "almost all are frames; a box around each would allocate every 20 ms")]
 pub enum MediaEvent {
     /// 20 ms from the jitter buffer.
     Frame {
@@ -104,6 +103,8 @@ pub enum MediaEvent {
         /// When it left the jitter buffer.
         at: Instant,
     },
+    /// 20 ms that went out, where that was asked for ([`MediaSession::tap`]) and is not what another leg brought.
+    Said(Frame),
     /// A keypad digit was pressed (RFC 4733).
     Digit(char),
     /// The first packet of a clip was sent.
@@ -152,6 +153,7 @@ enum Command {
     Duck { stream: u64, ducked: bool },
     Press { stream: u64, digit: char },
     Bridge { stream: u64, with: Option<u64> },
+    Tap { stream: u64, is_on: bool },
     Close { stream: u64 },
 }
 
@@ -297,6 +299,14 @@ impl MediaSession {
         self.send(Command::Bridge { stream: self.stream, with: None })
     }
 
+    /// Tells frames from now on even while bridged, and what is said to nobody's bridge: for a recording.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn tap(&self, is_on: bool) -> Result<(), MediaUnavailable> {
+        self.send(Command::Tap { stream: self.stream, is_on })
+    }
+
     /// The stream's counters as of the last second.
     pub fn stats(&self) -> StreamStats {
         self.stats.borrow().clone()
@@ -323,6 +333,8 @@ struct Stream {
     playout: Playout,
     /// The stream whose sound goes out here.
     bridged_with: Option<u64>,
+    /// Somebody records.
+    is_tapped: bool,
     /// What this tick brought from there.
     bridged: Option<Frame>,
     /// What this tick brought, for the other side of a bridge.
@@ -353,6 +365,7 @@ impl Stream {
             config,
             playout: Playout::new(),
             bridged_with: None,
+            is_tapped: false,
             bridged: None,
             heard: SILENT_FRAME,
             pressed: Vec::with_capacity(DIGIT_LIMIT),
@@ -380,7 +393,7 @@ impl Stream {
         self.read(buffer, now);
         let played = self.receiver.poll_frame(now);
         self.heard = played.frame;
-        if self.bridged_with.is_none() {
+        if self.bridged_with.is_none() || self.is_tapped {
             self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
         }
         self.pressed.clear();
@@ -454,6 +467,9 @@ impl Stream {
     fn write(&mut self, now: Instant) {
         let bridged = self.bridged.take();
         let frame = self.playout.poll_frame().or(bridged).unwrap_or(SILENT_FRAME);
+        if self.is_tapped && self.bridged_with.is_none() {
+            self.emit(MediaEvent::Said(frame));
+        }
         if !self.config.sending {
             self.sender.skip();
             return;
@@ -571,6 +587,7 @@ fn execute(command: Command, streams: &mut Streams) {
                 debug!(stream = stream.id, "Digit not sent: no telephone-event agreed or not a keypad digit");
             }
         }),
+        Command::Tap { stream, is_on } => with(stream, &mut |stream| stream.is_tapped = is_on),
         Command::Bridge { stream, with: other } => with(stream, &mut |stream| stream.bridged_with = other),
         Command::Close { stream } => {
             if let Some(index) = position(streams, stream) {
@@ -664,7 +681,10 @@ mod tests {
             match callee_events.blocking_recv().unwrap() {
                 MediaEvent::Frame { frame, .. } => loudest = loudest.max(peak_dbov(&frame)),
                 MediaEvent::Digit(digit) => digits.push(digit),
-                MediaEvent::ClipStarted { .. } | MediaEvent::ClipFinished { .. } | MediaEvent::ClipStopped { .. } => {}
+                MediaEvent::Said(_)
+                | MediaEvent::ClipStarted { .. }
+                | MediaEvent::ClipFinished { .. }
+                | MediaEvent::ClipStopped { .. } => {}
             }
         }
         assert!(loudest > -15.0, "{loudest} dBov");

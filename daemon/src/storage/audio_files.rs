@@ -33,6 +33,11 @@ const SAMPLES_PER_FLUSH: usize = RECORDING_SAMPLE_RATE as usize;
 const HEADER_BYTES: u64 = 44;
 const BYTES_PER_SAMPLE: u64 = 2;
 
+/// Bytes of one sample of all channels: a call has its two sides beside each other, a message is one voice.
+fn frame_bytes(kind: RecordingKind) -> u64 {
+    BYTES_PER_SAMPLE * u64::from(kind.channels())
+}
+
 /// How a finished WAV file is kept: as it is, or encrypted. The first bytes of a file tell which.
 pub trait Sealer: Send + Sync {
     /// Stored in `recordings.format`.
@@ -115,7 +120,7 @@ impl AudioFiles {
         Ok(files)
     }
 
-    /// Begins a recording: 8 kHz, 16 bit, mono.
+    /// Begins a recording: 8 kHz, 16 bit, as many channels as its kind has.
     ///
     /// # Errors
     /// [`StorageError::File`], [`StorageError::DiskFull`].
@@ -124,7 +129,7 @@ impl AudioFiles {
         let file = File::create_new(&path).map_err(|error| StorageError::file(&path, error))?;
         let buffer = BufWriter::with_capacity(SAMPLES_PER_FLUSH * 2 + 4_096, file);
         let mut partial = PartialRecording { files: self.clone(), audio, path, buffer, samples: 0, unflushed: 0 };
-        partial.put(&header(0))?;
+        partial.put(&header(0, audio.kind))?;
         Ok(partial)
     }
 
@@ -170,7 +175,7 @@ impl AudioFiles {
         };
         let in_error = |error| StorageError::file(path, error);
         let length = std::fs::metadata(path).map_err(in_error)?.len();
-        let samples = length.saturating_sub(HEADER_BYTES) / BYTES_PER_SAMPLE;
+        let samples = length.saturating_sub(HEADER_BYTES) / frame_bytes(audio.kind);
         let known = storage.read_blocking(|db| find_recording(db, audio.recording_id))?.is_some();
         if samples == 0 || known {
             std::fs::remove_file(path).map_err(in_error)?;
@@ -178,8 +183,8 @@ impl AudioFiles {
         }
         let mut file = File::options().write(true).open(path).map_err(in_error)?;
         // Half a sample at the end, or half a header's worth of nothing, is cut off.
-        file.set_len(HEADER_BYTES + samples * BYTES_PER_SAMPLE).map_err(in_error)?;
-        fix_header(&mut file, samples).map_err(in_error)?;
+        file.set_len(HEADER_BYTES + samples * frame_bytes(audio.kind)).map_err(in_error)?;
+        fix_header(&mut file, samples, audio.kind).map_err(in_error)?;
         let finished = self.keep(&audio, path.to_owned(), samples, RecordingState::Recovered, now)?;
         let recording = finished.recording.clone();
         storage.write_blocking(move |sql_tx| {
@@ -254,7 +259,7 @@ pub struct PartialRecording {
 }
 
 impl PartialRecording {
-    /// Appends sound. Blocks on the disk about once a second: not for the media thread.
+    /// Appends sound, the samples of two channels by turns. Blocks on the disk about once a second: not for the media thread.
     ///
     /// # Errors
     /// [`StorageError::DiskFull`], [`StorageError::File`]; what was written before can still be finished.
@@ -274,7 +279,7 @@ impl PartialRecording {
 
     /// Length of the sound so far.
     pub fn duration_ms(&self) -> u64 {
-        self.samples * 1_000 / u64::from(RECORDING_SAMPLE_RATE)
+        self.samples * 1_000 / u64::from(RECORDING_SAMPLE_RATE) / u64::from(self.audio.kind.channels())
     }
 
     /// Closes the file and keeps it under its hash. Blocks until it is on disk. Write the row next, then call
@@ -286,9 +291,10 @@ impl PartialRecording {
         let in_error = |error| StorageError::file(&self.path, error);
         let mut file = self.buffer.into_inner().map_err(|error| in_error(error.into_error()))?;
         // The file's own length, not our count: a write that failed half-way may have left something.
-        let samples = file.metadata().map_err(in_error)?.len().saturating_sub(HEADER_BYTES) / BYTES_PER_SAMPLE;
-        file.set_len(HEADER_BYTES + samples * BYTES_PER_SAMPLE).map_err(in_error)?;
-        fix_header(&mut file, samples).map_err(in_error)?;
+        let kind = self.audio.kind;
+        let samples = file.metadata().map_err(in_error)?.len().saturating_sub(HEADER_BYTES) / frame_bytes(kind);
+        file.set_len(HEADER_BYTES + samples * frame_bytes(kind)).map_err(in_error)?;
+        fix_header(&mut file, samples, kind).map_err(in_error)?;
         drop(file);
         self.files.keep(&self.audio, self.path.clone(), samples, RecordingState::Complete, now)
     }
@@ -354,20 +360,23 @@ fn parse_part_name(name: &str) -> Option<NewAudio> {
     fields.next().is_none().then_some(audio)
 }
 
-/// RIFF/WAVE, PCM, 8 kHz, 16 bit, mono, with `samples` samples. Sizes that do not fit 32 bits (74 h) are capped.
-fn header(samples: u64) -> [u8; HEADER_BYTES as usize] {
-    let data_bytes = u32::try_from(samples * BYTES_PER_SAMPLE).unwrap_or(u32::MAX - 36);
+/// RIFF/WAVE, PCM, 8 kHz, 16 bit, with `samples` samples a channel. Sizes that do not fit 32 bits (37 h) are capped.
+fn header(samples: u64, kind: RecordingKind) -> [u8; HEADER_BYTES as usize] {
+    let data_bytes = u32::try_from(samples * frame_bytes(kind)).unwrap_or(u32::MAX - 36);
+    let channels = kind.channels();
     let mut header = *b"RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0........\x02\0\x10\0data....";
     header[4..8].copy_from_slice(&data_bytes.saturating_add(36).to_le_bytes());
     header[24..28].copy_from_slice(&RECORDING_SAMPLE_RATE.to_le_bytes());
-    header[28..32].copy_from_slice(&(RECORDING_SAMPLE_RATE * 2).to_le_bytes());
+    header[22..24].copy_from_slice(&channels.to_le_bytes());
+    header[28..32].copy_from_slice(&(RECORDING_SAMPLE_RATE * 2 * u32::from(channels)).to_le_bytes());
+    header[32..34].copy_from_slice(&(2 * channels).to_le_bytes());
     header[40..44].copy_from_slice(&data_bytes.to_le_bytes());
     header
 }
 
-fn fix_header(file: &mut File, samples: u64) -> io::Result<()> {
+fn fix_header(file: &mut File, samples: u64, kind: RecordingKind) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(&header(samples))?;
+    file.write_all(&header(samples, kind))?;
     file.sync_all()
 }
 
@@ -451,7 +460,7 @@ mod tests {
 
     #[test]
     fn header_is_a_canonical_wav_header() {
-        let bytes = header(4_000);
+        let bytes = header(4_000, RecordingKind::Voicemail);
         assert_eq!(&bytes[8..16], b"WAVEfmt ");
         assert_eq!(bytes[16..24], [16, 0, 0, 0, 1, 0, 1, 0], "PCM, one channel");
         assert_eq!(bytes[24..36], [0x40, 0x1F, 0, 0, 0x80, 0x3E, 0, 0, 2, 0, 16, 0], "8000 Hz, 16000 B/s, 16 bit");

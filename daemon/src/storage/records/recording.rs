@@ -15,6 +15,16 @@ text_enum! {
     }
 }
 
+impl RecordingKind {
+    /// Channels of its file: of a call the caller's side is the first, whoever talks with them the second.
+    pub fn channels(self) -> u16 {
+        match self {
+            RecordingKind::Call => 2,
+            RecordingKind::Voicemail => 1,
+        }
+    }
+}
+
 text_enum! {
     /// How the file was finished.
     RecordingState {
