@@ -472,7 +472,7 @@ mod tests {
     #[test]
     fn finished_recording_is_kept_under_its_hash() {
         let rig = rig();
-        let mut partial = rig.begin(RecordingKind::Call);
+        let mut partial = rig.begin(RecordingKind::Voicemail);
         partial.write(&samples(12_000)).unwrap();
         assert_eq!(partial.duration_ms(), 1_500);
         let finished = partial.finish(UnixMs(3_000)).unwrap();
