@@ -23,7 +23,8 @@ mod transferring;
 pub use crate::dialog::session_timer::SessionTimerConfig;
 pub use config::{EndpointConfig, EndpointLimits, LocalAddress};
 pub use event::{
-    Accepting, CallHandle, Counters, EndpointMisuse, Event, Occupancy, PeerRequestHandle, RequestFailure, RequestHandle,
+    Accepting, CallHandle, Counters, EndCause, EndpointMisuse, Event, Occupancy, PeerRequestHandle, RequestFailure,
+    RequestHandle,
 };
 pub use notifying::SubscriptionHandle;
 pub use outgoing::{Answer, Body, Destination, DialogRequest, OutgoingInvite, OutgoingRequest};
@@ -344,8 +345,13 @@ impl Endpoint {
         self.deadlines.set(Waiter::Silence(id), at.map(|at| (at, "failover")));
     }
 
-    /// Forgets the call. Its transactions linger on their own.
-    pub(crate) fn end(&mut self, handle: CallHandle) {
+    /// Forgets the call, for this cause if it had none before. Its transactions linger on their own; what the peer asked
+    /// for and our user has not answered gets 487 (RFC 3261 §15.1.2).
+    pub(crate) fn end(&mut self, handle: CallHandle, cause: EndCause, now: Instant) {
+        self.terminate_update(handle, now);
+        if let Some(unacked) = self.calls.get_mut(&handle).and_then(|call| call.unacked.take()) {
+            self.send_ack(handle, unacked, None);
+        }
         let Some(call) = self.calls.remove(&handle) else { return };
         for id in call.dialog_ids() {
             self.dialogs.remove(id);
@@ -356,7 +362,7 @@ impl Endpoint {
         self.orphan_refers(handle, call.dialog.as_ref());
         self.fail_requests(call.requests);
         self.reschedule(handle);
-        self.emit(Event::CallEnded { call: handle });
+        self.emit(Event::CallEnded { call: handle, cause: call.end_cause.unwrap_or(cause) });
     }
 }
 

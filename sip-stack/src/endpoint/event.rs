@@ -30,6 +30,13 @@ impl CallHandle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHandle(pub(crate) u64);
 
+impl RequestHandle {
+    /// A number for logs and tables.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// One request of a peer that waits for our user's answer. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerRequestHandle(pub(crate) u64);
@@ -292,6 +299,8 @@ pub enum Event {
     CallEnded {
         /// The call.
         call: CallHandle,
+        /// The first thing that ended it; what else happened while it ended does not count.
+        cause: EndCause,
     },
     /// A peer's request was wrong and has been refused, or dropped if it was an ACK. For counting.
     PeerErrorSeen {
@@ -329,7 +338,7 @@ impl Event {
             | Self::TimedOut { call }
             | Self::TransportFailed { call }
             | Self::InfoReceived { call, .. }
-            | Self::CallEnded { call } => Some(*call),
+            | Self::CallEnded { call, .. } => Some(*call),
             Self::RequestReceived { call, .. }
             | Self::RequestAnswered { call, .. }
             | Self::RequestFailed { call, .. }
@@ -341,6 +350,33 @@ impl Event {
             | Self::PeerErrorSeen { .. } => None,
         }
     }
+}
+
+/// Why a call has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndCause {
+    /// Our user hung up, or gave up what was not yet answered.
+    HungUp,
+    /// Our user refused it.
+    Refused,
+    /// The peer hung up.
+    PeerHungUp,
+    /// The peer refused it.
+    PeerRefused,
+    /// The peer gave it up before we answered.
+    PeerGaveUp,
+    /// No final response came to our INVITE in time.
+    NoResponse,
+    /// Our INVITE could not be sent, or its connection broke.
+    TransportFailed,
+    /// Our answer was never confirmed.
+    NoAck,
+    /// Our provisional response was never confirmed (RFC 3262 §3).
+    NoPrack,
+    /// Nobody refreshed the session (RFC 4028 §10).
+    SessionExpired,
+    /// The peer knows the dialog no more, or does not answer within it (RFC 3261 §12.2.1.2).
+    DialogLost,
 }
 
 /// A command that makes no sense now: a mistake of ours, not of a peer. Nothing has changed.

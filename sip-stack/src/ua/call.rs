@@ -9,7 +9,7 @@ use super::update::{OwnUpdate, PeerUpdate};
 use crate::dialog::session_timer::SessionTimer;
 use crate::dialog::{Dialog, DialogId};
 use crate::digest::Authenticator;
-use crate::endpoint::{RequestHandle, Transmit};
+use crate::endpoint::{EndCause, RequestHandle, Transmit};
 use crate::message::header::ReasonHeader;
 use crate::message::{Request, StatusCode};
 use crate::transaction::table::TransactionId;
@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) requests: Vec<RequestHandle>,
     /// Answers for our requests when somebody asks who we are.
     pub(crate) authenticator: Option<Authenticator>,
+    /// What ends it, once something does.
+    pub(crate) end_cause: Option<EndCause>,
     /// Our user has hung up, but the ACK is still missing; with the Reason to send.
     pub(crate) bye_waiting: Option<Option<ReasonHeader>>,
 }
@@ -160,6 +162,7 @@ impl Call {
             own_refers: Vec::new(),
             requests: Vec::new(),
             authenticator: None,
+            end_cause: None,
             bye_waiting: None,
         }
     }

@@ -6,7 +6,7 @@ use super::call::{OwnReinvite, PeerInvite, Phase, REINVITE_PATIENCE};
 use super::incoming::sdp_of;
 use super::uas::peer_invite;
 use super::{Purpose, SDP};
-use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Event};
+use crate::endpoint::{CallHandle, EndCause, Endpoint, EndpointMisuse, Event};
 use crate::message::header::{ReasonHeader, RetryAfter};
 use crate::message::{HeaderName, Method, Misbehaviour, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
@@ -30,7 +30,7 @@ impl Endpoint {
         self.terminate_invite(handle, now);
         let reason = request.headers.reasons().unwrap_or_default().into_iter().next();
         self.emit(Event::ByeReceived { call: handle, reason });
-        self.end(handle);
+        self.end(handle, EndCause::PeerHungUp, now);
     }
 
     pub(super) fn receive_reinvite(&mut self, id: TransactionId, request: Request, handle: CallHandle, now: Instant) {
@@ -155,16 +155,19 @@ impl Endpoint {
         }
         if call.pending_ack.as_ref().is_some_and(|pending| !pending.is_reinvite) {
             call.bye_waiting = Some(reason);
+            call.end_cause.get_or_insert(EndCause::HungUp);
             return Ok(());
         }
-        self.send_bye(handle, reason, now);
+        self.send_bye(handle, reason, EndCause::HungUp, now);
         Ok(())
     }
 
     /// Ends the session; the call ends with the response.
-    pub(super) fn send_bye(&mut self, handle: CallHandle, reason: Option<ReasonHeader>, now: Instant) {
+    pub(super) fn send_bye(&mut self, handle: CallHandle, reason: Option<ReasonHeader>, cause: EndCause, now: Instant) {
         self.terminate_invite(handle, now);
+        self.terminate_update(handle, now);
         let Some(call) = self.calls.get_mut(&handle) else { return };
+        call.end_cause.get_or_insert(cause);
         call.phase = Phase::Ending;
         call.pending_ack = None;
         let unacked = call.unacked.take();
@@ -175,7 +178,7 @@ impl Endpoint {
         let headers = reason.map(|reason| (HeaderName::REASON, reason.to_string())).into_iter().collect();
         if self.send_in_dialog(handle, Method::Bye, Purpose::Bye, headers, None, now).is_err() {
             // No room to wait for its response.
-            self.end(handle);
+            self.end(handle, cause, now);
         }
     }
 
@@ -246,7 +249,7 @@ impl Endpoint {
         }
         self.emit(Event::ReinviteRejected { call: handle, status });
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT) {
-            return self.send_bye(handle, None, now);
+            return self.send_bye(handle, None, EndCause::DialogLost, now);
         }
         self.note_failed_refresh(handle, status == StatusCode::REQUEST_PENDING, now);
     }

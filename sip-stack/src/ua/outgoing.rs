@@ -124,7 +124,7 @@ impl Endpoint {
     }
 
     /// Confirms a 2xx on the dialog it made, and keeps the ACK for its repeats.
-    pub(super) fn send_ack(&mut self, handle: CallHandle, unacked: Unacked, answer: Option<Vec<u8>>) {
+    pub(crate) fn send_ack(&mut self, handle: CallHandle, unacked: Unacked, answer: Option<Vec<u8>>) {
         let Some(dialog) = self.calls.get(&handle).and_then(|call| call.dialog.clone()) else { return };
         let transmit = self.ack(&dialog, unacked, answer);
         if let Some(Use::Client(client)) = self.transactions.user_mut(unacked.transaction) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Phase};
 use super::{Purpose, Use};
 use crate::dialog::DialogId;
-use crate::endpoint::{CallHandle, Endpoint, Source};
+use crate::endpoint::{CallHandle, EndCause, Endpoint, Source};
 use crate::message::{HeaderName, Headers, Method, Misbehaviour, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
 
@@ -111,6 +111,7 @@ impl Endpoint {
         let Some(pending) = call.provisionals.pending.as_mut() else { return false };
         if pending.give_up_at <= now {
             // Nobody hears us, so nobody will hear a 2xx either.
+            call.end_cause.get_or_insert(EndCause::NoPrack);
             let _ = self.do_reject(handle, StatusCode::SERVER_TIMEOUT, &[], now);
             return true;
         }

@@ -86,7 +86,8 @@ impl Endpoint {
         response: &Response,
         now: Instant,
     ) {
-        if response.status.is_provisional() {
+        // After the end of a call nothing is told of it.
+        if response.status.is_provisional() || !self.calls.contains_key(&handle) {
             return;
         }
         if response.status.is_success() {
@@ -261,14 +262,21 @@ impl Endpoint {
             (true, None) => self.send_in_dialog(call, Method::Notify, purpose, headers, body, now).map(|_| ()),
             (true, Some(mut dialog)) => {
                 let sent = self.send_on_dialog(&mut dialog, Method::Notify, purpose, headers, body, now);
-                if let Some(refer) = self.peer_refers.get_mut(&handle) {
-                    refer.orphan = Some(dialog);
-                }
+                self.keep_orphan(handle, dialog);
                 sent.map(|_| ())
             }
         };
         if state.is_terminated() {
             self.forget_peer_refer(handle);
+        }
+    }
+
+    /// Several transfers may go on in one dialog that has no call any more; its numbers are for all of them.
+    fn keep_orphan(&mut self, handle: ReferHandle, dialog: Dialog) {
+        for (other, refer) in &mut self.peer_refers {
+            if *other == handle || refer.orphan.as_ref().is_some_and(|orphan| orphan.id == dialog.id) {
+                refer.orphan = Some(dialog.clone());
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::outgoing::push_headers;
 use super::{ClientUse, Purpose};
 use crate::digest::Authenticator;
 use crate::endpoint::{
-    CallHandle, Destination, DialogRequest, Endpoint, EndpointMisuse, Event, OutgoingRequest, RequestFailure,
+    CallHandle, Destination, DialogRequest, EndCause, Endpoint, EndpointMisuse, Event, OutgoingRequest, RequestFailure,
     RequestHandle, Source,
 };
 use crate::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
@@ -162,7 +162,7 @@ impl Endpoint {
     /// Their side has no such dialog, so there is no call any more (§12.2.1.2).
     pub(super) fn hang_up_lost(&mut self, handle: CallHandle, now: Instant) {
         if self.calls.get(&handle).is_some_and(|call| matches!(call.phase, Phase::Up)) {
-            self.send_bye(handle, None, now);
+            self.send_bye(handle, None, EndCause::DialogLost, now);
         }
     }
 

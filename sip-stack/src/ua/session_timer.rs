@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::call::{Call, Phase};
 use super::{Purpose, Use};
 use crate::dialog::session_timer::{self, Agreement, MIN_SE_SECONDS, SessionTimer, TooSmall};
-use crate::endpoint::{CallHandle, Endpoint};
+use crate::endpoint::{CallHandle, EndCause, Endpoint};
 use crate::message::header::{ReasonHeader, Refresher};
 use crate::message::{HeaderName, Headers, Method, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
@@ -95,7 +95,8 @@ impl Endpoint {
         }
         if timer.expire_at <= now {
             call.session_timer = None;
-            self.send_bye(handle, Some(ReasonHeader::sip(408, "Session expired")), now);
+            let reason = Some(ReasonHeader::sip(408, "Session expired"));
+            self.send_bye(handle, reason, EndCause::SessionExpired, now);
             return true;
         }
         if timer.refresh_at.is_some_and(|at| at <= now) {

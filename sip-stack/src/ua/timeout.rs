@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::call::{Cancel, Outgoing, Phase, RINGING_INTERVAL};
 use super::{Purpose, Use};
-use crate::endpoint::{CallHandle, Endpoint, Event};
+use crate::endpoint::{CallHandle, EndCause, Endpoint, Event};
 use crate::message::StatusCode;
 use crate::transaction::table::{Outcome, TransactionId};
 
@@ -34,14 +34,14 @@ impl Endpoint {
         let handle = client.call;
         match client.purpose {
             Purpose::Invite => {
-                let event = match status {
-                    StatusCode::REQUEST_TIMEOUT => Event::TimedOut { call: handle },
-                    _ => Event::TransportFailed { call: handle },
+                let (event, cause) = match status {
+                    StatusCode::REQUEST_TIMEOUT => (Event::TimedOut { call: handle }, EndCause::NoResponse),
+                    _ => (Event::TransportFailed { call: handle }, EndCause::TransportFailed),
                 };
-                self.fail_call(handle, event);
+                self.fail_call(handle, event, cause, now);
             }
             Purpose::Reinvite => self.on_reinvite_failure(handle, status, now),
-            Purpose::Bye => self.end(handle),
+            Purpose::Bye => self.end(handle, EndCause::HungUp, now),
             Purpose::Request(request) => self.on_request_failure(request, status),
             Purpose::Register(registration) => self.on_register_failure(registration, status, now),
             Purpose::Update => self.on_update_failure(handle, status, now),
@@ -52,10 +52,10 @@ impl Endpoint {
         }
     }
 
-    fn fail_call(&mut self, handle: CallHandle, event: Event) {
+    fn fail_call(&mut self, handle: CallHandle, event: Event, cause: EndCause, now: Instant) {
         if self.calls.contains_key(&handle) {
             self.emit(event);
-            self.end(handle);
+            self.end(handle, cause, now);
         }
     }
 
@@ -67,7 +67,7 @@ impl Endpoint {
                 call.pending_ack = None;
                 let reason = call.bye_waiting.take().flatten();
                 self.emit(Event::AckTimedOut { call: handle });
-                return self.send_bye(handle, reason, now);
+                return self.send_bye(handle, reason, EndCause::NoAck, now);
             }
             if pending.repeat_at <= now {
                 pending.repeat_after = (pending.repeat_after * 2).min(self.config.timers.t2);
@@ -103,7 +103,7 @@ impl Endpoint {
             {
                 let transaction = *transaction;
                 self.transactions.give_up(transaction);
-                self.fail_call(handle, Event::TimedOut { call: handle });
+                self.fail_call(handle, Event::TimedOut { call: handle }, EndCause::NoResponse, now);
             }
             Phase::Outgoing(_) | Phase::Up | Phase::Ending => {}
         }

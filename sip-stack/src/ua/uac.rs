@@ -9,7 +9,7 @@ use super::outgoing::{ack_of_rejection, cancel_of, push_headers};
 use super::{Purpose, SDP, Use};
 use crate::dialog::{Dialog, DialogId};
 use crate::digest::Authenticator;
-use crate::endpoint::{CallHandle, Endpoint, EndpointMisuse, Event, OutgoingInvite, Source};
+use crate::endpoint::{CallHandle, EndCause, Endpoint, EndpointMisuse, Event, OutgoingInvite, Source};
 use crate::message::header::ReasonHeader;
 use crate::message::{HeaderName, Method, NameAddr, Response, StatusCode};
 use crate::transaction::key::ClientKey;
@@ -58,6 +58,7 @@ impl Endpoint {
         match &mut call.phase {
             Phase::Outgoing(outgoing) if outgoing.cancel.is_none() => {
                 outgoing.cancel = Some(Cancel::Wanted(reason));
+                call.end_cause.get_or_insert(EndCause::HungUp);
                 if outgoing.provisional_seen {
                     self.send_cancel(handle, now);
                 }
@@ -118,7 +119,7 @@ impl Endpoint {
             Purpose::Abandoned => self.on_abandoned_response(id, &response, source, now),
             Purpose::Invite => self.on_invite_response(handle, id, response, source, now),
             Purpose::Reinvite => self.on_reinvite_response(handle, id, has_offer, &response, now),
-            Purpose::Bye if response.status.is_final() => self.end(handle),
+            Purpose::Bye if response.status.is_final() => self.end(handle, EndCause::HungUp, now),
             Purpose::Request(request) => self.on_request_response(request, response, now),
             Purpose::Register(registration) => self.on_register_response(registration, response, source, now),
             Purpose::Update => self.on_update_response(handle, &response, now),
@@ -150,7 +151,7 @@ impl Endpoint {
         match response.status.class() {
             1 => self.on_provisional(handle, id, &response, source, now),
             2 => self.on_answer(handle, id, response, source, now),
-            _ => self.on_rejection(handle, response),
+            _ => self.on_rejection(handle, response, now),
         }
     }
 
@@ -228,7 +229,7 @@ impl Endpoint {
         self.take_session_grant(handle, &response.headers, now);
         self.acknowledge(handle, id, has_offer, &response);
         if is_cancelled {
-            return self.send_bye(handle, None, now);
+            return self.send_bye(handle, None, EndCause::HungUp, now);
         }
         let sdp = sdp_of(&response.headers, &response.body);
         self.emit(Event::Answered { call: handle, response: Arc::new(response), sdp });
@@ -276,7 +277,7 @@ impl Endpoint {
         let _ = self.send_request(CallHandle::NONE, bye, path, Purpose::Bye, now);
     }
 
-    fn on_rejection(&mut self, handle: CallHandle, response: Response) {
+    fn on_rejection(&mut self, handle: CallHandle, response: Response, now: Instant) {
         let retry_after = response.headers.retry_after().ok().flatten().map(|retry_after| retry_after.seconds);
         self.emit(Event::Rejected {
             call: handle,
@@ -285,7 +286,7 @@ impl Endpoint {
             retry_after,
             response: Arc::new(response),
         });
-        self.end(handle);
+        self.end(handle, EndCause::PeerRefused, now);
     }
 
     pub(crate) fn do_ack_with_answer(&mut self, handle: CallHandle, sdp: Vec<u8>) -> Result<(), EndpointMisuse> {

@@ -7,7 +7,7 @@ use super::Use;
 use super::call::{Call, Incoming, PeerInvite, PendingAck, Phase, RINGING_INTERVAL, Ringing};
 use super::incoming::sdp_of;
 use crate::dialog::{Dialog, DialogId};
-use crate::endpoint::{Accepting, CallHandle, Endpoint, EndpointMisuse, Event, Source, Transmit};
+use crate::endpoint::{Accepting, CallHandle, EndCause, Endpoint, EndpointMisuse, Event, Source, Transmit};
 use crate::message::{HeaderName, Misbehaviour, ParseError, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
 
@@ -80,7 +80,7 @@ impl Endpoint {
             self.terminate_invite(handle, now);
             let reason = request.headers.reasons().unwrap_or_default().into_iter().next();
             self.emit(Event::Cancelled { call: handle, reason });
-            self.end(handle);
+            self.end(handle, EndCause::PeerGaveUp, now);
         } else if call.peer_reinvite.as_ref().is_some_and(|reinvite| reinvite.transaction == invite) {
             self.terminate_invite(handle, now);
             self.emit(Event::ReinviteCancelled { call: handle });
@@ -145,7 +145,7 @@ impl Endpoint {
         self.reschedule(handle);
         let Some(call) = self.calls.get_mut(&handle) else { return };
         if let Some(reason) = call.bye_waiting.take() {
-            self.send_bye(handle, reason, now);
+            self.send_bye(handle, reason, EndCause::HungUp, now);
         }
     }
 
@@ -233,7 +233,7 @@ impl Endpoint {
         let mut response = self.response(&invite.request, status, &self.to_tag(invite.transaction));
         headers.iter().for_each(|(name, value)| response.headers.push(name.clone(), value));
         self.respond_within(invite.transaction, &response, now)?;
-        self.end(handle);
+        self.end(handle, EndCause::Refused, now);
         Ok(())
     }
 

@@ -184,6 +184,14 @@ impl Endpoint {
         self.respond_anyway(id, &response, now);
     }
 
+    /// The call ends before our user has answered.
+    pub(crate) fn terminate_update(&mut self, handle: CallHandle, now: Instant) {
+        let Ok(update) = self.take_peer_update(handle) else { return };
+        let to_tag = self.to_tag(update.transaction);
+        let response = self.response(&update.request, StatusCode::REQUEST_TERMINATED, &to_tag);
+        self.respond_anyway(update.transaction, &response, now);
+    }
+
     /// Our user has not answered in time.
     pub(super) fn give_up_update(&mut self, handle: CallHandle, now: Instant) {
         let Ok(update) = self.take_peer_update(handle) else { return };

@@ -136,7 +136,7 @@ impl ScriptedGateway {
                 let answer = sdp::answer_to(offer.as_deref());
                 self.endpoint.answer_reinvite(call, answer, now).expect("a re-INVITE waits");
             }
-            Event::CallEnded { call } => {
+            Event::CallEnded { call, .. } => {
                 self.ended += 1;
                 self.due.retain(|(_, owner), _| *owner != call);
             }

@@ -157,7 +157,7 @@ impl Trunk {
                 let is_over = |news: &TransferNews| matches!(news, TransferNews::Progress { is_terminated: true, .. });
                 count(&|e| matches!(e, Event::Transfer { call, news } if *call == wanted.0 && is_over(news))) > 0
             }
-            Until::Ended(wanted) => count(&|e| matches!(e, Event::CallEnded { call } if *call == wanted.0)) > 0,
+            Until::Ended(wanted) => count(&|e| matches!(e, Event::CallEnded { call, .. } if *call == wanted.0)) > 0,
         }
     }
 

@@ -15,7 +15,11 @@ fn a_bye_on_an_early_dialog_ends_it_and_its_invite_gets_487() {
     let bye = rig.ask(&Draft::new("BYE").tagged(&tag).cseq(2).header("Reason: Q.850;cause=16"));
     assert_eq!(bye.status.as_u16(), 200);
     assert_eq!(rig.responses("z9hG4bKcall").last().unwrap().status.as_u16(), 487);
-    let [.., Event::ByeReceived { reason: Some(reason), .. }, Event::CallEnded { call: ended }] = &rig.events[..]
+    let [
+        ..,
+        Event::ByeReceived { reason: Some(reason), .. },
+        Event::CallEnded { call: ended, cause: EndCause::PeerHungUp },
+    ] = &rig.events[..]
     else {
         panic!("{:?}", rig.events)
     };
@@ -48,7 +52,10 @@ fn our_reinvite_that_only_ever_gets_100_ends_with_the_call_or_after_three_minute
         let rejected = Event::ReinviteRejected { call, status: StatusCode::REQUEST_TIMEOUT };
         assert_eq!(rig.events.contains(&rejected), !hangs_up);
         rig.finish();
-        assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+        assert_eq!(
+            rig.events.last(),
+            Some(&Event::CallEnded { call, cause: if hangs_up { EndCause::HungUp } else { EndCause::DialogLost } })
+        );
     }
 }
 
@@ -86,7 +93,7 @@ fn an_unconfirmed_reinvite_ends_the_call() {
     assert!(rig.events.contains(&Event::AckTimedOut { call }));
     assert!(!rig.requests(&Method::Bye).is_empty());
     rig.finish();
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::NoAck }));
 }
 
 #[test]
@@ -173,4 +180,22 @@ fn commands_at_the_wrong_time_change_nothing() {
     let expected = [WrongStatus, WrongState, WrongState, WrongState, WrongState, UnknownCall].map(Err);
     assert_eq!(misuse, expected);
     assert_eq!(rig.sent.len(), sent);
+}
+
+/// RFC 3261 §15.1.2: what is pending when a BYE comes is answered all the same.
+#[test]
+fn an_update_that_waits_when_the_call_ends_gets_487() {
+    for hangs_up in [true, false] {
+        let mut rig = Rig::new();
+        let (call, draft) = rig.up();
+        rig.receive(&draft.clone().method("UPDATE").contact().sdp().text("z9hG4bKupdate"));
+        assert!(matches!(rig.events.last(), Some(Event::UpdateReceived { .. })), "{:?}", rig.events);
+        match hangs_up {
+            true => rig.command(|endpoint, now| endpoint.bye(call, None, now)).unwrap(),
+            false => assert_eq!(rig.ask(&draft.cseq(3)).status.as_u16(), 200),
+        }
+        let statuses: Vec<_> = rig.responses("z9hG4bKupdate").iter().map(|response| response.status.as_u16()).collect();
+        assert_eq!(statuses, [487]);
+        rig.finish();
+    }
 }

@@ -169,7 +169,7 @@ fn requests_within_a_call_of_theirs_are_authorized_when_challenged() {
     assert_eq!(byes.len(), 2);
     assert!(door.verify(&byes[1], rig.now).is_ok());
     reply(&mut rig, &Method::Bye, 200, "");
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::HungUp }));
     rig.finish();
 }
 

@@ -75,7 +75,7 @@ fn the_last_address_is_waited_for_and_its_refusal_counts() {
     let call_two = place(&mut rig, &[5074, 5075]);
     rig.wait(Duration::from_secs(40));
     assert_ne!(call, call_two);
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call: call_two }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call: call_two, cause: EndCause::NoResponse }));
     rig.finish();
 }
 

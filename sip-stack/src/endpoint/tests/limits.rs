@@ -38,7 +38,7 @@ fn a_bye_without_room_goes_out_once_and_the_call_ends() {
     rig.endpoint.transactions.limit_to(1);
     rig.command(|endpoint, now| endpoint.bye(call, None, now)).unwrap();
     assert_eq!(rig.requests(&Method::Bye).len(), 1);
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::HungUp }));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn early_media_and_the_rejection_are_told() {
     assert_eq!(rig.events, [Event::ProvisionalReceived { call, status, sdp: Some(OFFER.into()) }]);
     reply(&mut rig, 486, "far", "");
     assert!(matches!(&rig.events[1], Event::Rejected { reason, .. } if reason == "Busy Here"));
-    assert_eq!(rig.events[2], Event::CallEnded { call });
+    assert_eq!(rig.events[2], Event::CallEnded { call, cause: EndCause::PeerRefused });
     let ack = rig.requests(&Method::Ack).remove(0);
     let invite = rig.requests(&Method::Invite).remove(0);
     assert_eq!(ack.headers.via(), invite.headers.via(), "part of the INVITE's transaction");
@@ -126,7 +126,7 @@ fn nobody_answers() {
     let mut rig = Rig::new();
     let call = place(&mut rig, Some(OFFER));
     rig.finish();
-    assert_eq!(rig.events, [Event::TimedOut { call }, Event::CallEnded { call }]);
+    assert_eq!(rig.events, [Event::TimedOut { call }, Event::CallEnded { call, cause: EndCause::NoResponse }]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_cancel_that_changes_nothing_gives_up_in_time() {
     reply(&mut rig, 180, "far", "");
     assert_eq!(rig.requests(&Method::Cancel).len(), 1, "a second 180 makes no second CANCEL");
     rig.finish();
-    assert_eq!(rig.events[1..], [Event::TimedOut { call }, Event::CallEnded { call }]);
+    assert_eq!(rig.events[1..], [Event::TimedOut { call }, Event::CallEnded { call, cause: EndCause::HungUp }]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_answer_after_giving_up_is_hung_up() {
     assert_eq!((rig.requests(&Method::Ack).len(), rig.requests(&Method::Bye).len()), (1, 1));
     assert!(!rig.events.iter().any(|event| matches!(event, Event::Answered { .. })));
     rig.finish();
-    assert_eq!(rig.events, [Event::CallEnded { call }]);
+    assert_eq!(rig.events, [Event::CallEnded { call, cause: EndCause::HungUp }]);
 }
 
 #[test]
@@ -159,6 +159,22 @@ fn an_unreachable_peer_fails_the_call() {
     let mut rig = Rig::new();
     let call = place(&mut rig, Some(OFFER));
     rig.command(|endpoint, now| endpoint.handle_transmit_failed(Transport::Udp, peer(), now));
-    assert_eq!(rig.events, [Event::TransportFailed { call }, Event::CallEnded { call }]);
+    assert_eq!(
+        rig.events,
+        [Event::TransportFailed { call }, Event::CallEnded { call, cause: EndCause::TransportFailed }]
+    );
+    rig.finish();
+}
+
+/// Every 2xx has its ACK (RFC 3261 §13.2.2.4), also one whose answer our user still owed when the peer hung up.
+#[test]
+fn a_2xx_whose_answer_is_still_owed_is_confirmed_when_the_call_ends() {
+    let mut rig = Rig::new();
+    let (call, draft) = rig.up();
+    rig.command(|endpoint, now| endpoint.reinvite(call, None, now)).unwrap();
+    reply(&mut rig, 200, "theirs", OFFER);
+    assert!(rig.requests(&Method::Ack).is_empty());
+    rig.ask(&draft);
+    assert_eq!(rig.requests(&Method::Ack).len(), 1);
     rig.finish();
 }

@@ -62,7 +62,7 @@ fn within_a_call_it_follows_the_dialog_and_ends_with_it() {
     assert_ne!(request, pending);
     rig.ask(&draft);
     let failed = Event::RequestFailed { request: pending, call: Some(call), failure: RequestFailure::TimedOut };
-    assert_eq!(rig.events[rig.events.len() - 2..], [failed, Event::CallEnded { call }]);
+    assert_eq!(rig.events[rig.events.len() - 2..], [failed, Event::CallEnded { call, cause: EndCause::PeerHungUp }]);
     rig.finish();
 }
 

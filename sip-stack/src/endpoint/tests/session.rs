@@ -57,7 +57,7 @@ fn a_peer_that_refreshes_keeps_the_call_up_and_one_that_stops_loses_it() {
     let reason = bye.headers.reasons().unwrap().remove(0);
     assert_eq!((reason.cause(), reason.text()), (Some(408), Some("Session expired")));
     rig.finish();
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::SessionExpired }));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_call_of_ours_asks_for_a_timer_and_takes_what_it_gets() {
     rig.wait(Duration::from_secs(1));
     assert_eq!(rig.requests(&Method::Bye).len(), 1);
     reply(&mut rig, &Method::Bye, 200, &[], "");
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::SessionExpired }));
     rig.finish();
 }
 
@@ -237,7 +237,7 @@ fn a_caller_that_never_confirms_gets_504() {
     let (call, ..) = ringing_reliably(&mut rig, None);
     rig.wait(Duration::from_secs(33));
     assert_eq!(rig.statuses().last(), Some(&504));
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::NoPrack }));
     rig.finish();
 }
 

@@ -85,6 +85,9 @@ fn a_broken_connection_fails_the_invite_on_it() {
     let call = rig.command(|endpoint, now| endpoint.invite(invite, now)).unwrap();
     assert_eq!(rig.sent[0].flow, Some(FLOW), "the connection is used");
     rig.command(|endpoint, now| endpoint.handle_stream_closed(FLOW, now));
-    assert_eq!(rig.events, [Event::TransportFailed { call }, Event::CallEnded { call }]);
+    assert_eq!(
+        rig.events,
+        [Event::TransportFailed { call }, Event::CallEnded { call, cause: EndCause::TransportFailed }]
+    );
     rig.finish();
 }

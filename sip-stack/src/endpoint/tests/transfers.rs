@@ -148,7 +148,7 @@ fn reports_go_on_when_the_call_is_over() {
     let (call, draft, request) = referred(&mut rig, "");
     let refer = rig.command(|endpoint, now| endpoint.accept_refer(call, request, now)).unwrap();
     rig.ask(&draft);
-    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call }));
+    assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::PeerHungUp }));
     rig.command(|endpoint, now| endpoint.report_refer(refer, StatusCode::BUSY_HERE, now)).unwrap();
     let last = rig.requests(&Method::Notify).pop().unwrap();
     assert_eq!(sipfrag::parse_status(&last.body), Some(StatusCode::BUSY_HERE));
@@ -224,4 +224,41 @@ fn a_target_with_replaces_survives_being_written_and_read() {
     let replaced = |refer_to| Referral { refer_to, referred_by: None }.replaces();
     assert_eq!(replaced(refer_to), Some(replaces));
     assert_eq!(replaced(NameAddr::new(uri("sip:a@b"))), None);
+}
+
+/// Nothing follows `CallEnded`, also not what becomes of a REFER that was still under way.
+#[test]
+fn a_late_answer_to_refer_is_not_told_after_the_end() {
+    for status in [StatusCode::ACCEPTED, StatusCode::FORBIDDEN] {
+        let mut rig = with_refer();
+        let (call, draft) = rig.up();
+        let refer = OutgoingRefer::new(NameAddr::new(Uri::parse(b"sip:200@192.0.2.9").unwrap()));
+        rig.command(|endpoint, now| endpoint.refer(call, refer, now)).unwrap();
+        rig.ask(&draft);
+        let sent = rig.requests(&Method::Refer).remove(0);
+        rig.receive(&Response::to(&sent, status, None).to_bytes());
+        assert_eq!(rig.events.last(), Some(&Event::CallEnded { call, cause: EndCause::PeerHungUp }));
+        rig.finish();
+    }
+}
+
+/// Two transfers that outlive their call share its dialog, and so its numbers (RFC 3261 §12.2.1.1).
+#[test]
+fn reports_on_two_transfers_after_the_end_have_numbers_of_their_own() {
+    let mut rig = with_refer();
+    let (call, draft) = rig.up();
+    let mut refers = Vec::new();
+    for cseq in [2, 3] {
+        let refer = draft.clone().method("REFER").contact().header("Refer-To: <sip:200@example.com>").cseq(cseq);
+        rig.receive(&refer.text(&format!("z9hG4bKrefer{cseq}")));
+        let Some(Event::ReferReceived { request, .. }) = rig.events.last() else { panic!("{:?}", rig.events) };
+        let request = *request;
+        refers.push(rig.command(|endpoint, now| endpoint.accept_refer(call, request, now)).unwrap());
+    }
+    rig.ask(&draft.cseq(4));
+    for refer in refers {
+        rig.command(|endpoint, now| endpoint.report_refer(refer, StatusCode::OK, now)).unwrap();
+    }
+    let numbers: Vec<_> = rig.requests(&Method::Notify).iter().map(|n| n.headers.cseq().unwrap().number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
 }
