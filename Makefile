@@ -12,7 +12,7 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
     initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
-.PHONY: help run demo test check bench soak build setup deny cross cross-test image bundle image-test
+.PHONY: help run demo test check bench laws soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -23,6 +23,7 @@ help:
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'
 	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
 	echo 'make cross    the release build for the box (aarch64); make cross-test runs tests of it under emulation'
@@ -87,6 +88,10 @@ deny:
 bench: setup-test
 	echo "Machine: $$(nproc) x $$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $$(uname -srm)"
 	$(CARGO) bench --workspace --locked $(ARGS)
+
+# A day is two minutes of business and what it takes to end it: together 99 h. OFFHOOK_SEED=N replays one.
+laws: setup-test
+	OFFHOOK_LAWS_SEEDS=1000 $(CARGO) test --package tests --no-default-features --locked --test laws -- --nocapture $(ARGS)
 
 soak: setup-test
 	OFFHOOK_PACING_SECONDS=570 $(CARGO) bench --package tests --bench pacing --locked

@@ -4,6 +4,7 @@
 //! the byte. After every run the laws of `laws` are checked.
 
 mod clock;
+pub mod day;
 mod gateway;
 mod ladder;
 mod laws;
