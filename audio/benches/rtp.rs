@@ -33,7 +33,7 @@ fn send(criterion: &mut Criterion) {
 
 fn receive(criterion: &mut Criterion) {
     let mut sender = sender();
-    let mut receiver = Receiver::new(ReceiverConfig::new(&CodecKind::ALL, Some(PayloadType::USUAL_DTMF)));
+    let mut receiver = Receiver::new(ReceiverConfig::new(&CodecKind::G711, Some(PayloadType::USUAL_DTMF)));
     let mut datagram = Vec::new();
     let frame = std::array::from_fn(|index| (index as i16 - 80) * 100);
     #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing")]

@@ -12,6 +12,12 @@ pub const FRAME_DURATION: Duration = Duration::from_millis(20);
 /// 20 ms of mono PCM at [`SampleRate::NARROW_BAND`].
 pub type Frame = [i16; FRAME_SAMPLES];
 
+/// Samples in one [`WideFrame`].
+pub const WIDE_FRAME_SAMPLES: usize = 2 * FRAME_SAMPLES;
+
+/// 20 ms of mono PCM at [`SampleRate::WIDE_BAND`].
+pub type WideFrame = [i16; WIDE_FRAME_SAMPLES];
+
 /// A frame of digital silence.
 pub const SILENT_FRAME: Frame = [0; FRAME_SAMPLES];
 
@@ -26,6 +32,9 @@ impl SampleRate {
     pub const NARROW_BAND: Self = Self(NonZeroU32::new(8_000).unwrap());
     /// 16 kHz, the speech models'.
     pub const WIDE_BAND: Self = Self(NonZeroU32::new(16_000).unwrap());
+
+    /// 48 kHz, the RTP clock of Opus.
+    pub const FULL_BAND: Self = Self(NonZeroU32::new(48_000).unwrap());
 
     /// A rate in hertz; `None` for zero.
     pub const fn new(hz: u32) -> Option<Self> {
@@ -51,6 +60,45 @@ impl SampleRate {
         let hz = u64::from(self.hz());
         // The remainder is below `hz`, which is below 2³², so times 10⁹ it stays below 2⁶².
         Duration::from_secs(samples / hz) + Duration::from_nanos(samples % hz * 1_000_000_000 / hz)
+    }
+}
+
+/// The two clocks of a coded stream, which differ more often than not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamClock {
+    /// Of the RTP timestamps.
+    pub clock_rate: SampleRate,
+    /// Of the PCM.
+    pub sample_rate: SampleRate,
+}
+
+impl StreamClock {
+    /// G.711: both at 8 kHz.
+    pub const NARROW_BAND: Self = Self { clock_rate: SampleRate::NARROW_BAND, sample_rate: SampleRate::NARROW_BAND };
+    /// G.722: 16 kHz, with a clock of 8 kHz (RFC 3551 §4.5.2).
+    pub const G722: Self = Self { clock_rate: SampleRate::NARROW_BAND, sample_rate: SampleRate::WIDE_BAND };
+    /// Opus: always 48 kHz on the clock (RFC 7587 §4.1), 16 kHz as we decode it.
+    pub const OPUS: Self = Self { clock_rate: SampleRate::FULL_BAND, sample_rate: SampleRate::WIDE_BAND };
+
+    /// Whole samples that last `ticks`.
+    pub const fn samples_in_ticks(self, ticks: u32) -> usize {
+        (ticks as u64 * self.sample_rate.hz() as u64 / self.clock_rate.hz() as u64) as usize
+    }
+
+    /// Whole ticks that `samples` last, at most [`u32::MAX`].
+    pub const fn ticks_in_samples(self, samples: usize) -> u32 {
+        let ticks = samples as u64 * self.clock_rate.hz() as u64 / self.sample_rate.hz() as u64;
+        if ticks > u32::MAX as u64 { u32::MAX } else { ticks as u32 }
+    }
+
+    /// Samples in 20 ms.
+    pub const fn frame_samples(self) -> usize {
+        self.sample_rate.hz() as usize / 50
+    }
+
+    /// Clock ticks in 20 ms.
+    pub const fn frame_ticks(self) -> u32 {
+        self.clock_rate.hz() / 50
     }
 }
 

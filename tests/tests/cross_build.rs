@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Everything the image provides (`image/`), and nothing more may be needed.
-const LIBRARIES: [&str; 7] = [
+const LIBRARIES: [&str; 8] = [
     "ld-linux-aarch64.so.1",
     "libc.so.6",
     "libgcc_s.so.1",
     "libm.so.6",
+    "libopus.so.0",
     "libpthread.so.0",
     "libsonic.so.0",
     "libstdc++.so.6",

@@ -2,8 +2,7 @@
 
 use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
 
-use super::{Codec, CodecKind};
-use crate::time::SampleRate;
+use super::{Decoder, Encoder};
 
 /// The two companding laws of G.711.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,31 +26,18 @@ impl G711 {
     }
 }
 
-impl Codec for G711 {
-    fn kind(&self) -> CodecKind {
-        match self.law {
-            Law::Mu => CodecKind::Pcmu,
-            Law::A => CodecKind::Pcma,
-        }
-    }
-
-    fn sample_rate(&self) -> SampleRate {
-        SampleRate::NARROW_BAND
-    }
-
-    fn clock_rate(&self) -> SampleRate {
-        SampleRate::NARROW_BAND
-    }
-
-    fn duration_ticks(&self, payload: &[u8]) -> u32 {
-        u32::try_from(payload.len()).unwrap_or(u32::MAX)
-    }
-
+impl Encoder for G711 {
     fn encode(&mut self, samples: &[i16], payload: &mut Vec<u8>) {
         match self.law {
             Law::Mu => payload.extend(samples.iter().map(|&sample| encode_ulaw(sample))),
             Law::A => payload.extend(samples.iter().map(|&sample| encode_alaw(sample))),
         }
+    }
+}
+
+impl Decoder for G711 {
+    fn duration_ticks(&self, payload: &[u8]) -> u32 {
+        u32::try_from(payload.len()).unwrap_or(u32::MAX)
     }
 
     fn decode(&mut self, payload: &[u8], samples: &mut Vec<i16>) {

@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::{Codec, G711, Law};
+    use crate::codec::{Decoder, Encoder, G711, Law};
     use crate::dsp::tone;
     use crate::testing::speech_like;
     use crate::time::FRAME_SAMPLES;

@@ -2,6 +2,7 @@
 
 pub mod dtmf_tones;
 pub mod gain;
+pub mod half_band;
 pub mod level;
 pub mod resample;
 pub mod tone;

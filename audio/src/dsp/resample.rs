@@ -9,8 +9,7 @@ use crate::time::{FRAME_SAMPLES, Frame, SampleRate};
 /// Input samples that `rubato` handles at a time in a whole clip.
 const CLIP_CHUNK_SAMPLES: usize = 1024;
 
-/// Samples of one frame at [`SampleRate::WIDE_BAND`].
-pub const WIDE_FRAME_SAMPLES: usize = 2 * FRAME_SAMPLES;
+pub use crate::time::WIDE_FRAME_SAMPLES;
 
 /// The resampler refused. With rates that are not zero this is a bug, not an input error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -6,9 +6,6 @@ use crate::time::RtpTimestamp;
 /// Packets held at most: 640 ms of the shortest packets in use (10 ms).
 pub const CAPACITY_PACKETS: usize = 64;
 
-/// Longest packet taken, in RTP clock ticks: 200 ms at 8 kHz.
-pub const MAX_PACKET_TICKS: u32 = 1_600;
-
 /// Payload bytes each slot has from the start: 60 ms of G.711. Longer ones let it grow once.
 const SLOT_BYTES: usize = 480;
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! All packets of an event carry the timestamp of its start, so the timestamp, not the marker or the sequence, tells
-//! events apart. Durations count in the RTP clock of the stream: 8000 per second beside G.711 and G.722.
+//! events apart. Durations count in the RTP clock of the stream: 8000 per second beside G.711 and, for all its 16 kHz of
+//! sound, G.722; 48000 beside Opus.
 //!
 //! Left out: events above 15 (flash, fax and modem tones), redundancy (RFC 2198), in-band tone detection.
 
@@ -24,8 +25,8 @@ const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*
 /// Silence after which a key counts as released though no end packet came. Updates come every 20 to 50 ms.
 const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
-/// How far back a packet may lie and still belong to a key that is over: five seconds at 8 kHz.
-const OLDEST_OVERTAKEN_TICKS: i32 = -40_000;
+/// How far back a packet may lie and still belong to a key that is over.
+const OLDEST_OVERTAKEN: Duration = Duration::from_secs(5);
 
 /// Events kept for a shell that does not poll: two for each key a fast typist presses in ten seconds.
 const MAX_EVENTS: usize = 200;
@@ -152,12 +153,13 @@ impl DtmfReceiver {
     ) -> Result<(), DtmfError> {
         let payload = EventPayload::parse(payload)?;
         let digit = digit_of(payload.event).ok_or(DtmfError::NotADigit { event: payload.event })?;
+        let oldest_overtaken = -(self.clock_rate.samples_in(OLDEST_OVERTAKEN) as i32);
         match self.newest.map(|newest| timestamp.since(newest)) {
-            Some(OLDEST_OVERTAKEN_TICKS..=-1) => {} // Overtaken by the next key.
             Some(0) => self.update(digit, payload, arrival),
+            Some(steps) if (oldest_overtaken..0).contains(&steps) => {} // Overtaken by the next key.
             Some(1..) if self.continues(digit, timestamp) => self.start_segment(timestamp, payload, arrival),
             // Far back means that the peer's timestamps jumped.
-            Some(..OLDEST_OVERTAKEN_TICKS | 1..) | None => self.press(digit, timestamp, payload, arrival),
+            Some(_) | None => self.press(digit, timestamp, payload, arrival),
         }
         if payload.end && self.newest == Some(timestamp) {
             self.release();

@@ -44,7 +44,7 @@ pub enum RtpError {
     /// A header without sound.
     #[error("the RTP packet has no payload")]
     EmptyPayload,
-    /// More sound than one packet may hold, see [`crate::jitter::MAX_PACKET_TICKS`].
+    /// More sound than one packet may hold, see [`crate::jitter::MAX_PACKET`].
     #[error("{duration_ticks} clock ticks in one RTP packet are too many")]
     PayloadTooLong {
         /// Clock ticks that the payload would last.

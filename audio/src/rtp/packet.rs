@@ -23,8 +23,12 @@ impl PayloadType {
     pub const PCMU: Self = Self(0);
     /// G.711 A-law (RFC 3551 §6).
     pub const PCMA: Self = Self(8);
+    /// G.722 (RFC 3551 §6).
+    pub const G722: Self = Self(9);
     /// Comfort noise at 8 kHz (RFC 3389 §4).
     pub const COMFORT_NOISE: Self = Self(13);
+    /// What most peers choose for Opus; by convention only, SDP decides.
+    pub const USUAL_OPUS: Self = Self(111);
     /// What most peers choose for `telephone-event`; by convention only, SDP decides.
     pub const USUAL_DTMF: Self = Self(101);
 

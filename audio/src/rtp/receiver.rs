@@ -1,15 +1,25 @@
 //! One incoming RTP stream: datagrams in, one frame per tick and key presses out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dtmf::{DtmfEvent, DtmfReceiver};
 use super::error::{ErrorCounts, RtpError};
 use super::packet::{Packet, PayloadType};
 use super::reception::{Reception, Verdict};
-use crate::codec::{Codec, CodecKind};
-use crate::jitter::{Arrived, JitterBuffer, JitterConfig, MAX_PACKET_TICKS};
-pub use crate::jitter::{FrameKind, Played};
-use crate::time::SampleRate;
+use crate::codec::{CodecKind, Decoder};
+use crate::dsp::half_band::{Downsampler, Upsampler};
+pub use crate::jitter::FrameKind;
+use crate::jitter::{Arrived, JitterBuffer, JitterConfig, Source, max_packet_ticks};
+use crate::time::{FRAME_SAMPLES, Frame, SILENT_FRAME, SampleRate, StreamClock, WIDE_FRAME_SAMPLES, WideFrame};
+
+/// One tick's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Played<F = Frame> {
+    /// 20 ms of PCM.
+    pub frame: F,
+    /// Where it came from.
+    pub kind: FrameKind,
+}
 
 /// What was negotiated for the incoming direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +28,8 @@ pub struct ReceiverConfig {
     pub codecs: Vec<(PayloadType, CodecKind)>,
     /// Payload type of `telephone-event`, if negotiated.
     pub dtmf_payload_type: Option<PayloadType>,
+    /// RTP clock of `telephone-event`; `None` for that of the first codec, as RFC 4733 §2.1 has it.
+    pub dtmf_clock_rate: Option<SampleRate>,
     /// Delay against smoothness.
     pub jitter: JitterConfig,
 }
@@ -26,7 +38,7 @@ impl ReceiverConfig {
     /// These codecs under their static payload types, default jitter settings.
     pub fn new(codecs: &[CodecKind], dtmf_payload_type: Option<PayloadType>) -> Self {
         let codecs = codecs.iter().map(|&kind| (kind.payload_type(), kind)).collect();
-        Self { codecs, dtmf_payload_type, jitter: JitterConfig::default() }
+        Self { codecs, dtmf_payload_type, dtmf_clock_rate: None, jitter: JitterConfig::default() }
     }
 }
 
@@ -51,8 +63,14 @@ pub struct ReceiverStats {
     pub errors: ErrorCounts,
     /// Frames made up at least partly.
     pub concealed_frames: u64,
-    /// Frames blended away to catch up with the peer.
-    pub dropped_frames: u64,
+    /// Sound left out to give up delay, a period of the voice at a time.
+    pub shortened: Duration,
+    /// Sound repeated to gain delay.
+    pub lengthened: Duration,
+    /// What the jitter buffer added to the network's delay in the last half second, once that was measured.
+    pub jitter_buffer_delay: Option<Duration>,
+    /// What it aims at.
+    pub jitter_buffer_target: Duration,
     /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
     pub jitter_ms: f64,
     /// Changes of SSRC, or jumps in sequence, that were followed.
@@ -63,7 +81,9 @@ pub struct ReceiverStats {
 
 /// One incoming stream. Nothing is allocated per packet once the payloads have reached their size.
 pub struct Receiver {
-    coders: Vec<(PayloadType, Box<dyn Codec>)>,
+    coders: Coders,
+    downsampler: Downsampler,
+    upsampler: Upsampler,
     dtmf_payload_type: Option<PayloadType>,
     reception: Reception,
     jitter: JitterBuffer,
@@ -72,23 +92,70 @@ pub struct Receiver {
     last_packet_at: Option<Instant>,
 }
 
+struct Coder {
+    payload_type: PayloadType,
+    kind: CodecKind,
+    decoder: Box<dyn Decoder>,
+}
+
+struct Coders(Vec<Coder>);
+
+impl Coders {
+    fn find(&self, payload_type: PayloadType) -> Option<&Coder> {
+        self.0.iter().find(|coder| coder.payload_type == payload_type)
+    }
+
+    fn find_mut(&mut self, payload_type: PayloadType) -> Option<&mut Coder> {
+        self.0.iter_mut().find(|coder| coder.payload_type == payload_type)
+    }
+}
+
+impl Source for Coders {
+    fn decode(&mut self, payload_type: PayloadType, payload: &[u8], samples: &mut Vec<i16>) {
+        if let Some(coder) = self.find_mut(payload_type) {
+            coder.decoder.decode(payload, samples);
+        }
+    }
+
+    fn conceal(
+        &mut self,
+        payload_type: PayloadType,
+        count: usize,
+        next: Option<&[u8]>,
+        samples: &mut Vec<i16>,
+    ) -> bool {
+        self.find_mut(payload_type).is_some_and(|coder| coder.decoder.conceal(count, next, samples))
+    }
+}
+
+/// A frame at the rate of the codec in use.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for a moment; a box would allocate for each frame")]
+enum Native {
+    Narrow(Frame),
+    Wide(WideFrame),
+}
+
 /// What a packet of ours holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
-    Sound { duration_ticks: u32 },
+    Sound { duration_ticks: u32, clock: StreamClock },
     Dtmf,
 }
 
 impl Receiver {
     /// A stream from which nothing has come.
     pub fn new(config: ReceiverConfig) -> Self {
-        let clock_rate = SampleRate::NARROW_BAND;
+        let clock = config.codecs.first().map_or(StreamClock::NARROW_BAND, |(_, kind)| kind.clock());
+        let coder =
+            |(payload_type, kind): (PayloadType, CodecKind)| Coder { payload_type, kind, decoder: kind.decoder() };
         Self {
-            coders: config.codecs.into_iter().map(|(payload_type, kind)| (payload_type, kind.codec())).collect(),
+            coders: Coders(config.codecs.into_iter().map(coder).collect()),
+            downsampler: Downsampler::default(),
+            upsampler: Upsampler::default(),
             dtmf_payload_type: config.dtmf_payload_type,
-            reception: Reception::new(clock_rate),
-            jitter: JitterBuffer::new(config.jitter, clock_rate),
-            dtmf: DtmfReceiver::new(clock_rate),
+            reception: Reception::new(clock.clock_rate),
+            jitter: JitterBuffer::new(config.jitter, clock),
+            dtmf: DtmfReceiver::new(config.dtmf_clock_rate.unwrap_or(clock.clock_rate)),
             errors: ErrorCounts::default(),
             last_packet_at: None,
         }
@@ -106,15 +173,25 @@ impl Receiver {
         result
     }
 
-    /// The frame of this tick. Call once every 20 ms, whether packets come or not.
+    /// The frame of this tick at 8 kHz. Call this or [`Self::poll_wide_frame`] once every 20 ms, whether packets come or
+    /// not.
     pub fn poll_frame(&mut self, now: Instant) -> Played {
-        self.dtmf.handle_timeout(now);
-        let coders = &mut self.coders;
-        self.jitter.poll_frame(now, &mut |payload_type, payload, samples| {
-            if let Some((_, coder)) = coders.iter_mut().find(|(known, _)| *known == payload_type) {
-                coder.decode(payload, samples);
-            }
-        })
+        let (frame, kind) = self.poll_native(now);
+        let frame = match frame {
+            Native::Narrow(frame) => frame,
+            Native::Wide(frame) => self.downsampler.process(&frame),
+        };
+        Played { frame, kind }
+    }
+
+    /// The frame of this tick at 16 kHz, which a narrow-band codec fills only up to 4 kHz.
+    pub fn poll_wide_frame(&mut self, now: Instant) -> Played<WideFrame> {
+        let (frame, kind) = self.poll_native(now);
+        let frame = match frame {
+            Native::Narrow(frame) => self.upsampler.process(&frame),
+            Native::Wide(frame) => frame,
+        };
+        Played { frame, kind }
     }
 
     /// The next key press or release, oldest first.
@@ -135,7 +212,10 @@ impl Receiver {
             malformed: self.errors.malformed(),
             errors: self.errors,
             concealed_frames: jitter.concealed_frames,
-            dropped_frames: jitter.dropped_frames,
+            shortened: jitter.shortened,
+            lengthened: jitter.lengthened,
+            jitter_buffer_delay: self.jitter.delay(),
+            jitter_buffer_target: self.jitter.effective_target(),
             jitter_ms: self.reception.jitter_ms(),
             source_changes: self.reception.source_changes(),
             last_packet_at: self.last_packet_at,
@@ -152,6 +232,19 @@ impl Receiver {
         self.reception.ssrc()
     }
 
+    fn poll_native(&mut self, now: Instant) -> (Native, FrameKind) {
+        self.dtmf.handle_timeout(now);
+        if self.jitter.frame_samples() == FRAME_SAMPLES {
+            let mut frame = SILENT_FRAME;
+            let kind = self.jitter.poll_frame(now, &mut self.coders, &mut frame);
+            (Native::Narrow(frame), kind)
+        } else {
+            let mut frame = [0; WIDE_FRAME_SAMPLES];
+            let kind = self.jitter.poll_frame(now, &mut self.coders, &mut frame);
+            (Native::Wide(frame), kind)
+        }
+    }
+
     fn take(&mut self, packet: &Packet<'_>, arrival: Instant) -> Result<(), RtpError> {
         let content = match self.content_of(packet) {
             Ok(content) => content,
@@ -162,7 +255,8 @@ impl Receiver {
         };
         let Some(sequence) = self.place(packet, arrival)? else { return Ok(()) };
         match content {
-            Content::Sound { duration_ticks } => {
+            Content::Sound { duration_ticks, clock } => {
+                self.follow_clock(clock);
                 self.reception.handle_timing(packet.timestamp, arrival);
                 self.buffer(packet, sequence, Some(packet.payload_type), duration_ticks, arrival);
             }
@@ -182,11 +276,19 @@ impl Receiver {
         if self.dtmf_payload_type == Some(payload_type) {
             return Ok(Content::Dtmf);
         }
-        let coder = self.coders.iter().find(|(known, _)| *known == payload_type);
-        let (_, coder) = coder.ok_or(RtpError::UnknownPayloadType { payload_type })?;
-        match coder.duration_ticks(packet.payload) {
-            duration_ticks @ 0..=MAX_PACKET_TICKS => Ok(Content::Sound { duration_ticks }),
-            duration_ticks => Err(RtpError::PayloadTooLong { duration_ticks }),
+        let coder = self.coders.find(payload_type).ok_or(RtpError::UnknownPayloadType { payload_type })?;
+        let (duration_ticks, clock) = (coder.decoder.duration_ticks(packet.payload), coder.kind.clock());
+        if duration_ticks > max_packet_ticks(clock.clock_rate) {
+            return Err(RtpError::PayloadTooLong { duration_ticks });
+        }
+        Ok(Content::Sound { duration_ticks, clock })
+    }
+
+    /// The peer went over to a codec with other clocks: timestamps before and after cannot be compared (RFC 7160 §3).
+    fn follow_clock(&mut self, clock: StreamClock) {
+        if self.jitter.clock() != clock {
+            self.jitter.change_clock(clock);
+            self.reception.change_clock_rate(clock.clock_rate);
         }
     }
 
@@ -238,22 +340,26 @@ mod tests {
     use super::*;
     use crate::rtp::{Sender, SenderConfig};
     use crate::testing::{at, speech_like};
-    use crate::time::{FRAME_SAMPLES, SILENT_FRAME};
     use proptest::prelude::*;
 
     fn sender(codec: CodecKind, ssrc: u32, first_sequence: u16) -> Sender {
-        Sender::new(SenderConfig {
-            payload_type: codec.payload_type(),
-            codec,
-            ssrc,
-            first_sequence,
+        let payload_type = codec.payload_type();
+        Sender::new(SenderConfig { payload_type, codec, ssrc, first_sequence, ..sender_config() })
+    }
+
+    fn sender_config() -> SenderConfig {
+        SenderConfig {
+            payload_type: PayloadType::PCMU,
+            codec: CodecKind::Pcmu,
+            ssrc: 1,
+            first_sequence: 1,
             first_timestamp: u32::MAX - 500,
             dtmf_payload_type: Some(PayloadType::USUAL_DTMF),
-        })
+        }
     }
 
     fn receiver() -> Receiver {
-        Receiver::new(ReceiverConfig::new(&CodecKind::ALL, Some(PayloadType::USUAL_DTMF)))
+        Receiver::new(ReceiverConfig::new(&CodecKind::G711, Some(PayloadType::USUAL_DTMF)))
     }
 
     /// One tick of a perfect network; gives what was played and the verdict on the packet.
@@ -383,6 +489,74 @@ mod tests {
         };
         assert_eq!(receiver.stats().errors, expected);
         assert_eq!(receiver.stats().malformed, 5);
+    }
+
+    /// What a wide-band codec carries is heard at 16 kHz; at 8 kHz its upper half is gone and the lower is there.
+    #[test]
+    fn wide_band_is_heard_wide_or_narrow() {
+        use crate::dsp::level::rms_dbov;
+        use crate::dsp::tone::sine;
+        for codec in [CodecKind::G722, CodecKind::Opus] {
+            for (frequency_hz, is_low) in [(1_000.0, true), (6_000.0, false)] {
+                let tone = sine(frequency_hz, Duration::from_secs(1), -20.0, SampleRate::WIDE_BAND);
+                let (mut sender, mut datagram) = (sender(codec, 1, 65_530), Vec::new());
+                let config = ReceiverConfig::new(&[codec], None);
+                let (mut wide, mut narrow) = (Receiver::new(config.clone()), Receiver::new(config));
+                let (mut heard_wide, mut heard_narrow) = (Vec::new(), Vec::new());
+                for (index, frame) in (0_u64..).zip(tone.as_chunks().0) {
+                    sender.wide_packet(frame, &mut datagram);
+                    wide.handle_packet(&datagram, at(index * 20 + 1)).unwrap();
+                    narrow.handle_packet(&datagram, at(index * 20 + 1)).unwrap();
+                    heard_wide.extend(wide.poll_wide_frame(at(index * 20 + 20)).frame);
+                    heard_narrow.extend(narrow.poll_frame(at(index * 20 + 20)).frame);
+                }
+                let (wide, narrow) = (rms_dbov(&heard_wide[6_400..]), rms_dbov(&heard_narrow[3_200..]));
+                assert!((wide + 20.0).abs() < 2.0, "{codec:?}, {frequency_hz} Hz: {wide} dBov");
+                assert_eq!(narrow > -23.0, is_low, "{codec:?}, {frequency_hz} Hz: {narrow} dBov");
+                assert!(is_low || narrow < -40.0, "{codec:?}, {frequency_hz} Hz: {narrow} dBov");
+            }
+        }
+    }
+
+    /// A re-INVITE may move the same source from one clock to another: no storm of losses, and sound again soon.
+    #[test]
+    fn codecs_with_other_clocks_may_take_over() {
+        let codecs = [CodecKind::Pcmu, CodecKind::G722, CodecKind::Opus];
+        let mut receiver = Receiver::new(ReceiverConfig::new(&codecs, None));
+        let mut sender = sender(CodecKind::Pcmu, 1, 100);
+        let speech = speech_like(6_000);
+        let mut kinds = String::new();
+        for (index, frame) in (0_u64..).zip(speech.as_chunks().0) {
+            if index.is_multiple_of(50) {
+                let codec = codecs[index as usize / 50 % 3];
+                sender.renegotiate(&SenderConfig { codec, payload_type: codec.payload_type(), ..sender_config() });
+            }
+            kinds.push(match tick(&mut sender, &mut receiver, index, frame).0.kind {
+                FrameKind::Speech => 's',
+                FrameKind::Concealed => '~',
+                FrameKind::Silence => '.',
+            });
+        }
+        assert!(kinds.matches('s').count() > 280 && !kinds.contains('~'), "{kinds}");
+        assert_eq!((receiver.stats().lost, receiver.stats().late), (0, 0));
+    }
+
+    /// One packet in ten lost. Opus restores each from the next packet; G.722 has the voice repeated.
+    #[test]
+    fn losses_are_concealed_at_16_khz() {
+        for codec in [CodecKind::G722, CodecKind::Opus] {
+            let (mut sender, mut datagram) = (sender(codec, 1, 1), Vec::new());
+            let mut receiver = Receiver::new(ReceiverConfig::new(&[codec], None));
+            for (index, frame) in (0_u64..).zip(speech_like(4_000).as_chunks().0) {
+                sender.packet(frame, &mut datagram);
+                if index % 10 != 7 {
+                    receiver.handle_packet(&datagram, at(index * 20 + 1)).unwrap();
+                }
+                receiver.poll_wide_frame(at(index * 20 + 20));
+            }
+            let stats = receiver.stats();
+            assert_eq!((stats.lost, stats.concealed_frames, stats.late), (20, 20, 0), "{codec:?}");
+        }
     }
 
     /// Arrival jitter that alternates by 10 ms settles at 10 ms (RFC 3550 §6.4.1: the mean of |D|).

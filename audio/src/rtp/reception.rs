@@ -108,6 +108,12 @@ impl Reception {
         }
     }
 
+    /// From here on timestamps count in another clock; jitter is measured anew.
+    pub fn change_clock_rate(&mut self, clock_rate: SampleRate) {
+        self.clock_rate = clock_rate;
+        self.jitter = Interarrival::default();
+    }
+
     /// Takes note of when a packet of sound came, for the jitter.
     pub fn handle_timing(&mut self, timestamp: RtpTimestamp, arrival: Instant) {
         if let Some((earlier, arrived)) = self.jitter.previous {

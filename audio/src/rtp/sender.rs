@@ -7,8 +7,9 @@ use thiserror::Error;
 use super::dtmf::{EventPayload, event_code_of};
 use super::packet::{HEADER_BYTES, Packet, PayloadType};
 use super::seq::SequenceNumber;
-use crate::codec::{Codec, CodecKind};
-use crate::time::{FRAME_SAMPLES, Frame, RtpTimestamp};
+use crate::codec::{CodecKind, Encoder};
+use crate::dsp::half_band::{Downsampler, Upsampler};
+use crate::time::{Frame, RtpTimestamp, SampleRate, WideFrame};
 
 /// Digits waiting at most: more than any number a caller types ahead.
 const MAX_QUEUED_DIGITS: usize = 64;
@@ -22,8 +23,8 @@ const DIGIT_GAP_FRAMES: u16 = 4;
 /// How often the end of an event is sent (RFC 4733 §2.5.1.4).
 const END_PACKETS: u16 = 3;
 
-/// Clock ticks in one frame.
-const FRAME_TICKS: u32 = FRAME_SAMPLES as u32;
+/// Payload bytes there is room for from the start: more than 20 ms of any codec take.
+const PAYLOAD_BYTES: usize = 400;
 
 /// Level of the digits we send, in dBm0 below zero: −10 dBm0.
 const DIGIT_VOLUME: u8 = 10;
@@ -75,13 +76,19 @@ pub struct SenderStats {
     pub digits: u64,
 }
 
-/// One outgoing stream. Call [`Self::packet`] or [`Self::skip`] exactly once per 20 ms tick: the timestamp moves with it.
+/// One outgoing stream. Call [`Self::packet`], [`Self::wide_packet`] or [`Self::skip`] exactly once per 20 ms tick: the
+/// timestamp moves with it.
+///
+/// Timestamps and the lengths of digits count in the clock of the codec (RFC 4733 §2.1, RFC 7587 §4.1), so beside Opus
+/// `telephone-event/48000` is what to negotiate.
 pub struct Sender {
     config: SenderConfig,
-    codec: Box<dyn Codec>,
+    encoder: Box<dyn Encoder>,
     sequence: SequenceNumber,
     timestamp: RtpTimestamp,
     payload: Vec<u8>,
+    downsampler: Downsampler,
+    upsampler: Upsampler,
     talkspurt_starts: bool,
     digits: VecDeque<u8>,
     digit: Option<DigitInProgress>,
@@ -101,10 +108,12 @@ impl Sender {
     /// A stream that has sent nothing.
     pub fn new(config: SenderConfig) -> Self {
         Self {
-            codec: config.codec.codec(),
+            encoder: config.codec.encoder(),
             sequence: SequenceNumber(config.first_sequence),
             timestamp: RtpTimestamp(config.first_timestamp),
-            payload: Vec::with_capacity(FRAME_SAMPLES),
+            payload: Vec::with_capacity(PAYLOAD_BYTES),
+            downsampler: Downsampler::default(),
+            upsampler: Upsampler::default(),
             talkspurt_starts: true,
             digits: VecDeque::with_capacity(MAX_QUEUED_DIGITS),
             digit: None,
@@ -117,8 +126,11 @@ impl Sender {
     /// Follows a new offer and answer: codec and payload types of `config`; its SSRC, sequence and timestamp are ignored,
     /// since the timeline goes on (RFC 3550 §5.1). A digit being sent is cut off if telephone-event is gone.
     pub fn renegotiate(&mut self, config: &SenderConfig) {
-        self.codec = config.codec.codec();
-        self.config.codec = config.codec;
+        // An encoder that starts anew clicks, and is not needed where only addresses or payload types changed.
+        if self.config.codec != config.codec {
+            self.encoder = config.codec.encoder();
+            self.config.codec = config.codec;
+        }
         self.config.payload_type = config.payload_type;
         self.config.dtmf_payload_type = config.dtmf_payload_type;
         if config.dtmf_payload_type.is_none() {
@@ -127,27 +139,39 @@ impl Sender {
         }
     }
 
-    /// Replaces `datagram` by this tick's packet: `frame` encoded, or a step of the digit being sent, which takes the
-    /// place of the audio (RFC 4733 §2.5.1.2). Allocates nothing once `datagram` has held one packet.
+    /// Replaces `datagram` by this tick's packet: `frame` (8 kHz) encoded, or a step of the digit being sent, which takes
+    /// the place of the audio (RFC 4733 §2.5.1.2). Allocates nothing once `datagram` has held one packet.
     pub fn packet(&mut self, frame: &Frame, datagram: &mut Vec<u8>) {
-        self.payload.clear();
-        match self.next_digit_step() {
-            Some((digit, payload_type)) => self.write_digit(digit, payload_type, datagram),
-            None => self.write_audio(frame, datagram),
+        if self.config.codec.sample_rate() == SampleRate::NARROW_BAND {
+            self.write_packet(frame, datagram);
+        } else {
+            let wide = self.upsampler.process(frame);
+            self.write_packet(&wide, datagram);
         }
-        self.stats.packets += 1;
-        self.stats.payload_bytes += (datagram.len() - HEADER_BYTES) as u64;
-        self.sequence = self.sequence.next();
-        self.timestamp = self.timestamp.plus(FRAME_TICKS);
+    }
+
+    /// As [`Self::packet`], for a frame of 16 kHz.
+    pub fn wide_packet(&mut self, frame: &WideFrame, datagram: &mut Vec<u8>) {
+        if self.config.codec.sample_rate() == SampleRate::WIDE_BAND {
+            self.write_packet(frame, datagram);
+        } else {
+            let narrow = self.downsampler.process(frame);
+            self.write_packet(&narrow, datagram);
+        }
     }
 
     /// A tick without a packet: time passes, the sequence does not, and the next audio starts a talkspurt.
     ///
     /// Queued digits stand still meanwhile; send silent frames to get them out.
     pub fn skip(&mut self) {
-        self.timestamp = self.timestamp.plus(FRAME_TICKS);
+        self.timestamp = self.timestamp.plus(self.frame_ticks());
         self.talkspurt_starts = true;
         self.stats.skipped += 1;
+    }
+
+    /// The peer reports that it loses this share of our packets, 0 to 1: a codec that can prepares for it.
+    pub fn expect_loss(&mut self, fraction: f32) {
+        self.encoder.expect_loss(fraction);
     }
 
     /// Queues a digit (`0-9`, `*`, `#`, `A-D` in either case): 160 ms each, 80 ms of audio between two.
@@ -212,14 +236,31 @@ impl Sender {
             event: digit.event,
             end: digit.packets >= DIGIT_FRAMES,
             volume: DIGIT_VOLUME,
-            duration_ticks: digit.packets.min(DIGIT_FRAMES) * FRAME_SAMPLES as u16,
+            // At most 8 × 960.
+            duration_ticks: digit.packets.min(DIGIT_FRAMES) * self.frame_ticks() as u16,
         };
         self.payload.extend(payload.to_bytes());
         self.write(digit.packets == 1, payload_type, digit.timestamp, datagram);
     }
 
-    fn write_audio(&mut self, frame: &Frame, datagram: &mut Vec<u8>) {
-        self.codec.encode(frame, &mut self.payload);
+    fn frame_ticks(&self) -> u32 {
+        self.config.codec.clock().frame_ticks()
+    }
+
+    fn write_packet(&mut self, frame: &[i16], datagram: &mut Vec<u8>) {
+        self.payload.clear();
+        match self.next_digit_step() {
+            Some((digit, payload_type)) => self.write_digit(digit, payload_type, datagram),
+            None => self.write_audio(frame, datagram),
+        }
+        self.stats.packets += 1;
+        self.stats.payload_bytes += (datagram.len() - HEADER_BYTES) as u64;
+        self.sequence = self.sequence.next();
+        self.timestamp = self.timestamp.plus(self.frame_ticks());
+    }
+
+    fn write_audio(&mut self, frame: &[i16], datagram: &mut Vec<u8>) {
+        self.encoder.encode(frame, &mut self.payload);
         let marker = std::mem::take(&mut self.talkspurt_starts);
         self.stats.talkspurts += u64::from(marker);
         self.write(marker, self.config.payload_type, self.timestamp, datagram);
@@ -296,6 +337,26 @@ mod tests {
         }
         assert!(!sender.is_sending_dtmf());
         assert_eq!(send(&mut sender, 1), [(9, 10 * 160, false, 8)]);
+    }
+
+    /// G.722 ticks at 8 kHz though it samples at 16, Opus at 48 kHz; digits count in the same clock.
+    #[test]
+    fn timestamps_and_digits_count_in_the_clock_of_the_codec() {
+        for (codec, frame_ticks) in [(CodecKind::G722, 160), (CodecKind::Opus, 960)] {
+            let config = SenderConfig { codec, first_timestamp: 0, ..sender().config };
+            let mut sender = Sender::new(config);
+            sender.skip();
+            assert_eq!(
+                send(&mut sender, 2).iter().map(|packet| packet.1).collect::<Vec<_>>(),
+                [frame_ticks, 2 * frame_ticks]
+            );
+            sender.queue_dtmf('1').unwrap();
+            send(&mut sender, 9);
+            let mut datagram = Vec::new();
+            sender.wide_packet(&[0; 320], &mut datagram);
+            let event = EventPayload::parse(&datagram[HEADER_BYTES..]).unwrap();
+            assert_eq!((event.end, u32::from(event.duration_ticks)), (true, 8 * frame_ticks), "{codec:?}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl MediaAgreement {
         let codec = codec_of(negotiated);
         let payload_type = |number| PayloadType::new(number).unwrap_or(codec.payload_type());
         let mut receiver =
-            ReceiverConfig::new(&CodecKind::ALL, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
+            ReceiverConfig::new(&CodecKind::G711, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
         let received = payload_type(negotiated.payload_type_receive);
         if !receiver.codecs.iter().any(|(known, _)| *known == received) {
             receiver.codecs.push((received, codec));
