@@ -170,11 +170,19 @@ pub struct Media {
     pub no_rtp_timeout_seconds: u32,
     /// `never`, `accepted` or `required`: whether the sound of calls is encrypted.
     pub srtp: SrtpUse,
+    /// Whether phones of the office may talk in Opus and G.722, which sound better than a telephone.
+    pub wideband_enabled: bool,
 }
 
 impl Default for Media {
     fn default() -> Media {
-        Media { first_port: 20_000, last_port: 21_999, no_rtp_timeout_seconds: 30, srtp: SrtpUse::Accepted }
+        Media {
+            first_port: 20_000,
+            last_port: 21_999,
+            no_rtp_timeout_seconds: 30,
+            srtp: SrtpUse::Accepted,
+            wideband_enabled: true,
+        }
     }
 }
 

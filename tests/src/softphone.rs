@@ -30,6 +30,7 @@ pub struct Softphone {
     messages: Receiver<Value>,
     folder: PathBuf,
     address: SocketAddr,
+    codec: Codec,
 }
 
 /// How a phone is set up.
@@ -43,16 +44,48 @@ pub struct Profile<'a> {
     pub registrar: SocketAddr,
     /// The tone it says. Hertz.
     pub tone_hz: u32,
+    /// What it talks in.
+    pub codec: Codec,
     /// How long it says it; then it hangs up.
     pub says: Duration,
     /// Whether it takes calls by itself.
     pub answers: bool,
 }
 
+/// What a phone talks in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.722.
+    G722,
+    /// Opus.
+    Opus,
+}
+
+impl Codec {
+    /// As baresip's account names it.
+    fn account(self) -> &'static str {
+        match self {
+            Codec::Pcmu => "PCMU/8000/1",
+            Codec::G722 => "G722/16000/1",
+            Codec::Opus => "opus/48000/2",
+        }
+    }
+
+    /// Of the sound it says and hears. Hertz.
+    pub fn sample_rate(self) -> SampleRate {
+        match self {
+            Codec::Pcmu => SampleRate::NARROW_BAND,
+            Codec::G722 | Codec::Opus => SampleRate::WIDE_BAND,
+        }
+    }
+}
+
 impl<'a> Profile<'a> {
     /// A phone that takes calls by itself.
     pub fn new(extension: &'a str, password: &'a str, registrar: SocketAddr, tone_hz: u32) -> Profile<'a> {
-        Profile { extension, password, registrar, tone_hz, says: SAYS, answers: true }
+        Profile { extension, password, registrar, tone_hz, codec: Codec::Pcmu, says: SAYS, answers: true }
     }
 }
 
@@ -75,24 +108,27 @@ impl Softphone {
     pub fn start_unregistered(folder: &Path, profile: &Profile<'_>) -> Softphone {
         std::fs::create_dir_all(folder).unwrap();
         let said = folder.join("said.wav");
-        let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, SampleRate::NARROW_BAND);
-        audio::wav::write(&said, &tone, SampleRate::NARROW_BAND).unwrap();
+        let rate = profile.codec.sample_rate();
+        let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, rate);
+        audio::wav::write(&said, &tone, rate).unwrap();
         let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         // The codecs first: accounts name them.
-        let modules = ["g711", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
+        let modules = ["g711", "g722", "opus", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
         let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
         let config = format!(
             "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
-             sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate 8000\n\
-             auplay_srate 8000\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n",
+             sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate {rate}\n\
+             auplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n",
             said.display(),
-            folder.display()
+            folder.display(),
+            rate = rate.hz()
         );
         let Profile { extension, password, registrar, answers, .. } = profile;
         let mode = if *answers { "auto" } else { "manual" };
         let account = format!(
             "<sip:{extension}@{registrar};transport=udp>;auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
-             audio_codecs=PCMU/8000/1;mwi=no\n"
+             audio_codecs={};mwi=no\n",
+            profile.codec.account()
         );
         std::fs::write(folder.join("config"), config).unwrap();
         std::fs::write(folder.join("accounts"), account).unwrap();
@@ -116,7 +152,7 @@ impl Softphone {
                 }
             }
         });
-        Softphone { child, control, messages, folder: folder.to_owned(), address }
+        Softphone { child, control, messages, folder: folder.to_owned(), address, codec: profile.codec }
     }
 
     /// Where it listens.
@@ -176,7 +212,7 @@ impl Softphone {
         format!("{};to-tag={};from-tag={}", line("Call-ID:"), tag("To:"), tag("From:"))
     }
 
-    /// Ends it and gives what it heard in its last call, as samples at 8 kHz.
+    /// Ends it and gives what it heard in its last call, as samples at the rate of [`Codec::sample_rate`].
     ///
     /// # Panics
     /// When it kept nothing.
@@ -189,7 +225,14 @@ impl Softphone {
         files.retain(|path| path.to_string_lossy().ends_with("dec.wav"));
         files.sort();
         let last = files.last().expect("a recording");
-        audio::wav::read(last).unwrap().samples
+        if self.codec == Codec::Pcmu {
+            return audio::wav::read(last).unwrap().samples;
+        }
+        // Opus is recorded at 48 kHz, in two channels.
+        let (heard, rate) = (self.folder.join("heard.wav"), self.codec.sample_rate().hz().to_string());
+        let converted = Command::new("sox").arg(last).args(["-r", &rate, "-c", "1"]).arg(&heard).status().unwrap();
+        assert!(converted.success());
+        audio::wav::read(&heard).unwrap().samples
     }
 }
 
@@ -217,17 +260,22 @@ fn read_netstring(reader: &mut impl std::io::BufRead) -> Option<Value> {
 
 /// In which seconds of `samples` (8 kHz) a tone of `frequency_hz` is what is mostly heard.
 pub fn seconds_with_tone(samples: &[i16], frequency_hz: u32) -> Vec<usize> {
+    seconds_with_tone_at(samples, frequency_hz, SampleRate::NARROW_BAND)
+}
+
+/// The same at another rate.
+pub fn seconds_with_tone_at(samples: &[i16], frequency_hz: u32, rate: SampleRate) -> Vec<usize> {
     samples
-        .chunks_exact(8_000)
+        .chunks_exact(usize::try_from(rate.hz()).unwrap())
         .enumerate()
         .filter(|(_, second)| share_of(second, frequency_hz) > 0.5)
         .map(|(index, _)| index)
         .collect()
 }
 
-/// How much of the energy is at that frequency, by Goertzel's algorithm. 0 to 1.
+/// How much of the energy of a second is at that frequency, by Goertzel's algorithm. 0 to 1.
 fn share_of(samples: &[i16], frequency_hz: u32) -> f64 {
-    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(frequency_hz) / 8_000.0).cos();
+    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(frequency_hz) / samples.len() as f64).cos();
     let (mut one, mut two, mut energy) = (0.0, 0.0, 0.0);
     for sample in samples {
         let sample = f64::from(*sample);

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::office::{Office, TONES_HZ, talk};
+use tests::office::{EXTENSIONS, Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call, wav_of_speech};
-use tests::softphone::{Profile, Softphone, seconds_with_tone};
+use tests::softphone::{Codec, Profile, Softphone, seconds_with_tone, seconds_with_tone_at};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 const LIMIT: Duration = Duration::from_secs(30);
@@ -43,6 +43,44 @@ fn two_phones_talk_through_the_box() {
     let log = office.offhook.stop();
     for secret in ["101@", "102@", "sip:", &office.passwords[0], "Desk"] {
         assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
+    }
+}
+
+/// What is too high for a telephone passes between phones that can have it, and each pair of codecs understands the other.
+#[test]
+fn phones_talk_wideband() {
+    if !is_installed("baresip") || !is_installed("sox") {
+        return;
+    }
+    // The codecs, what each says, and whether the other can hear that.
+    for (caller, callee, tones, is_wide) in [
+        (Codec::G722, Codec::G722, [5_500, 6_300], true),
+        (Codec::Opus, Codec::G722, [5_500, 6_300], true),
+        (Codec::Opus, Codec::Pcmu, [700, 1_100], false),
+    ] {
+        let office = Office::open(PROGRAM, "");
+        let start = |index: usize, codec, tone_hz| {
+            let profile = Profile { codec, tone_hz, ..office.profile(index) };
+            Softphone::start(&office.folder.path().join(EXTENSIONS[index]), &profile)
+        };
+        let (mut first, second) = (start(0, caller, tones[0]), start(1, callee, tones[1]));
+        first.tell("dial", &office.uri("102"));
+        first.wait_for("CALL_ESTABLISHED");
+        talk(Duration::from_secs(4));
+        first.tell("hangup", "");
+        office.offhook.wait_for_log("Call ended", LIMIT);
+        let call = last_call(&office.offhook);
+        let codecs: Vec<_> = call["metrics"].as_array().unwrap().iter().map(|leg| leg["codec"].clone()).collect();
+        assert_eq!(codecs.len(), 2, "{call:#}");
+        for (phone, codec, tone_hz) in [(first, caller, tones[1]), (second, callee, tones[0])] {
+            let heard = phone.heard();
+            let seconds = seconds_with_tone_at(&heard, tone_hz, codec.sample_rate());
+            assert!(
+                seconds.len() >= 2,
+                "{codec:?} hears {tone_hz} Hz in seconds {seconds:?}, wide: {is_wide}; {codecs:?}"
+            );
+        }
+        office.offhook.stop();
     }
 }
 

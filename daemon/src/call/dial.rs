@@ -37,6 +37,8 @@ pub(super) struct Callee {
     pub(super) headers: Vec<(HeaderName, String)>,
     /// Whether its sound is encrypted.
     pub(super) srtp: SrtpUse,
+    /// Whether better codecs than the telephone's are offered.
+    pub(super) is_wideband: bool,
 }
 
 /// Why a call of ours was not answered.
@@ -84,7 +86,10 @@ pub(super) async fn dial(
 ) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
-    let agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer, callee.srtp);
+    let mut agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer, callee.srtp);
+    if callee.is_wideband {
+        agreement = agreement.with_wideband();
+    }
     let services = Arc::clone(services);
     let mut placed = Placed { services, agreement, ringing, progress, early: None, is_given_up: false };
     let events = placed.place(callee).await?;

@@ -129,6 +129,9 @@ impl Incoming {
         let peer = self.source.peer.ip();
         let srtp = self.srtp();
         let mut agreement = MediaAgreement::new(port, advertised_to(&self.services.config, peer), peer, srtp);
+        if self.services.config.media.wideband_enabled && !matches!(self.caller, CallerKind::Trunk(_)) {
+            agreement = agreement.with_wideband();
+        }
         let sdp = match self.offer.as_deref() {
             Some(offer) => agreement.answer(offer),
             None if may_offer(srtp, self.source.transport) => Ok(agreement.offer()),

@@ -10,8 +10,8 @@ use sip_stack::body::dtmf::KeyPress;
 use sip_stack::endpoint::{CallHandle, Event, Transport};
 use sip_stack::message::{Request, StatusCode};
 use sip_stack::sdp::{
-    self, Capabilities, CryptoSuite, KeyMaterial, LocalSession, Negotiated, SdpError, SessionDescription, SrtpKeys,
-    SrtpPolicy,
+    self, Capabilities, CodecSpec, CryptoSuite, KeyMaterial, LocalSession, Negotiated, SdpError, SessionDescription,
+    SrtpKeys, SrtpPolicy,
 };
 use tracing::debug;
 
@@ -27,6 +27,7 @@ pub(crate) struct MediaAgreement {
     advertised: SocketAddr,
     signalled_from: IpAddr,
     session: LocalSession,
+    capabilities: Capabilities,
     /// `None` until the answer is there (late offer).
     negotiated: Option<Negotiated>,
     /// Of what was negotiated; `None` is plain RTP.
@@ -46,29 +47,36 @@ impl MediaAgreement {
             advertised,
             signalled_from,
             session: session(srtp),
+            capabilities: Capabilities::default(),
             negotiated: None,
             srtp: None,
             sender,
         }
     }
 
+    /// Also with the codecs that sound better than a telephone, before it.
+    pub(crate) fn with_wideband(mut self) -> MediaAgreement {
+        self.capabilities.codecs.splice(0..0, [CodecSpec::OPUS, CodecSpec::G722]);
+        self
+    }
+
     /// Answers `offer`; the answer is to be sent.
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<Vec<u8>, SdpError> {
         let offer = SessionDescription::parse(offer)?;
-        let (answer, negotiated) = sdp::answer(&offer, &Capabilities::default(), self.advertised, &mut self.session)?;
+        let (answer, negotiated) = sdp::answer(&offer, &self.capabilities, self.advertised, &mut self.session)?;
         self.agree(negotiated)?;
         Ok(answer.to_bytes())
     }
 
     /// Our offer, for an INVITE of ours or for the 200 to an INVITE without one.
     pub(crate) fn offer(&mut self) -> Vec<u8> {
-        sdp::offer(&Capabilities::default(), self.advertised, &mut self.session).to_bytes()
+        sdp::offer(&self.capabilities, self.advertised, &mut self.session).to_bytes()
     }
 
     /// The peer's answer to our offer.
     pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), SdpError> {
         let answer = SessionDescription::parse(answer)?;
-        self.agree(sdp::accept_answer(&answer, &Capabilities::default(), &self.session)?)
+        self.agree(sdp::accept_answer(&answer, &self.capabilities, &self.session)?)
     }
 
     fn agree(&mut self, negotiated: Negotiated) -> Result<(), SdpError> {
@@ -115,8 +123,14 @@ impl MediaAgreement {
         };
         let codec = codec_of(negotiated);
         let payload_type = |number| PayloadType::new(number).unwrap_or(codec.payload_type());
+        // A peer may change between these at any packet; Opus only has the number that was agreed.
+        let has = |kind: &CodecKind| self.capabilities.codecs.iter().any(|spec| spec.name == kind.name());
+        let static_codecs: Vec<CodecKind> =
+            CodecKind::ALL.into_iter().filter(|kind| *kind != CodecKind::Opus && has(kind)).collect();
         let mut receiver =
-            ReceiverConfig::new(&CodecKind::G711, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
+            ReceiverConfig::new(&static_codecs, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
+        // Of the codec that is agreed, whichever stands first in the list.
+        receiver.dtmf_clock_rate = Some(codec.clock_rate());
         let received = payload_type(negotiated.payload_type_receive);
         if !receiver.codecs.iter().any(|(known, _)| *known == received) {
             receiver.codecs.push((received, codec));

@@ -124,5 +124,6 @@ fn phone(services: &Services, binding: Binding, from: &NameAddr) -> Callee {
         credentials: Vec::new(),
         headers: Vec::new(),
         srtp: services.config.media.srtp,
+        is_wideband: services.config.media.wideband_enabled,
     }
 }

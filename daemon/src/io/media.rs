@@ -19,11 +19,13 @@ use std::sync::mpsc::{Receiver as CommandReceiver, SyncSender, TryRecvError, Try
 use std::time::{Duration, Instant};
 
 use audio::codec::CodecKind;
+use audio::dsp::half_band::Downsampler;
 use audio::pacing::{PacingStats, SendClock};
 use audio::playout::{ClipId, Playout, PlayoutEvent};
 use audio::rtp::srtp::{self, InboundStats, Keys};
 use audio::rtp::{DtmfEvent, FrameKind, Receiver, ReceiverConfig, ReceiverStats, Sender, SenderConfig};
-use audio::{Frame, SILENT_FRAME};
+use audio::time::SampleRate;
+use audio::{Frame, SILENT_FRAME, WideFrame};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
@@ -321,6 +323,14 @@ impl Drop for MediaSession {
     }
 }
 
+/// 20 ms, as wide as the codec they came in.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a box around each would allocate every 20 ms")]
+enum Heard {
+    Narrow(Frame),
+    Wide(WideFrame),
+}
+
 struct Stream {
     id: u64,
     port: MediaPort,
@@ -336,9 +346,11 @@ struct Stream {
     /// Somebody records.
     is_tapped: bool,
     /// What this tick brought from there.
-    bridged: Option<Frame>,
+    bridged: Option<Heard>,
     /// What this tick brought, for the other side of a bridge.
-    heard: Frame,
+    heard: Heard,
+    /// For a recording of what is bridged wide.
+    downsampler: Downsampler,
     /// Digits of this tick, likewise.
     pressed: Vec<char>,
     events: mpsc::Sender<MediaEvent>,
@@ -367,7 +379,8 @@ impl Stream {
             bridged_with: None,
             is_tapped: false,
             bridged: None,
-            heard: SILENT_FRAME,
+            heard: Heard::Narrow(SILENT_FRAME),
+            downsampler: Downsampler::default(),
             pressed: Vec::with_capacity(DIGIT_LIMIT),
             events,
             stats: StreamStats::default(),
@@ -391,10 +404,20 @@ impl Stream {
     /// The first half of a tick: what came in.
     fn listen(&mut self, buffer: &mut [u8], now: Instant) {
         self.read(buffer, now);
-        let played = self.receiver.poll_frame(now);
-        self.heard = played.frame;
-        if self.bridged_with.is_none() || self.is_tapped {
-            self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+        let is_bridged = self.bridged_with.is_some();
+        if is_bridged && self.config.sender.codec.sample_rate() == SampleRate::WIDE_BAND {
+            let played = self.receiver.poll_wide_frame(now);
+            self.heard = Heard::Wide(played.frame);
+            if self.is_tapped {
+                let frame = self.downsampler.process(&played.frame);
+                self.emit(MediaEvent::Frame { frame, kind: played.kind, at: now });
+            }
+        } else {
+            let played = self.receiver.poll_frame(now);
+            self.heard = Heard::Narrow(played.frame);
+            if !is_bridged || self.is_tapped {
+                self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+            }
         }
         self.pressed.clear();
         while let Some(event) = self.receiver.poll_dtmf() {
@@ -466,16 +489,21 @@ impl Stream {
 
     fn write(&mut self, now: Instant) {
         let bridged = self.bridged.take();
-        let frame = self.playout.poll_frame().or(bridged).unwrap_or(SILENT_FRAME);
+        // What we have to say ourselves is narrow.
+        let ours = self.playout.poll_frame();
         if self.is_tapped && self.bridged_with.is_none() {
-            self.emit(MediaEvent::Said(frame));
+            self.emit(MediaEvent::Said(ours.unwrap_or(SILENT_FRAME)));
         }
+        let said = ours.map(Heard::Narrow).or(bridged).unwrap_or(Heard::Narrow(SILENT_FRAME));
         if !self.config.sending {
             self.sender.skip();
             return;
         }
         self.packet.clear();
-        self.sender.packet(&frame, &mut self.packet);
+        match &said {
+            Heard::Narrow(frame) => self.sender.packet(frame, &mut self.packet),
+            Heard::Wide(frame) => self.sender.wide_packet(frame, &mut self.packet),
+        }
         if !self.security.seal(&mut self.packet) {
             return;
         }

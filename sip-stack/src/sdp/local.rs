@@ -19,6 +19,8 @@ pub struct CodecSpec {
     pub channels: u8,
     /// The payload type RFC 3551 gives it, if any. The others get one from 96 on.
     pub static_pt: Option<u8>,
+    /// What our `a=fmtp` says of it, if anything.
+    pub parameters: Option<Cow<'static, str>>,
 }
 
 impl CodecSpec {
@@ -27,9 +29,20 @@ impl CodecSpec {
     /// G.711 A-law.
     pub const PCMA: Self = Self::new("PCMA", 8_000, Some(8));
 
-    /// A codec with one channel.
+    /// G.722: 16 kHz of sound, on a clock of 8 kHz (RFC 3551 §4.5.2).
+    pub const G722: Self = Self::new("G722", 8_000, Some(9));
+    /// Opus for a conversation at 16 kHz, with forward error correction (RFC 7587 §6.1).
+    pub const OPUS: Self = Self {
+        name: Cow::Borrowed("opus"),
+        clock_rate: 48_000,
+        channels: 2,
+        static_pt: None,
+        parameters: Some(Cow::Borrowed("maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1")),
+    };
+
+    /// A codec with one channel and no parameters.
     pub const fn new(name: &'static str, clock_rate: u32, static_pt: Option<u8>) -> Self {
-        Self { name: Cow::Borrowed(name), clock_rate, channels: 1, static_pt }
+        Self { name: Cow::Borrowed(name), clock_rate, channels: 1, static_pt, parameters: None }
     }
 
     pub(super) fn is(&self, format: &Format) -> bool {
@@ -73,7 +86,8 @@ pub struct LocalSession {
     pub(super) last: Option<(Session, usize)>,
     /// Payload types in use; they may not change their meaning within a session (RFC 3264 §8.3.2).
     pub(super) assigned: Vec<(CodecSpec, u8)>,
-    pub(super) dtmf_payload_type: u8,
+    /// Of telephone-events, one for each clock that a codec has.
+    pub(super) dtmf: Vec<(u32, u8)>,
     pub(super) srtp: Option<SrtpPolicy>,
 }
 
@@ -85,7 +99,8 @@ impl LocalSession {
             id,
             last: None,
             assigned: Vec::new(),
-            dtmf_payload_type: 101,
+            // What almost everybody has there.
+            dtmf: vec![(8_000, 101)],
             srtp: None,
         }
     }
@@ -129,6 +144,16 @@ impl LocalSession {
         SessionDescription(session)
     }
 
+    /// The payload type of telephone-events on that clock, from now on.
+    pub(super) fn dtmf_payload_type(&mut self, clock_rate: u32) -> u8 {
+        let known = self.dtmf.iter().find(|(clock, _)| *clock == clock_rate).map(|(_, number)| *number);
+        known.unwrap_or_else(|| {
+            let number = self.free_payload_type();
+            self.dtmf.push((clock_rate, number));
+            number
+        })
+    }
+
     pub(super) fn payload_type(&mut self, codec: &CodecSpec) -> u8 {
         let known = self.assigned.iter().find(|(assigned, _)| assigned == codec).map(|(_, number)| *number);
         let number = known.or(codec.static_pt).unwrap_or_else(|| self.free_payload_type());
@@ -140,7 +165,8 @@ impl LocalSession {
 
     fn free_payload_type(&self) -> u8 {
         let is_free = |number: &u8| {
-            *number != self.dtmf_payload_type && self.assigned.iter().all(|(_, assigned)| assigned != number)
+            self.dtmf.iter().all(|(_, assigned)| assigned != number)
+                && self.assigned.iter().all(|(_, assigned)| assigned != number)
         };
         // 32 dynamic numbers are more than we have codecs; the last one is shared if that ever changes.
         (96..=127).find(is_free).unwrap_or(127)

@@ -97,20 +97,15 @@ pub fn answer(
     };
     session.assign(&codec, format.payload_type);
     let formats = [(codec, format.payload_type)];
-    let events = dtmf.map(|format| (format.payload_type, answered_events(format)));
-    if let Some((payload_type, _)) = events {
-        session.dtmf_payload_type = payload_type;
+    let clock_rate = negotiated.codec.clock_rate;
+    let events: Vec<_> =
+        dtmf.map(|format| (format.payload_type, clock_rate, answered_events(format))).into_iter().collect();
+    if let Some((payload_type, _, _)) = events.first() {
+        session.dtmf.retain(|(clock, _)| *clock != clock_rate);
+        session.dtmf.push((clock_rate, *payload_type));
     }
     let crypto_lines: Vec<CryptoLine> = crypto.into_iter().map(|(_, line)| line).collect();
-    let ours = audio_line(
-        local.port(),
-        &formats,
-        negotiated.codec.clock_rate,
-        events,
-        negotiated.ptime_ms,
-        negotiated.direction,
-        &crypto_lines,
-    );
+    let ours = audio_line(local.port(), &formats, &events, negotiated.ptime_ms, negotiated.direction, &crypto_lines);
     let mut description = empty_session(session.id, local);
     description.medias = offer.0.medias.iter().map(rejected).collect();
     description.medias[line] = ours;
@@ -121,11 +116,15 @@ pub fn answer(
 pub fn offer(capabilities: &Capabilities, local: SocketAddr, session: &mut LocalSession) -> SessionDescription {
     let codecs = capabilities.codecs.iter();
     let formats: Vec<_> = codecs.map(|codec| (codec.clone(), session.payload_type(codec))).collect();
-    let clock_rate = formats.first().map_or(8_000, |(codec, _)| codec.clock_rate);
-    let events = capabilities.dtmf.then_some((session.dtmf_payload_type, "0-16"));
+    // Events tick with the codec that is chosen, so there are some for each clock.
+    let mut clock_rates: Vec<u32> = formats.iter().map(|(codec, _)| codec.clock_rate).collect();
+    clock_rates.sort_unstable();
+    clock_rates.dedup();
+    clock_rates.retain(|_| capabilities.dtmf);
+    let events: Vec<_> =
+        clock_rates.into_iter().map(|clock| (session.dtmf_payload_type(clock), clock, "0-16")).collect();
     let crypto_lines = offered_crypto(session);
-    let ours =
-        audio_line(local.port(), &formats, clock_rate, events, capabilities.ptime_ms, session.direction, &crypto_lines);
+    let ours = audio_line(local.port(), &formats, &events, capabilities.ptime_ms, session.direction, &crypto_lines);
     let mut description = empty_session(session.id, local);
     // A later offer keeps the lines of the earlier ones, in their order (RFC 3264 §8).
     let line = match &session.last {
@@ -160,6 +159,8 @@ pub fn accept_answer(
     let audio = Audio::read(&answer.0, media)?;
     let offered_number =
         |codec: &CodecSpec| session.assigned.iter().find(|(other, _)| other == codec).map(|(_, pt)| *pt);
+    let offered_events =
+        |clock_rate: u32| session.dtmf.iter().find(|(clock, _)| *clock == clock_rate).map(|(_, number)| *number);
     let is_offered = |codec: &CodecSpec, format: &Format| match format.encoding {
         Some(_) => codec.is(format),
         None => offered_number(codec) == Some(format.payload_type),
@@ -173,7 +174,7 @@ pub fn accept_answer(
         payload_type_send: format.payload_type,
         payload_type_receive: offered_number(codec).unwrap_or(format.payload_type),
         dtmf_payload_type_send: dtmf.map(|format| format.payload_type),
-        dtmf_payload_type_receive: dtmf.map(|_| session.dtmf_payload_type),
+        dtmf_payload_type_receive: dtmf.and_then(|_| offered_events(codec.clock_rate)),
         ptime_ms: choose_ptime_ms(&audio, capabilities),
         direction: audio.direction.reversed().and(session.direction),
         srtp,
@@ -274,13 +275,12 @@ fn empty_session(id: u64, local: SocketAddr) -> Session {
 fn audio_line(
     port: u16,
     formats: &[(CodecSpec, u8)],
-    clock_rate: u32,
-    events: Option<(u8, &str)>,
+    events: &[(u8, u32, &str)],
     ptime_ms: u32,
     direction: Direction,
     crypto: &[CryptoLine],
 ) -> Media {
-    let numbers = formats.iter().map(|(_, number)| *number).chain(events.map(|(number, _)| number));
+    let numbers = formats.iter().map(|(_, number)| *number).chain(events.iter().map(|(number, _, _)| *number));
     let list: Vec<String> = numbers.map(|number| number.to_string()).collect();
     let profile = match crypto.is_empty() {
         true => sdp_types::TransportProto::RtpAvp,
@@ -292,8 +292,11 @@ fn audio_line(
     }
     for (codec, number) in formats {
         media.add_attribute_with_value("rtpmap", codec.rtpmap(*number));
+        if let Some(parameters) = &codec.parameters {
+            media.add_attribute_with_value("fmtp", format!("{number} {parameters}"));
+        }
     }
-    if let Some((number, list)) = events {
+    for (number, clock_rate, list) in events {
         media.add_attribute_with_value("rtpmap", format!("{number} telephone-event/{clock_rate}"));
         media.add_attribute_with_value("fmtp", format!("{number} {list}"));
     }

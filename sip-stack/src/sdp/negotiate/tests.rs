@@ -253,8 +253,35 @@ fn dynamic_codecs_get_numbers_of_their_own() {
     codecs.push(CodecSpec { channels: 2, ..CodecSpec::new("opus", 48_000, None) });
     let capabilities = Capabilities { codecs, ..Capabilities::default() };
     let offered = offer(&capabilities, local(), &mut LocalSession::new(7)).to_string();
-    assert!(offered.contains("m=audio 40000 RTP/AVP 96 97 98 101\r\n"), "{offered}");
+    assert!(offered.contains("m=audio 40000 RTP/AVP 96 97 98 99 100\r\n"), "{offered}");
     assert!(offered.contains("a=rtpmap:98 opus/48000/2\r\n"), "{offered}");
+    for events in ["99 telephone-event/16000", "100 telephone-event/48000"] {
+        assert!(offered.contains(&format!("a=rtpmap:{events}\r\n")), "{offered}");
+    }
+}
+
+/// Whichever codec is chosen, keys can be pressed on its clock.
+#[test]
+fn events_are_offered_on_each_clock_and_taken_on_that_of_the_codec() {
+    let codecs = vec![CodecSpec::OPUS, CodecSpec::G722, CodecSpec::PCMU];
+    let capabilities = Capabilities { codecs, ..Capabilities::default() };
+    let mut session = LocalSession::new(7);
+    let offered = offer(&capabilities, local(), &mut session).to_string();
+    assert!(offered.contains("m=audio 40000 RTP/AVP 96 9 0 101 97\r\n"), "{offered}");
+    assert!(offered.contains("a=fmtp:96 maxplaybackrate=16000;"), "{offered}");
+    for (answer, codec, events) in [
+        ("m=audio 5004 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n", CodecSpec::PCMU, Some(101)),
+        ("m=audio 5004 RTP/AVP 9\r\na=rtpmap:9 G722/8000\r\n", CodecSpec::G722, None),
+        (
+            "m=audio 5004 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/48000\r\n",
+            CodecSpec::OPUS,
+            Some(97),
+        ),
+    ] {
+        let answer = SessionDescription::parse(audio(answer).as_bytes()).unwrap();
+        let agreed = accept_answer(&answer, &capabilities, &session).unwrap();
+        assert_eq!((agreed.codec, agreed.dtmf_payload_type_receive), (codec, events));
+    }
 }
 
 proptest::proptest! {
