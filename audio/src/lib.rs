@@ -11,11 +11,10 @@
 //! ```
 //!
 //! RFCs: 3389 (comfort noise), 3550 (RTP, RTCP), 3551 (audio profile), 3711 and 7714 (SRTP, SRTCP), 4733 (DTMF
-//! events), 5761 §4 (telling RTP from RTCP), 7587 (Opus); ITU-T G.711, G.722, Q.23 and Q.24.
+//! events), 5761 §4 (telling RTP from RTCP), 7587 (Opus); ITU-T E.180, G.107, G.711, G.722, Q.23 and Q.24.
 //!
 //! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), echo control. Comfort
-//! noise ([`codec::comfort_noise`]) and keypad tones ([`dsp::dtmf_tones`]) stand beside the stream: [`rtp::Receiver`] does
-//! not play the one nor report the other.
+//! noise ([`codec::comfort_noise`]) stands beside the stream: [`rtp::Receiver`] does not play it.
 //!
 //! **Why PCM is frames of two rates (2026-11).** One fixed frame of 20 ms keeps every buffer free of allocation. Trunks
 //! speak at 8 kHz, G.722, Opus and the speech models at 16 kHz, and nothing in a telephone call needs more. A stream's own
@@ -24,6 +23,7 @@
 
 pub mod codec;
 pub mod dsp;
+pub mod e_model;
 pub mod jitter;
 pub mod pacing;
 pub mod playout;

@@ -3,8 +3,9 @@
 //! A [`Reporter`] makes compound packets (SR or RR, then SDES with the CNAME, BYE at the end) and reads the peer's.
 //! `rtcp-types` knows the bytes. NTP time is wall-clock time and is passed in beside `now`.
 //!
-//! Left out: when to send (the shell sends every five seconds, RFC 3550 §6.2), feedback messages (RFC 4585), extended
-//! reports (RFC 3611), more than one source on either side.
+//! [`Schedule`] says when.
+//!
+//! Left out: feedback messages (RFC 4585), extended reports (RFC 3611), more than one source on either side.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,10 @@ use rtcp_types::{
     SdesChunk, SdesItem, SenderReport,
 };
 use thiserror::Error;
+
+mod schedule;
+
+pub use schedule::{Due, Schedule};
 
 use super::reception::Reception;
 use crate::time::{RtpTimestamp, SampleRate};
@@ -116,6 +121,11 @@ impl Reporter {
             1..=255 => Ok(Self { ssrc, cname: cname.to_owned(), clock_rate, last_sender_report: None, reported: None }),
             length_bytes => Err(RtcpError::BadCname { length_bytes }),
         }
+    }
+
+    /// Our stream counts in another clock from here on, as another codec was agreed on.
+    pub fn change_clock_rate(&mut self, clock_rate: SampleRate) {
+        self.clock_rate = clock_rate;
     }
 
     /// Replaces `datagram` by a report: a sender report if we sent something, a receiver report otherwise.
