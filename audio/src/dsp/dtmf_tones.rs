@@ -89,6 +89,11 @@ impl DtmfDetector {
         pressed
     }
 
+    /// The key that is down.
+    pub fn pressed(&self) -> Option<char> {
+        self.pressed
+    }
+
     fn add(&mut self, sample: f32) {
         self.rows.iter_mut().chain(&mut self.columns).for_each(|tone| tone.add(sample));
         self.energy += sample * sample;
@@ -162,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::codec::{Decoder, Encoder, G711, Law};
+    use crate::dsp::call_tones::{CallTone, Country, call_tone};
     use crate::dsp::tone;
     use crate::testing::speech_like;
     use crate::time::FRAME_SAMPLES;
@@ -240,7 +246,10 @@ mod tests {
         assert_eq!(heard(&tone::beep(SampleRate::NARROW_BAND)), "");
         assert_eq!(heard(&tones((770.0, -10.0), (2_000.0, -10.0))), "");
         assert_eq!(heard(&tones((697.0, -10.0), (941.0, -10.0))), "");
-        assert_eq!(heard(&tone::ringback(tone::Ringback::NorthAmerica, -15.0, SampleRate::NARROW_BAND)), "");
+        for tone in [CallTone::Ringback, CallTone::Busy, CallTone::Congestion] {
+            let sound = call_tone(Country::UnitedStates, tone, -15.0, SampleRate::NARROW_BAND);
+            assert_eq!(heard(&sound), "", "{tone:?}");
+        }
         assert_eq!(heard(&speech_like(10_000)), "");
     }
 

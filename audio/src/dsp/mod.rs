@@ -1,8 +1,10 @@
-//! Signal processing on PCM: levels, gain, tones made and heard, resampling.
+//! Signal processing on PCM: levels, gain, tones made and heard, mixing, resampling.
 
+pub mod call_tones;
 pub mod dtmf_tones;
 pub mod gain;
 pub mod half_band;
 pub mod level;
+pub mod mix;
 pub mod resample;
 pub mod tone;

@@ -1,4 +1,5 @@
-//! Tones we make ourselves: the voicemail beep, DTMF and ringback, each with ramps at its ends.
+//! Tones we make ourselves: the voicemail beep and DTMF, each with ramps at its ends. `call_tones` has those that tell a
+//! caller what becomes of the call.
 //!
 //! Levels are RMS in dBov, see [`super::level`].
 
@@ -16,17 +17,6 @@ pub(super) const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 pub(super) const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 pub(super) const KEYPAD: [[char; 4]; 4] =
     [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
-
-/// Whose ringback tone to imitate (ITU-T E.180 supplement 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ringback {
-    /// 440 + 480 Hz, 2 s on, 4 s off.
-    NorthAmerica,
-    /// 425 Hz, 1 s on, 4 s off: Germany and most of the continent.
-    Europe,
-    /// 400 + 450 Hz, 0.4 s on, 0.2 s off, 0.4 s on, 2 s off.
-    UnitedKingdom,
-}
 
 /// A sine with ramps.
 pub fn sine(frequency_hz: f64, duration: Duration, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
@@ -46,28 +36,8 @@ pub fn dtmf(digit: char, duration: Duration, level_dbov: f32, rate: SampleRate) 
     Some(sum_of_sines(&[ROWS[row], COLUMNS[column]], duration, level_dbov, rate))
 }
 
-/// One period of ringback, to be repeated.
-pub fn ringback(country: Ringback, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
-    // Frequencies in hertz, then milliseconds on and off in turn.
-    let (frequencies, cadence): (&[f64], &[u64]) = match country {
-        Ringback::NorthAmerica => (&[440.0, 480.0], &[2000, 4000]),
-        Ringback::Europe => (&[425.0], &[1000, 4000]),
-        Ringback::UnitedKingdom => (&[400.0, 450.0], &[400, 200, 400, 2000]),
-    };
-    let mut samples = Vec::new();
-    for (index, &milliseconds) in cadence.iter().enumerate() {
-        let duration = Duration::from_millis(milliseconds);
-        if index % 2 == 0 {
-            samples.extend(sum_of_sines(frequencies, duration, level_dbov, rate));
-        } else {
-            samples.resize(samples.len() + rate.samples_in(duration) as usize, 0);
-        }
-    }
-    samples
-}
-
 /// Sines of equal level that together have `level_dbov`, with ramps at both ends.
-fn sum_of_sines(frequencies_hz: &[f64], duration: Duration, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
+pub(super) fn sum_of_sines(frequencies_hz: &[f64], duration: Duration, level_dbov: f32, rate: SampleRate) -> Vec<i16> {
     let total = f64::from(i16::MAX) * 10_f64.powf(f64::from(level_dbov) / 20.0);
     // Powers of sines of different frequency add up; the peak of a sine is √2 over its RMS.
     let amplitude = total * (2.0 / frequencies_hz.len().max(1) as f64).sqrt();
@@ -127,20 +97,6 @@ mod tests {
         assert_eq!(tone.len(), 3_200);
         assert!((rms_dbov(&tone) + 20.0).abs() < 0.3, "{}", rms_dbov(&tone));
         assert!(tone[..4].iter().chain(&tone[3_196..]).all(|sample| sample.abs() < 400));
-        assert_eq!(sine(440.0, Duration::ZERO, -20.0, RATE), []);
-    }
-
-    #[test]
-    fn ringback_sounds_and_pauses() {
-        for (country, on_ms, period_ms) in [
-            (Ringback::NorthAmerica, 2_000, 6_000),
-            (Ringback::Europe, 1_000, 5_000),
-            (Ringback::UnitedKingdom, 400, 3_000),
-        ] {
-            let samples = ringback(country, -20.0, RATE);
-            assert_eq!(samples.len(), period_ms * 8, "{country:?}");
-            assert!(rms_dbov(&samples[..on_ms * 8]) > -21.0, "{country:?}");
-            assert!(samples[on_ms * 8..(on_ms + 200) * 8].iter().all(|&sample| sample == 0), "{country:?}");
-        }
+        assert!(sine(440.0, Duration::ZERO, -20.0, RATE).is_empty());
     }
 }

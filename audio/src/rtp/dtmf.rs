@@ -10,7 +10,8 @@
 //! events apart. Durations count in the RTP clock of the stream: 8000 per second beside G.711 and, for all its 16 kHz of
 //! sound, G.722; 48000 beside Opus.
 //!
-//! Left out: events above 15 (flash, fax and modem tones), redundancy (RFC 2198), in-band tone detection.
+//! Left out: events above 15 (flash, fax and modem tones), redundancy (RFC 2198). Keys in the sound itself are heard by
+//! `tone_keys`, if that is asked for.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -225,8 +226,8 @@ impl DtmfReceiver {
         }
     }
 
-    /// Keeps the newest events if nobody polls.
-    fn push(&mut self, event: DtmfEvent) {
+    /// Tells an event that came another way. Keeps the newest events if nobody polls.
+    pub(super) fn push(&mut self, event: DtmfEvent) {
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }

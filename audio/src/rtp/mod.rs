@@ -9,6 +9,7 @@ pub mod rtcp;
 mod sender;
 mod seq;
 pub mod srtp;
+mod tone_keys;
 
 pub use dtmf::{DtmfError, DtmfEvent, DtmfReceiver, EventPayload, digit_of, event_code_of};
 pub use error::{ErrorCounts, RtpError};

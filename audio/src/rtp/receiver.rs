@@ -6,6 +6,7 @@ use super::dtmf::{DtmfEvent, DtmfReceiver};
 use super::error::{ErrorCounts, RtpError};
 use super::packet::{Packet, PayloadType};
 use super::reception::{Reception, Verdict};
+use super::tone_keys::ToneKeys;
 use crate::codec::{CodecKind, Decoder};
 use crate::dsp::half_band::{Downsampler, Upsampler};
 pub use crate::jitter::FrameKind;
@@ -30,6 +31,8 @@ pub struct ReceiverConfig {
     pub dtmf_payload_type: Option<PayloadType>,
     /// RTP clock of `telephone-event`; `None` for that of the first codec, as RFC 4733 §2.1 has it.
     pub dtmf_clock_rate: Option<SampleRate>,
+    /// Keys are also heard in the sound, until the first telephone event: the last resort, for peers that agreed to none.
+    pub listens_for_tones: bool,
     /// Delay against smoothness.
     pub jitter: JitterConfig,
 }
@@ -38,7 +41,13 @@ impl ReceiverConfig {
     /// These codecs under their static payload types, default jitter settings.
     pub fn new(codecs: &[CodecKind], dtmf_payload_type: Option<PayloadType>) -> Self {
         let codecs = codecs.iter().map(|&kind| (kind.payload_type(), kind)).collect();
-        Self { codecs, dtmf_payload_type, dtmf_clock_rate: None, jitter: JitterConfig::default() }
+        Self {
+            codecs,
+            dtmf_payload_type,
+            dtmf_clock_rate: None,
+            listens_for_tones: false,
+            jitter: JitterConfig::default(),
+        }
     }
 }
 
@@ -88,6 +97,8 @@ pub struct Receiver {
     reception: Reception,
     jitter: JitterBuffer,
     dtmf: DtmfReceiver,
+    /// `None` if not asked for.
+    tone_keys: Option<ToneKeys>,
     errors: ErrorCounts,
     last_packet_at: Option<Instant>,
 }
@@ -156,6 +167,7 @@ impl Receiver {
             reception: Reception::new(clock.clock_rate),
             jitter: JitterBuffer::new(config.jitter, clock),
             dtmf: DtmfReceiver::new(config.dtmf_clock_rate.unwrap_or(clock.clock_rate)),
+            tone_keys: config.listens_for_tones.then(ToneKeys::default),
             errors: ErrorCounts::default(),
             last_packet_at: None,
         }
@@ -181,6 +193,7 @@ impl Receiver {
             Native::Narrow(frame) => frame,
             Native::Wide(frame) => self.downsampler.process(&frame),
         };
+        self.hear_keys(&frame);
         Played { frame, kind }
     }
 
@@ -188,8 +201,17 @@ impl Receiver {
     pub fn poll_wide_frame(&mut self, now: Instant) -> Played<WideFrame> {
         let (frame, kind) = self.poll_native(now);
         let frame = match frame {
-            Native::Narrow(frame) => self.upsampler.process(&frame),
-            Native::Wide(frame) => frame,
+            Native::Narrow(frame) => {
+                self.hear_keys(&frame);
+                self.upsampler.process(&frame)
+            }
+            Native::Wide(frame) => {
+                if self.tone_keys.is_some() {
+                    let narrow = self.downsampler.process(&frame);
+                    self.hear_keys(&narrow);
+                }
+                frame
+            }
         };
         Played { frame, kind }
     }
@@ -232,6 +254,12 @@ impl Receiver {
         self.reception.ssrc()
     }
 
+    fn hear_keys(&mut self, frame: &Frame) {
+        if let Some(keys) = &mut self.tone_keys {
+            keys.handle_frame(frame, |event| self.dtmf.push(event));
+        }
+    }
+
     fn poll_native(&mut self, now: Instant) -> (Native, FrameKind) {
         self.dtmf.handle_timeout(now);
         if self.jitter.frame_samples() == FRAME_SAMPLES {
@@ -262,6 +290,11 @@ impl Receiver {
             }
             Content::Dtmf => {
                 self.buffer(packet, sequence, None, 0, arrival);
+                self.tone_keys
+                    .as_mut()
+                    .and_then(ToneKeys::handle_event)
+                    .into_iter()
+                    .for_each(|event| self.dtmf.push(event));
                 self.dtmf.handle_packet(packet.timestamp, packet.payload, arrival)?;
             }
         }
@@ -424,6 +457,40 @@ mod tests {
         }
         tick(&mut ours, &mut receiver, 11, &SILENT_FRAME).1.unwrap();
         assert_eq!(receiver.ssrc(), Some(1));
+    }
+
+    /// A number dialled by tones alone comes key by key, in every codec, and not any more once an event was received.
+    #[test]
+    fn keys_in_the_sound_are_heard_until_the_first_event() {
+        use crate::dsp::tone::dtmf;
+        for codec in CodecKind::ALL {
+            let events = Some(PayloadType::USUAL_DTMF);
+            let config = ReceiverConfig { listens_for_tones: true, ..ReceiverConfig::new(&[codec], events) };
+            let (mut sender, mut receiver) = (sender(codec, 1, 9), Receiver::new(config));
+            let mut sound = vec![0; 800];
+            for digit in "407".chars() {
+                sound.extend(dtmf(digit, Duration::from_millis(100), -12.0, SampleRate::NARROW_BAND).unwrap());
+                sound.extend([0; 800]);
+            }
+            let mut heard = String::new();
+            for (index, frame) in (0_u64..).zip([&sound[..], &[0; 4_800], &sound].concat().as_chunks().0) {
+                if index == sound.len() as u64 / 160 + 10 {
+                    sender.queue_dtmf('#').unwrap();
+                }
+                tick(&mut sender, &mut receiver, index, frame).1.unwrap();
+                heard.extend(std::iter::from_fn(|| receiver.poll_dtmf()).map(|event| match event {
+                    DtmfEvent::Pressed { digit, volume_dbm0 } => {
+                        assert!((-13..=-3).contains(&volume_dbm0), "{volume_dbm0}");
+                        digit
+                    }
+                    DtmfEvent::Released { duration, .. } => {
+                        assert!((60..=160).contains(&duration.as_millis()), "{codec:?}: {duration:?}");
+                        '.'
+                    }
+                }));
+            }
+            assert_eq!(heard, "4.0.7.#.", "{codec:?}");
+        }
     }
 
     /// A digit takes the place of audio in the same sequence: no loss may be counted or concealed because of it.
