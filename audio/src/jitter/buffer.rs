@@ -15,8 +15,9 @@ use crate::time::{FRAME_DURATION, RtpTimestamp, StreamClock, WIDE_FRAME_SAMPLES}
 /// The target never grows beyond this by itself. What is worse than that is concealed.
 const MAX_TARGET: Duration = Duration::from_millis(120);
 
-/// What the target is above the delay that nearly all packets keep.
-const MARGIN: Duration = Duration::from_millis(10);
+/// What the target is above the delay that nearly all packets keep: a packet that comes just after a tick waits a frame
+/// for the next one in any case.
+const MARGIN: Duration = FRAME_DURATION;
 
 /// Sound held at most, in frames: 400 ms. Beyond it the oldest is thrown away.
 const MAX_BUFFERED_FRAMES: u32 = 20;

@@ -4,6 +4,17 @@
 //! The first 10 ms repeat one period, the next two, then three, so that it does not sound like a buzzer. Every join is
 //! blended over a quarter of a period. Unlike the Appendix nothing is delayed for the sake of the first join: the step
 //! there is filled up and let off within that quarter.
+//!
+//! One packet of 20 ms in twenty lost at random: mean of 20 clips of speech (`examples/lossy_line`), three seeds each,
+//! against the recording. PESQ is narrow-band MOS-LQO (ITU-T P.862.1), in brackets wide-band (P.862.2).
+//!
+//! | | PESQ, nothing lost | PESQ | STOI |
+//! |---|---|---|---|
+//! | G.711 µ-law, silence in place of what is lost | 4.35 | 3.34 | 0.960 |
+//! | G.711 µ-law, SpanDSP 0.0.6 | 4.35 | 3.64 | 0.976 |
+//! | **G.711 µ-law, this** | 4.35 | **3.67** | **0.974** |
+//! | **G.722, this** | 4.45 (3.93) | **3.63 (2.89)** | **0.968** |
+//! | Opus 28 kbit/s, FEC and libopus' own concealment | 4.31 (4.07) | 4.18 (3.88) | 0.979 |
 
 use super::pitch::best_lag;
 use crate::time::SampleRate;

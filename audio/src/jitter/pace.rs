@@ -14,7 +14,7 @@ const LEAST_PACKETS: u32 = 8;
 
 /// More delay than the target is tolerated up to here, less up to there.
 const TOO_MUCH: Duration = Duration::from_millis(20);
-const TOO_LITTLE: Duration = Duration::from_millis(10);
+const TOO_LITTLE: Duration = Duration::from_millis(5);
 
 /// Frames in which no good place was found, after which any will do.
 const PATIENCE_FRAMES: u32 = 50;
@@ -109,7 +109,9 @@ impl Pace {
 
     /// Packets noted before the change waited by the old delay: the window begins anew.
     fn corrected(&mut self, by_us: i64) {
-        self.excess_us += by_us;
+        let left_us = self.excess_us + by_us;
+        // A period too long for what was left is not taken back: it would go to and fro for ever.
+        self.excess_us = if left_us.signum() == self.excess_us.signum() { left_us } else { 0 };
         self.impatience_frames = 0;
         (self.frames, self.packets, self.longest_wait) = (0, 0, Duration::ZERO);
     }
@@ -134,8 +136,8 @@ mod tests {
     fn delay_is_kept_within_its_tolerance() {
         let rows = [
             (0, Change::Lengthen),
-            (29, Change::Lengthen),
-            (30, Change::Keep),
+            (34, Change::Lengthen),
+            (35, Change::Keep),
             (40, Change::Keep),
             (60, Change::Keep),
             (61, Change::Shorten),
@@ -160,7 +162,9 @@ mod tests {
         assert_eq!(change, Change::Shorten);
         pace.handle_shortened(Duration::from_millis(10));
         assert_eq!(pace.next_change(target), Change::Shorten);
-        pace.handle_shortened(Duration::from_millis(13));
-        assert_eq!(pace.next_change(target), Change::Keep);
+        pace.handle_shortened(Duration::from_millis(10));
+        assert_eq!(pace.next_change(target), Change::Shorten);
+        pace.handle_shortened(Duration::from_millis(15));
+        assert_eq!(pace.next_change(target), Change::Keep, "what was too much is not taken back");
     }
 }
