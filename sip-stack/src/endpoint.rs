@@ -47,6 +47,7 @@ use crate::transaction::table::{Table, TransactionId};
 use crate::ua::call::Call;
 use crate::ua::failover::FailedDestinations;
 use crate::ua::peer_request::PeerRequest;
+use crate::ua::recent_errors::RecentErrors;
 use crate::ua::refer::PeerRefer;
 use crate::ua::registration::Registration;
 use crate::ua::request::OwnRequest;
@@ -119,6 +120,7 @@ pub struct Endpoint {
     /// Transfers that peers asked for and our user carries out.
     pub(crate) peer_refers: BTreeMap<ReferHandle, PeerRefer>,
     pub(crate) failed: FailedDestinations,
+    pub(crate) recent_errors: RecentErrors,
     keep_alives: BTreeMap<FlowId, KeepAlive>,
     pub(crate) subscriptions: BTreeMap<SubscriptionHandle, Subscription>,
     pub(crate) subscription_dialogs: BTreeMap<DialogId, SubscriptionHandle>,
@@ -146,6 +148,7 @@ impl Endpoint {
             registrations: BTreeMap::new(),
             peer_refers: BTreeMap::new(),
             failed: FailedDestinations::default(),
+            recent_errors: RecentErrors::default(),
             keep_alives: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             subscription_dialogs: BTreeMap::new(),

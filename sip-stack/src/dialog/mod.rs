@@ -52,7 +52,12 @@ impl Dialog {
     ) -> Result<Self, PeerError> {
         let headers = &request.headers;
         let remote = headers.from()?;
-        let target = headers.contact()?.ok_or(ParseError { header: "Contact", offset: 0, reason: Reason::Missing })?;
+        let target = match headers.contact()? {
+            Some(contact) => contact,
+            // A peer of RFC 2543 need not say: then it is who it says to be (RFC 4475 §3.4.1).
+            None if headers.via()?.rfc3261_branch().is_none() => remote.clone(),
+            None => return Err(ParseError { header: "Contact", offset: 0, reason: Reason::Missing }.into()),
+        };
         Ok(Self {
             id: DialogId::new(headers.call_id()?, local_tag, remote.tag()),
             local: headers.to()?.with_tag(local_tag),

@@ -302,7 +302,7 @@ pub enum Event {
         /// The first thing that ended it; what else happened while it ended does not count.
         cause: EndCause,
     },
-    /// A peer's request was wrong and has been refused, or dropped if it was an ACK. For counting.
+    /// A peer's request was wrong and has been refused, or dropped if it was an ACK.
     PeerErrorSeen {
         /// Who sent it.
         peer: SocketAddr,
@@ -310,6 +310,8 @@ pub enum Event {
         status: StatusCode,
         /// The header that cannot be read, or empty if the message is well-formed.
         header: &'static str,
+        /// The first from this address within a minute: worth a line in a log. Others are for counting only.
+        is_news: bool,
     },
 }
 

@@ -27,7 +27,7 @@ impl Endpoint {
         }
         let Some(key) = key else {
             let error = request.check().err().unwrap_or(PeerError::Misbehaved(Misbehaviour::NoSuchDialog));
-            return self.refuse_statelessly(&request, &error, path);
+            return self.refuse_statelessly(&request, &error, path, now);
         };
         let verdict = self.examine(&request);
         let cancelled = self.transactions.server(&key.of_cancelled());

@@ -16,6 +16,7 @@ mod incoming;
 mod outgoing;
 pub(crate) mod peer_request;
 mod prack;
+pub(crate) mod recent_errors;
 pub(crate) mod refer;
 mod register;
 pub(crate) mod registration;

@@ -60,15 +60,15 @@ impl Endpoint {
         let to_tag = self.to_tag(id);
         let response = self.refusal(request, error, &to_tag);
         if let Some(path) = self.transactions.path(id) {
-            self.note_peer_error(path, error);
+            self.note_peer_error(path, error, now);
         }
         self.respond_anyway(id, &response, now);
     }
 
     /// The same without a transaction: repeats are refused anew, with the same tag (RFC 3261 §8.2.7).
-    pub(super) fn refuse_statelessly(&mut self, request: &Request, error: &PeerError, path: Source) {
+    pub(super) fn refuse_statelessly(&mut self, request: &Request, error: &PeerError, path: Source, now: Instant) {
         let response = self.refusal(request, error, &self.random.stateless_tag(request));
-        self.note_peer_error(path, error);
+        self.note_peer_error(path, error, now);
         self.transactions.send(Transmit::back(path, response.to_bytes()));
     }
 
@@ -130,13 +130,14 @@ impl Endpoint {
         response
     }
 
-    pub(super) fn note_peer_error(&mut self, path: Source, error: &PeerError) {
+    pub(super) fn note_peer_error(&mut self, path: Source, error: &PeerError, now: Instant) {
         let header = match error {
             PeerError::Malformed(error) => error.header,
             PeerError::Misbehaved(_) | PeerError::Incompatible(_) => "",
         };
         if self.has_room_for_events() {
-            self.emit(Event::PeerErrorSeen { peer: path.peer, status: error.status(), header });
+            let is_news = self.recent_errors.is_news(path.peer.ip(), now);
+            self.emit(Event::PeerErrorSeen { peer: path.peer, status: error.status(), header, is_news });
         }
     }
 

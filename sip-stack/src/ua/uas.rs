@@ -112,7 +112,7 @@ impl Endpoint {
             self.transactions.handle_ack(id, now);
         }
         if let Err(error) = request.check() {
-            return self.note_peer_error(source, &error);
+            return self.note_peer_error(source, &error, now);
         }
         let dialog = DialogId::of_request(request).ok().flatten();
         let handle = dialog.and_then(|dialog| self.dialogs.get(&dialog).copied());

@@ -199,3 +199,16 @@ fn an_update_that_waits_when_the_call_ends_gets_487() {
         rig.finish();
     }
 }
+
+/// RFC 4475 §3.4.1: a peer of RFC 2543, which its branch gives away, may leave Contact out; it is who it says to be.
+#[test]
+fn an_invite_of_rfc_2543_needs_no_contact() {
+    let mut rig = Rig::new();
+    let text = String::from_utf8(Draft::new("INVITE").sdp().text("old")).unwrap();
+    rig.receive(text.as_bytes());
+    let [Event::InviteReceived { call, .. }] = rig.events[..] else { panic!("{:?}", rig.events) };
+    rig.command(|endpoint, now| endpoint.answer(call, OFFER.into(), now)).unwrap();
+    rig.wait(Duration::from_secs(33));
+    assert_eq!(rig.requests(&Method::Bye)[0].uri.to_string(), "sip:a@example.com");
+    rig.finish();
+}
