@@ -9,6 +9,7 @@ pub mod relay;
 pub mod shared;
 pub mod sim;
 pub mod softphone;
+pub mod torture;
 
 use std::time::{Duration, Instant};
 
