@@ -12,7 +12,7 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
     initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
-.PHONY: help run demo test check bench laws soak build setup deny cross cross-test image bundle image-test
+.PHONY: help run demo test check bench fuzz laws soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -23,6 +23,7 @@ help:
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make fuzz     the parsers and state machines against made-up input, ten minutes each; SECONDS=N for another time'
 	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'
 	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
@@ -66,13 +67,14 @@ setup-cross:
 
 test: setup-test check deny
 	.ci/stage 'tests' $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
+	.ci/stage 'fuzzing, two minutes' .ci/fuzz 30
 
 setup-test:
 	.ci/setup test
 .PHONY: setup-test
 
 check:
-	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/run .ci/setup .ci/stage tests/standins/* \
+	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/fuzz .ci/run .ci/setup .ci/stage tests/standins/* \
 		$(IMAGE_SCRIPTS)
 	.ci/stage 'format' $(CARGO) fmt --all --check
 	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
@@ -88,6 +90,9 @@ deny:
 bench: setup-test
 	echo "Machine: $$(nproc) x $$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $$(uname -srm)"
 	$(CARGO) bench --workspace --locked $(ARGS)
+
+fuzz: setup-test
+	.ci/fuzz $(or $(SECONDS),600) $(ARGS)
 
 # A day is two minutes of business and what it takes to end it: together 99 h. OFFHOOK_SEED=N replays one.
 laws: setup-test

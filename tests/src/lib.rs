@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a rig that fails fails its test")]
 
 pub mod carrier;
+pub mod fuzz;
 pub mod offhook;
 pub mod office;
 pub mod peers;
