@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::{MergeKey, ServerUse, Use};
 use crate::dialog::DialogId;
 use crate::endpoint::{Accepting, Endpoint, Event, Source, Transport};
-use crate::message::{HeaderName, Incompatibility, Method, Misbehaviour, PeerError, Request, StatusCode};
+use crate::message::{
+    HeaderName, Incompatibility, Method, Misbehaviour, ParseError, PeerError, Reason, Request, StatusCode,
+};
 use crate::transaction::key::ServerKey;
 use crate::transaction::table::TransactionId;
 
@@ -66,11 +68,17 @@ impl Endpoint {
             return Err(PeerError::Misbehaved(Misbehaviour::Merged));
         }
         request.check_extensions(&self.abilities.supported)?;
-        if request.method == Method::Invite {
-            if !is_body_optional(request) {
-                request.check_body(&[("application", "sdp")])?;
-            }
+        let describes_session = matches!(request.method, Method::Invite | Method::Update);
+        if describes_session && !is_body_optional(request) {
+            request.check_body(&[("application", "sdp")])?;
+        }
+        if describes_session {
             request.check_accept("application", "sdp")?;
+        }
+        if request.method != Method::Invite && request.headers.contains(&HeaderName::REPLACES) {
+            // RFC 3891 §3: nothing else can take the place of a call.
+            let reason = Reason::Expected("no such header but in INVITE");
+            return Err(ParseError { header: "Replaces", offset: 0, reason }.into());
         }
         Ok(())
     }

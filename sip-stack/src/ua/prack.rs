@@ -81,7 +81,10 @@ impl Endpoint {
             return self.refuse(id, request, &PeerError::Misbehaved(Misbehaviour::NoSuchDialog), now);
         }
         let status = if request.body.is_empty() { StatusCode::OK } else { StatusCode::NOT_ACCEPTABLE_HERE };
-        let response = self.response(request, status, &self.to_tag(id));
+        let mut response = self.response(request, status, &self.to_tag(id));
+        if !status.is_success() {
+            super::respond::warn(&mut response, "no offers in PRACK");
+        }
         self.respond_anyway(id, &response, now);
         let Some(call) = self.calls.get_mut(&handle) else { return };
         let confirmed = call.provisionals.pending.take();

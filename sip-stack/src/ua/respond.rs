@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::SDP;
 use crate::endpoint::{Endpoint, EndpointMisuse, Event, Source, Transmit};
 use crate::message::header::{RetryAfter, Warning};
-use crate::message::{HeaderName, Incompatibility, NameAddr, PeerError, Request, Response, StatusCode};
+use crate::message::{HeaderName, Incompatibility, Misbehaviour, NameAddr, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
 
 /// Who warns: a pseudonym, since our host's name is nobody's business.
@@ -112,13 +112,23 @@ impl Endpoint {
                 let packages = self.config.packages.iter().map(String::as_str).chain(["refer"]);
                 response.headers.push(HeaderName::ALLOW_EVENTS, packages.collect::<Vec<_>>().join(", "));
             }
-            PeerError::Malformed(error) => {
-                // Names the header, and holds nothing of the peer's.
-                let warning = Warning { code: 399, agent: WARNING_AGENT.to_owned(), text: error.to_string() };
-                response.headers.push(HeaderName::WARNING, warning);
+            // Names the header, and holds nothing of the peer's.
+            PeerError::Malformed(error) => warn(&mut response, &error.to_string()),
+            // Their statuses mean other things too.
+            PeerError::Misbehaved(
+                misbehaviour @ (Misbehaviour::CseqMethod
+                | Misbehaviour::CseqBackwards
+                | Misbehaviour::Merged
+                | Misbehaviour::ShortBody
+                | Misbehaviour::ForeignResponse),
+            ) => warn(&mut response, &misbehaviour.to_string()),
+            PeerError::Incompatible(Incompatibility::BodyType) => {
+                response.headers.push(HeaderName::ACCEPT, SDP);
+                if request.headers.contains(&HeaderName::CONTENT_ENCODING) {
+                    response.headers.push(HeaderName::ACCEPT_ENCODING, "identity");
+                }
             }
-            PeerError::Incompatible(Incompatibility::BodyType) => response.headers.push(HeaderName::ACCEPT, SDP),
-            PeerError::Misbehaved(_)
+            PeerError::Misbehaved(Misbehaviour::NoSuchDialog | Misbehaviour::Answered | Misbehaviour::Pending)
             | PeerError::Incompatible(
                 Incompatibility::Version
                 | Incompatibility::UriScheme
@@ -147,4 +157,10 @@ impl Endpoint {
         self.abilities.push(&mut response.headers);
         response
     }
+}
+
+/// Says in a response why it is so, for people.
+pub(super) fn warn(response: &mut Response, text: &str) {
+    let warning = Warning { code: 399, agent: WARNING_AGENT.to_owned(), text: text.to_owned() };
+    response.headers.push(HeaderName::WARNING, warning);
 }

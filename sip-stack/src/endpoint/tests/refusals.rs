@@ -20,6 +20,9 @@ fn requests_we_cannot_serve_get_the_status_of_the_rfc() {
     let allow = (&HeaderName::ALLOW, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY, PRACK, UPDATE");
     let accept = (&HeaderName::ACCEPT, "application/sdp");
     let unsupported = (&HeaderName::UNSUPPORTED, "x-new");
+    let warning = |text: &'static str| Some((&HeaderName::WARNING, text));
+    let zipped = Draft::invite().header("Content-Encoding: gzip");
+    let identity = (&HeaderName::ACCEPT_ENCODING, "identity");
     let plain = Draft::new("INVITE").contact().header("Content-Type: text/plain").body("hello");
     let require = Draft::invite().header("Require: 100rel").header("Require: x-new");
     check("version, §21.5.7", Draft::invite().version("SIP/3.0"), 505, None);
@@ -29,8 +32,16 @@ fn requests_we_cannot_serve_get_the_status_of_the_rfc() {
     check("extension, §8.2.2.3", require, 420, Some(unsupported));
     check("body type, §8.2.3", plain, 415, Some(accept));
     check("nothing acceptable, §21.4.7", Draft::invite().header("Accept: text/html"), 406, None);
-    check("no Contact, §8.1.1.8", Draft::new("INVITE").sdp(), 400, None);
-    check("CSeq of another method, §8.1.1.5", Draft { cseq: "1 BYE\nX: ".into(), ..Draft::invite() }, 400, None);
+    check("body encoding, §8.2.3", zipped, 415, Some(identity));
+    let missing = warning("399 sip-stack \"Contact: missing at byte 0\"");
+    check("no Contact, §8.1.1.8", Draft::new("INVITE").sdp(), 400, missing);
+    let other = warning("399 sip-stack \"CSeq names another method\"");
+    check("CSeq of another method, §8.1.1.5", Draft { cseq: "1 BYE\nX: ".into(), ..Draft::invite() }, 400, other);
+    let replaces = "Replaces: call-1;to-tag=a;from-tag=b";
+    let misplaced = warning("399 sip-stack \"Replaces: expected no such header but in INVITE at byte 0\"");
+    check("Replaces elsewhere, RFC 3891 §3", Draft::new("OPTIONS").header(replaces), 400, misplaced);
+    check("Replaces twice, RFC 3891 §3", Draft::invite().header(replaces).header(replaces), 400, None);
+    check("Replaces nothing, RFC 3891 §3", Draft::invite().header(replaces), 481, None);
     check("unknown dialog, §12.2.2", Draft::new("BYE").tagged("nobody"), 481, None);
     check("re-INVITE in an unknown dialog, §12.2.2", Draft::invite().tagged("nobody"), 481, None);
     check("no dialog at all, §15.1.2", Draft::new("BYE"), 481, None);
@@ -60,6 +71,7 @@ fn the_same_invite_over_two_paths_is_a_merged_request() {
     rig.ringing();
     let response = rig.ask(&Draft::invite());
     assert_eq!(response.status.as_u16(), 482);
+    assert_eq!(response.headers.warnings().unwrap()[0].text, "merged request");
     assert_eq!(rig.endpoint.occupancy().calls, 1);
 }
 
@@ -68,7 +80,12 @@ fn requests_out_of_order_get_500() {
     let mut rig = Rig::new();
     let (_, draft) = rig.up();
     assert_eq!(rig.ask(&draft.clone().method("OPTIONS").cseq(9)).status.as_u16(), 200);
-    assert_eq!(rig.ask(&draft.cseq(8)).status.as_u16(), 500);
+    let late = rig.ask(&draft.clone().cseq(8));
+    assert_eq!((late.status.as_u16(), &late.headers.warnings().unwrap()[0].text[..]), (500, "CSeq went backwards"));
+    let update = draft.method("UPDATE").contact().header("Content-Type: text/plain").body("hello").cseq(10);
+    let refused = rig.ask(&update);
+    assert_eq!(refused.status.as_u16(), 415, "within a dialog too");
+    assert_eq!(refused.headers.text(&HeaderName::ACCEPT).as_deref(), Some("application/sdp"));
     assert_eq!(rig.endpoint.occupancy().calls, 1, "the call goes on");
 }
 

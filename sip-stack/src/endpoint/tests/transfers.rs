@@ -262,3 +262,26 @@ fn reports_on_two_transfers_after_the_end_have_numbers_of_their_own() {
     let numbers: Vec<_> = rig.requests(&Method::Notify).iter().map(|n| n.headers.cseq().unwrap().number).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
 }
+
+/// A pickup (RFC 3891 §7): somebody else takes the call that rings at a phone of ours. What rings here cannot be taken.
+#[test]
+fn a_call_that_we_place_and_that_rings_can_be_picked_up() {
+    let mut rig = Rig::new();
+    let invite = OutgoingInvite::new(uri("sip:101@192.0.2.9"), NameAddr::new(uri("sip:a@b")), Destination::udp(peer()));
+    let call = rig.command(|endpoint, now| endpoint.invite(invite, now)).unwrap();
+    let sent = rig.requests(&Method::Invite).remove(0);
+    let mut ringing = Response::to(&sent, StatusCode::RINGING, Some("desk"));
+    ringing.headers.push(HeaderName::CONTACT, "<sip:101@192.0.2.9>");
+    rig.receive(&ringing.to_bytes());
+    let wanted = Replaces {
+        call_id: sent.headers.call_id().unwrap(),
+        to_tag: sent.headers.from().unwrap().tag().unwrap().to_owned(),
+        from_tag: "desk".to_owned(),
+        early_only: true,
+    };
+    rig.receive(&replacing(&wanted).text("z9hG4bKpickup"));
+    let Some(Event::InviteReceived { replaces, .. }) = rig.events.last() else { panic!("{:?}", rig.events) };
+    assert_eq!(*replaces, Some(call));
+    let own = Replaces { from_tag: "nobody".to_owned(), ..wanted };
+    assert_eq!(rig.ask(&replacing(&own).call_id("call-3")).status.as_u16(), 481);
+}
