@@ -1,6 +1,7 @@
 //! Test rigs shared by the whole-system tests.
 #![expect(clippy::unwrap_used, reason = "a rig that fails fails its test")]
 
+pub mod authority;
 pub mod carrier;
 pub mod fuzz;
 pub mod offhook;

@@ -6,9 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use audio::rtp::srtp::Profile as Suite;
 use serde_json::Value;
+use tests::authority::Authority;
 use tests::carrier::message::uri_in;
-use tests::carrier::{Account, Attempt, Call, Carrier, EDGE, Heard, stops_failover};
+use tests::carrier::{Account, Attempt, Call, Carrier, EDGE, Heard, Security, stops_failover};
 use tests::offhook::{Offhook, free_port};
 use tests::peers::{is_installed, last_call};
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
@@ -46,6 +48,8 @@ struct Setup<'a> {
     password: Option<&'a str>,
     /// Where calls to the office go.
     to: Option<&'a str>,
+    /// Makes the trunk a secure one; certifies the box, and everybody whom the box believes.
+    authority: Option<&'a Authority>,
     settings: &'a [&'a str],
 }
 
@@ -53,6 +57,8 @@ struct Setup<'a> {
 struct Office {
     folder: tempfile::TempDir,
     offhook: Offhook,
+    /// Where it takes calls by TLS, if it does.
+    tls: SocketAddr,
 }
 
 impl Office {
@@ -65,18 +71,22 @@ impl Office {
         let config = format!(
             "[sip]\nguests = []\nphone_networks = ['127.0.0.1/32']\n\
              [[trunks]]\nname = 'carrier'\nprofile = 'twilio'\nsources = ['127.0.1.0/24']\nnumbers = ['{NUMBER}']\n\
-             hosts = {hosts:?}\ndomain = '{}'\nusername = '{}'\npassword_file = '{}'\n\
+             hosts = {hosts:?}\ndomain = '{}'\nusername = '{}'\npassword_file = '{}'\n{}\
              [[extensions]]\nnumber = '101'\nname = 'Desk'\n\
              [[inbound]]\nnumber = '{NUMBER}'\nto = '{}'\n",
             account().domain,
             account().username,
             secret.display(),
+            if setup.authority.is_some() { "secure = true\ntransport = 'tls'\n" } else { "" },
             setup.to.unwrap_or("extension:101")
         );
         std::fs::write(&file, config).unwrap();
-        let settings: Vec<&str> = [&["log.filter=debug"], setup.settings].concat();
+        let tls = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let tls_settings = setup.authority.map_or_else(Vec::new, |authority| settings_for_tls(authority, tls));
+        let more = setup.settings.iter().copied().chain(tls_settings.iter().map(String::as_str));
+        let settings: Vec<&str> = std::iter::once("log.filter=debug").chain(more).collect();
         let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &settings);
-        Office { folder, offhook }
+        Office { folder, offhook, tls }
     }
 
     fn phone(&self) -> Softphone {
@@ -89,7 +99,8 @@ impl Office {
 
     /// A person outside calls the office, and somebody or something answers.
     fn call_from(&self, carrier: &Carrier) -> Call {
-        let placed = carrier.call(&[self.offhook.address()], NUMBER);
+        let address = if carrier.is_secure() { self.tls } else { self.offhook.address() };
+        let placed = carrier.call(&[address], NUMBER);
         placed.call.unwrap_or_else(|| panic!("not answered: {:?}\n{}", placed.attempts, self.offhook.log()))
     }
 
@@ -98,6 +109,24 @@ impl Office {
         self.offhook.wait_for_log("Call ended", LIMIT);
         last_call(&self.offhook)
     }
+}
+
+/// TLS at `listen` with a certificate of `authority`, which is the only one that is believed.
+fn settings_for_tls(authority: &Authority, listen: SocketAddr) -> Vec<String> {
+    let own = authority.certify(&listen.ip().to_string());
+    vec![
+        "sip.tls.enabled=true".to_owned(),
+        format!("sip.tls.port={}", listen.port()),
+        format!("sip.tls.certificate={}", own.certificate.display()),
+        format!("sip.tls.private_key={}", own.private_key.display()),
+        format!("sip.tls.trust={}", authority.certificate().display()),
+    ]
+}
+
+/// A carrier with TLS and SRTP, as it should be.
+fn secure_carrier(authority: &Authority, suite: Suite) -> Carrier {
+    let security = Security { authority, name: &EDGE.to_string(), suite: Some(suite) };
+    Carrier::start_secure(EDGE, account(), &security)
 }
 
 /// Both heard each other, by the tone that each says.
@@ -224,6 +253,103 @@ fn a_phone_calls_outside() {
     assert_bridged(&office.row(), "outbound", "inside", "caller_hangup");
     assert_both_heard(phone, &outside);
     office.offhook.stop();
+}
+
+/// The same on a secure trunk: signalling by TLS, sound by SRTP, with either suite of the carrier. Our BYE goes back
+/// over the carrier's own connection.
+#[test]
+fn a_call_from_outside_on_a_secure_trunk_is_the_same_call() {
+    if !is_installed("baresip") {
+        return;
+    }
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32] {
+        let authority = Authority::new();
+        let carrier = secure_carrier(&authority, suite);
+        let office = Office::open(&carrier, &Setup { authority: Some(&authority), ..Setup::default() });
+        let mut phone = office.phone();
+        let call = office.call_from(&carrier);
+        call.talk(Duration::from_secs(5));
+        phone.tell("hangup", "");
+        let (bye, outside) = call.wait_for_bye();
+        let route = bye.list("Route");
+        assert!(uri_in(&route[0]).contains(";transport=tls;"), "{bye:?}");
+        let row = office.row();
+        assert_bridged(&row, "inbound", "carrier", "callee_hangup");
+        assert_both_heard(phone, &outside);
+        let log = office.offhook.stop();
+        assert!(log.contains("srtp=true"), "{log}");
+        assert!(!log.contains("inline:"), "a key is in the log:\n{log}");
+    }
+}
+
+/// Calls to a secure trunk go over TLS, whatever is between the proxies; who hangs up outside finds our listener by our
+/// Contact.
+#[test]
+fn a_phone_calls_outside_on_a_secure_trunk() {
+    if !is_installed("baresip") {
+        return;
+    }
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32] {
+        let authority = Authority::new();
+        let carrier = secure_carrier(&authority, suite);
+        let office = Office::open(&carrier, &Setup { authority: Some(&authority), ..Setup::default() });
+        let mut phone = office.phone();
+        phone.tell("dial", "(212)555-0199");
+        let ringing = carrier.wait_for_call(LIMIT);
+        assert_eq!(carrier.refusals(), [407], "asked once who we are");
+        let contact = uri_in(ringing.request.header("Contact"));
+        assert!(contact.ends_with(&format!("@{};transport=tls", office.tls)), "{:?}", ringing.request);
+        let call = ringing.answer();
+        phone.wait_for("CALL_ESTABLISHED");
+        call.talk(Duration::from_secs(5));
+        let outside = call.hang_up();
+        assert_bridged(&office.row(), "outbound", "inside", "callee_hangup");
+        assert_both_heard(phone, &outside);
+        office.offhook.stop();
+    }
+}
+
+/// All or nothing: neither signalling without TLS nor sound without SRTP, whoever it comes from.
+#[test]
+fn a_secure_trunk_takes_nothing_in_the_clear() {
+    let authority = Authority::new();
+    let plain = Carrier::start(EDGE, account());
+    let security = Security { authority: &authority, name: &EDGE.to_string(), suite: None };
+    let half = Carrier::start_secure(EDGE, account(), &security);
+    let setup = Setup { authority: Some(&authority), to: Some("attendant"), ..Setup::default() };
+    let office = Office::open(&half, &setup);
+    let placed = plain.call(&[office.offhook.address()], NUMBER);
+    assert_eq!(placed.attempts[0].status(), Some(403), "{:?}", placed.attempts);
+    let placed = half.call(&[office.tls], NUMBER);
+    assert_eq!(placed.attempts[0].status(), Some(488), "{:?}", placed.attempts);
+    // What it does take.
+    let carrier = secure_carrier(&authority, Suite::AesCm128HmacSha1_80);
+    let call = office.call_from(&carrier);
+    call.talk(Duration::from_secs(1));
+    call.hang_up();
+    office.offhook.stop();
+}
+
+/// Whoever answers at the carrier's address without being the carrier gets no call, no number and no password.
+#[test]
+fn a_carrier_with_the_certificate_of_another_is_not_called() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let authority = Authority::new();
+    let security =
+        Security { authority: &authority, name: "other.example.com", suite: Some(Suite::AesCm128HmacSha1_80) };
+    let carrier = Carrier::start_secure(EDGE, account(), &security);
+    let office = Office::open(&carrier, &Setup { authority: Some(&authority), ..Setup::default() });
+    let mut phone = office.phone();
+    phone.tell("dial", "(212)555-0199");
+    phone.wait_for("CALL_CLOSED");
+    office.offhook.wait_for_log("Call ended before it was answered", LIMIT);
+    let row = last_call(&office.offhook);
+    assert_eq!(row["session"]["hangup_cause"], "trunk_failed", "{row:#}");
+    assert!(!carrier.was_called());
+    let log = office.offhook.stop();
+    assert!(log.contains("is for another name than"), "{log}");
 }
 
 /// With a wrong password every call outside fails, soon and cleanly, and the row says whose fault it is.

@@ -1,6 +1,6 @@
 //! What the carrier knows of one call (RFC 3261 §12), and what it holds the box to within it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::message::{Message, host_in, parameter, uri_in, user_in};
 
@@ -29,28 +29,47 @@ pub(super) struct Dialog {
     pub(super) remote_cseq: u32,
     /// Of the INVITE whose 2xx the box has acknowledged.
     pub(super) acknowledged: Option<u32>,
+    /// The other end of the connection it was set up on, which carries all of it; of no meaning without connections.
+    pub(super) flow: SocketAddr,
     /// The description we gave.
     pub(super) sdp: String,
     /// The BYE of the box.
     pub(super) bye: Option<Message>,
 }
 
-/// The Record-Route headers of a request through the proxies: the one next to the box first.
-pub(super) fn route(edge: SocketAddr, tag: &str) -> [String; 2] {
-    [format!("<sip:{edge};r2=on;lr;ftag={tag}>"), format!("<sip:{INSIDE};r2=on;lr;ftag={tag}>")]
+/// The proxy that the box sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edge {
+    pub(super) address: SocketAddr,
+    pub(super) is_tls: bool,
+}
+
+impl Edge {
+    fn transport(self) -> &'static str {
+        if self.is_tls { "TLS" } else { "UDP" }
+    }
+
+    /// The Record-Route headers of a request through the proxies: the one next to the box first. Behind it is UDP.
+    pub(super) fn route(self, tag: &str) -> [String; 2] {
+        let (edge, transport) = (self.address, if self.is_tls { ";transport=tls" } else { "" });
+        [format!("<sip:{edge}{transport};r2=on;lr;ftag={tag}>"), format!("<sip:{INSIDE};r2=on;lr;ftag={tag}>")]
+    }
+
+    /// The Via of a request of the edge's own.
+    pub(super) fn via(self, branch: &str) -> String {
+        format!("Via: SIP/2.0/{} {};branch={branch}\r\n", self.transport(), self.address)
+    }
+
+    /// The Via headers of a request through the proxies.
+    pub(super) fn vias(self, branch: &str) -> String {
+        let inside = format!("{INSIDE};rport=5060;received=172.25.10.5;branch={branch}-inside");
+        format!("{}Via: SIP/2.0/UDP {inside}\r\n", self.via(branch))
+    }
 }
 
 /// Where the carrier itself would be reached, by whoever went through its proxies.
 pub(super) fn contact(number: &str) -> String {
     format!("<sip:{number}@{INSIDE};transport=udp>")
-}
-
-/// The Via headers of a request through the proxies.
-pub(super) fn vias(edge: SocketAddr, branch: &str) -> String {
-    format!(
-        "Via: SIP/2.0/UDP {edge};branch={branch}\r\n\
-         Via: SIP/2.0/UDP {INSIDE};rport=5060;received=172.25.10.5;branch={branch}-inside\r\n"
-    )
 }
 
 impl Dialog {
@@ -78,18 +97,18 @@ impl Dialog {
     }
 
     /// The head of a request of ours; what follows is more headers and the body.
-    pub(super) fn request(&self, method: &str, edge: SocketAddr, branch: &str) -> String {
+    pub(super) fn request(&self, method: &str, edge: Edge, branch: &str) -> String {
         let Dialog { target, local, remote, call_id, contact, cseq, .. } = self;
         format!(
             "{method} {target} SIP/2.0\r\n{}From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
              Max-Forwards: 69\r\nContact: {contact}\r\nUser-Agent: Twilio Gateway\r\n",
-            vias(edge, branch)
+            edge.vias(branch)
         )
     }
 }
 
 /// What is wrong with a request of the box, whatever call it is in.
-pub(super) fn judge_request(request: &Message, peer: SocketAddr) -> Vec<String> {
+pub(super) fn judge_request(request: &Message, peer: SocketAddr, edge: Edge) -> Vec<String> {
     let method = request.method().unwrap_or_default();
     let mut faults = Vec::new();
     let mut check = |holds: bool, what: &str| {
@@ -97,22 +116,31 @@ pub(super) fn judge_request(request: &Message, peer: SocketAddr) -> Vec<String> 
             faults.push(format!("{what} in a {method}:\n{request:?}"));
         }
     };
-    let via = request.header("Via");
-    check(via.starts_with(&format!("SIP/2.0/UDP {peer}")), "a Via that is not where it came from");
+    let sent_by = request.header("Via").split(';').next().unwrap_or_default();
+    let host = sent_by.strip_prefix(&format!("SIP/2.0/{} ", edge.transport())).unwrap_or_default();
+    // A connection comes from any port, so a Via names the port that is listened at.
+    let is_its_own = if edge.is_tls { is_at(host, peer.ip()) } else { host == peer.to_string() };
+    check(is_its_own, "a Via that is not where it came from");
     check(request.branch().is_some_and(|branch| branch.starts_with("z9hG4bK")), "no branch of RFC 3261");
     check(request.header("Max-Forwards") == "70", "no Max-Forwards: 70");
     check(parameter(request.header("From"), "tag").is_some(), "no tag in From");
     check(request.cseq().1 == method, "another method in CSeq");
     check(!request.list("Require").iter().any(|option| option == "100rel"), "an extension we do not have");
     if method == "INVITE" {
-        check(host_in(uri_in(request.header("Contact"))) == peer.to_string(), "a Contact that is not reachable");
+        let contact = uri_in(request.header("Contact"));
+        check(host_in(contact) == host, "a Contact that is not reachable");
+        check(contact.ends_with(";transport=tls") == edge.is_tls, "a Contact for another transport");
     }
     check(ALLOW.split(", ").any(|known| known == method), "a method that is not in our Allow");
     faults
 }
 
+fn is_at(host_and_port: &str, address: IpAddr) -> bool {
+    host_and_port.parse::<SocketAddr>().is_ok_and(|socket| socket.ip() == address)
+}
+
 /// What is wrong with the response of the box at `peer` to `request`.
-pub(super) fn judge_response(response: &Message, request: &Message, peer: SocketAddr) -> Vec<String> {
+pub(super) fn judge_response(response: &Message, request: &Message, peer: SocketAddr, edge: Edge) -> Vec<String> {
     let status = response.status().unwrap_or_default();
     let mut faults = Vec::new();
     let mut expect = |what: &str, is: String, wanted: String| {
@@ -132,6 +160,7 @@ pub(super) fn judge_response(response: &Message, request: &Message, peer: Socket
         expect("Record-Route", is, wanted);
         let contact = uri_in(response.header("Contact"));
         expect("host in Contact", host_in(contact).to_owned(), peer.to_string());
+        expect("TLS in Contact", contact.ends_with(";transport=tls").to_string(), edge.is_tls.to_string());
     }
     if status > 100 && parameter(response.header("To"), "tag").is_none() {
         faults.push(format!("no tag in the To of a {status}"));
@@ -140,29 +169,6 @@ pub(super) fn judge_response(response: &Message, request: &Message, peer: Socket
         faults.push(format!("a {status} that requires what we have not said to support"));
     }
     faults
-}
-
-/// Where the sound of a description goes (RFC 4566 §5.7, §5.14), if it is sound that the carrier can have.
-pub(super) fn sound_of(sdp: &str) -> Result<SocketAddr, String> {
-    let line = |start: &str| sdp.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
-    let fail = |what: &str| format!("{what} in a description:\n{sdp}");
-    let host = line("c=IN IP4 ").ok_or_else(|| fail("no address"))?;
-    let media: Vec<&str> = line("m=audio ").ok_or_else(|| fail("no sound"))?.split(' ').collect();
-    let [port, "RTP/AVP", formats @ ..] = &media[..] else { return Err(fail("no plain RTP")) };
-    if !formats.contains(&"0") {
-        return Err(fail("no PCMU"));
-    }
-    format!("{host}:{port}").parse().map_err(|_| fail("no address and port"))
-}
-
-/// The description the carrier gives: G.711 both ways and digits.
-pub(super) fn sdp(sound: SocketAddr) -> String {
-    let (host, port) = (sound.ip(), sound.port());
-    format!(
-        "v=0\r\no=root 1702 1702 IN IP4 {host}\r\ns=Twilio Media Gateway\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
-         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=maxptime:20\r\na=sendrecv\r\n"
-    )
 }
 
 /// The number in a header with a name and address.

@@ -10,30 +10,38 @@
 //! the next address after 4 s of silence or a refusal that is worth it. Every fault of the box's messages and of its RTP
 //! is kept, and fails the test when the carrier is dropped.
 //!
-//! Left out: TCP, TLS and SRTP; transfers; and loss, which [`crate::relay`] makes.
+//! A secure trunk is the same over TLS, with certificates checked on both sides and sound as SRTP under keys of the
+//! descriptions: all or nothing.
+//!
+//! Left out: TCP without TLS; transfers; and loss, which [`crate::relay`] makes.
 
+mod description;
 mod dialog;
 mod digest;
 pub mod message;
 mod origination;
 mod sound;
 mod termination;
+mod wire;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use audio::rtp::srtp::Profile;
 pub use origination::{Attempt, Placed, stops_failover};
 pub use sound::Heard;
 pub use termination::{Call, Ringing};
 
-use self::dialog::{Dialog, judge_request};
+use self::dialog::{Dialog, Edge, judge_request};
 use self::message::Message;
 use self::termination::ServerInvite;
+use self::wire::{Arrival, Wire};
+use crate::authority::Authority;
 
 /// Where the carrier signals from. Its sound is one address further.
 pub const EDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
@@ -56,6 +64,17 @@ pub struct Account {
     pub tone_hz: u32,
 }
 
+/// What makes a trunk a secure one.
+#[derive(Debug)]
+pub struct Security<'a> {
+    /// Certifies the carrier, and whoever the carrier believes.
+    pub authority: &'a Authority,
+    /// Whom the carrier's certificate is for.
+    pub name: &'a str,
+    /// How sound is protected; nothing for a carrier that does not do what it should.
+    pub suite: Option<Profile>,
+}
+
 /// A running carrier; ended when dropped.
 ///
 /// # Panics
@@ -68,8 +87,10 @@ pub struct Carrier {
 
 #[derive(Debug)]
 struct Shared {
-    socket: UdpSocket,
-    address: SocketAddr,
+    wire: Wire,
+    edge: Edge,
+    /// How sound is protected.
+    suite: Option<Profile>,
     account: Account,
     state: Mutex<State>,
     is_over: AtomicBool,
@@ -94,11 +115,21 @@ impl Carrier {
     /// # Panics
     /// When there is none.
     pub fn start(edge: Ipv4Addr, account: Account) -> Carrier {
-        let socket = UdpSocket::bind((edge, 0)).unwrap();
-        socket.set_read_timeout(Some(STOP_INTERVAL)).unwrap();
-        let address = socket.local_addr().unwrap();
+        Carrier::on(Wire::udp(edge), None, account)
+    }
+
+    /// As [`start`](Carrier::start), with TLS.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_secure(edge: Ipv4Addr, account: Account, security: &Security<'_>) -> Carrier {
+        Carrier::on(Wire::tls(edge, security.authority, security.name), security.suite, account)
+    }
+
+    fn on(wire: Wire, suite: Option<Profile>, account: Account) -> Carrier {
+        let edge = Edge { address: wire.address(), is_tls: wire.is_tls() };
         let (state, is_over) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { socket, address, account, state, is_over });
+        let shared = Arc::new(Shared { wire, edge, suite, account, state, is_over });
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || shared.run()
@@ -108,7 +139,17 @@ impl Carrier {
 
     /// Where it signals.
     pub fn address(&self) -> SocketAddr {
-        self.shared.address
+        self.shared.edge.address
+    }
+
+    /// Whether it is reached by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.shared.edge.is_tls
+    }
+
+    /// Whether the box has tried to call.
+    pub fn was_called(&self) -> bool {
+        !self.shared.state().invites.is_empty()
     }
 
     /// Statuses that calls of the box were refused with, in their order.
@@ -139,18 +180,24 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut buffer = [0; 65_536];
         while !self.is_over.load(Ordering::Relaxed) {
-            let Ok((length, peer)) = self.socket.recv_from(&mut buffer) else { continue };
-            match Message::parse(&buffer[..length]) {
+            let (bytes, peer) = match self.wire.receive(STOP_INTERVAL) {
+                Some(Arrival::Message(bytes, peer)) => (bytes, peer),
+                Some(Arrival::Fault(fault)) => {
+                    self.state().faults.push(fault);
+                    continue;
+                }
+                None => continue,
+            };
+            match Message::parse(&bytes) {
                 Ok(message) if message.status().is_some() => self.state().responses.push(message),
                 Ok(request) => {
-                    let faults = judge_request(&request, peer);
+                    let faults = judge_request(&request, peer, self.edge);
                     self.state().faults.extend(faults);
                     self.handle_request(request, peer);
                 }
                 // Keep-alives are no messages.
-                Err(_) if buffer[..length].iter().all(u8::is_ascii_whitespace) => {}
+                Err(_) if bytes.iter().all(u8::is_ascii_whitespace) => {}
                 Err(fault) => self.state().faults.push(fault),
             }
         }
@@ -161,7 +208,7 @@ impl Shared {
         match (request.method().unwrap_or_default(), is_in_dialog) {
             ("INVITE", false) => self.invited(request, peer),
             ("INVITE", true) => self.reinvited(&request, peer),
-            ("ACK", _) => self.acknowledged(&request),
+            ("ACK", _) => self.acknowledged(&request, peer),
             ("BYE", _) => self.bye(request, peer),
             ("CANCEL", _) => self.cancelled(&request, peer),
             ("OPTIONS", _) => self.respond(&request, peer, "200 OK", &token(), "", ""),
@@ -170,7 +217,7 @@ impl Shared {
     }
 
     fn send(&self, text: &str, peer: SocketAddr) {
-        self.socket.send_to(text.as_bytes(), peer).unwrap();
+        self.wire.send(text, peer);
     }
 }
 

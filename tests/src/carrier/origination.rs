@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dialog::{ALLOW, Dialog, contact, judge_response, route, sdp, sound_of, vias};
+use super::description::Description;
+use super::dialog::{ALLOW, Dialog, contact, judge_response};
 use super::message::{Message, host_in, parameter, uri_in};
 use super::sound::Sound;
 use super::termination::Call;
@@ -17,6 +18,8 @@ const SILENCE: Duration = Duration::from_secs(4);
 const T1: Duration = Duration::from_millis(500);
 /// How long somebody lets it ring.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The tag of the one key in an offer.
+const OFFERED_KEY: &str = "1";
 /// Who calls.
 const CALLER: &str = "+13105550177";
 
@@ -58,7 +61,7 @@ impl Carrier {
     /// # Panics
     /// When the box answers with nonsense.
     pub fn call(&self, addresses: &[SocketAddr], number: &str) -> Placed {
-        let sound = Sound::open(self.shared.sound_host(), self.shared.account.tone_hz);
+        let sound = self.shared.sound();
         let mut attempts = Vec::new();
         for peer in addresses {
             let mut dialog = self.shared.outgoing(*peer, number, &sound);
@@ -68,7 +71,8 @@ impl Carrier {
             attempts.push(attempt);
             match (status, response) {
                 (Some(200..=299), Some(response)) => {
-                    sound.send_to(sound_of(&response.body).unwrap_or_else(|fault| panic!("{fault}")));
+                    let remote = Description::read(&response.body, self.shared.suite);
+                    sound.connect(&remote.unwrap_or_else(|fault| panic!("{fault}")));
                     let target = uri_in(response.header("Contact"));
                     (dialog.target, dialog.remote) = (target.to_owned(), response.header("To").to_owned());
                     let call = self.shared.confirm(dialog, sound);
@@ -90,9 +94,9 @@ impl Carrier {
     pub fn ping(&self, peer: SocketAddr) -> Option<u16> {
         let (branch, shared) = (format!("z9hG4bK{}", token()), &self.shared);
         let head = format!(
-            "OPTIONS sip:{peer} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch}\r\nFrom: <sip:ping@{}>;tag={}\r\n\
+            "OPTIONS sip:{peer} SIP/2.0\r\n{}From: <sip:ping@{}>;tag={}\r\n\
              To: <sip:{peer}>\r\nCall-ID: {}@0.0.0.0\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n",
-            shared.address,
+            shared.edge.via(&branch),
             shared.account.domain,
             token(),
             token()
@@ -114,11 +118,12 @@ impl Shared {
             remote: format!("<sip:{number}@{peer}>"),
             target: format!("sip:{number}@{peer}"),
             contact: contact(CALLER),
-            route: route(self.address, &tag),
+            route: self.edge.route(&tag),
             cseq: 1,
             remote_cseq: 0,
             acknowledged: None,
-            sdp: sdp(sound.address()),
+            flow: peer,
+            sdp: sound.sdp(OFFERED_KEY),
             bye: None,
         }
     }
@@ -162,8 +167,8 @@ impl Shared {
              P-Asserted-Identity: <sip:{CALLER}@{address}>\r\nDiversion: <{number}@twilio.com>;reason=unconditional\r\n\
              Call-ID: {call_id}\r\n{vias}Contact: {contact}\r\nAllow: {ALLOW}\r\nUser-Agent: Twilio Gateway\r\n\
              X-Twilio-AccountSid: AC{account}\r\nX-Twilio-CallSid: CA{call}\r\n",
-            address = self.address,
-            vias = vias(self.address, &format!("z9hG4bK{}", token())),
+            address = self.edge.address,
+            vias = self.edge.vias(&format!("z9hG4bK{}", token())),
             account = token(),
             call = token(),
         );
@@ -174,7 +179,7 @@ impl Shared {
     fn confirm(self: &Arc<Shared>, dialog: Dialog, sound: Sound) -> Call {
         let peer = host_in(&dialog.target).parse().expect("an address in the box's Contact");
         let call_id = dialog.call_id.clone();
-        let ack = with_body(&dialog.request("ACK", self.address, &format!("z9hG4bK{}", token())), "");
+        let ack = with_body(&dialog.request("ACK", self.edge, &format!("z9hG4bK{}", token())), "");
         self.state().dialogs.push(dialog);
         self.send(&ack, peer);
         Call { shared: Arc::clone(self), call_id, sound }
@@ -195,7 +200,7 @@ impl Shared {
             let at = state.responses.iter().position(|response| response.answers(branch, method))?;
             Some(state.responses.remove(at))
         })?;
-        let faults = judge_response(&response, request, peer);
+        let faults = judge_response(&response, request, peer, self.edge);
         self.state().faults.extend(faults);
         Some(response)
     }

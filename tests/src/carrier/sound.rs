@@ -1,11 +1,16 @@
-//! The carrier's RTP (RFC 3550) with µ-law (G.711): it says a tone, a packet every 20 ms, keeps what it hears, and notes
-//! what is wrong with the stream it gets.
+//! The carrier's RTP (RFC 3550) with µ-law (G.711), protected on a secure trunk (SRTP, RFC 3711): it says a tone, a packet
+//! every 20 ms, keeps what it hears, and notes what is wrong with the stream it gets.
 
+use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use audio::rtp::srtp::{Inbound, MasterKey, Outbound, Profile};
+
+use super::description::{Description, sdp};
 
 /// Samples of a packet, and what its timestamp is ahead of the one before.
 const SAMPLES: usize = 160;
@@ -22,14 +27,17 @@ const EVENT: u8 = 101;
 #[derive(Debug)]
 pub(super) struct Sound {
     address: SocketAddr,
+    /// Protects what we send.
+    key: Option<MasterKey>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     socket: UdpSocket,
     remote: Mutex<Option<SocketAddr>>,
+    /// Undoes the protection of what comes.
+    inbound: Mutex<Option<Inbound>>,
     heard: Mutex<Heard>,
     is_over: AtomicBool,
 }
@@ -55,28 +63,33 @@ struct Fields {
 }
 
 impl Sound {
-    pub(super) fn open(host: [u8; 4], tone_hz: u32) -> Sound {
+    pub(super) fn open(host: [u8; 4], tone_hz: u32, suite: Option<Profile>) -> Sound {
         let socket = UdpSocket::bind(SocketAddr::from((host, 0))).unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Arc::new(Shared {
             socket,
             remote: Mutex::default(),
+            inbound: Mutex::default(),
             heard: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
+        let key = suite.map(|suite| MasterKey::generate(suite, |bytes| bytes.fill_with(rand::random)));
+        let outbound = key.as_ref().map(Outbound::new);
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || shared.run(tone_hz)
+            move || shared.run(tone_hz, outbound)
         });
-        Sound { address, shared, thread: Some(thread) }
+        Sound { address, key, shared, thread: Some(thread) }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// The description of it, with the key under `tag` if it is protected.
+    pub(super) fn sdp(&self, tag: &str) -> String {
+        sdp(self.address, self.key.as_ref().map(|key| (tag, key)))
     }
 
-    pub(super) fn send_to(&self, remote: SocketAddr) {
-        *locked(&self.shared.remote) = Some(remote);
+    pub(super) fn connect(&self, remote: &Description) {
+        *locked(&self.shared.inbound) = remote.key.as_ref().map(|(_, key)| Inbound::new(key));
+        *locked(&self.shared.remote) = Some(remote.address);
     }
 
     pub(super) fn remote(&self) -> Option<SocketAddr> {
@@ -108,15 +121,25 @@ impl Drop for Sound {
     }
 }
 
+/// Without keys and what was heard.
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
-    fn run(&self, tone_hz: u32) {
+    fn run(&self, tone_hz: u32, mut outbound: Option<Outbound>) {
         let mut next = Instant::now();
         let (mut fields, mut phase) = (Fields { sequence: 0xFFF0, timestamp: 4_000_000_000, ssrc: 0x7711_0042 }, 0.0);
         while !self.is_over.load(Ordering::Relaxed) {
             self.receive_until(next);
             next += PTIME;
             let Some(remote) = *locked(&self.remote) else { continue };
-            let packet = packet(fields, &mut phase, tone_hz);
+            let mut packet = packet(fields, &mut phase, tone_hz);
+            if let Some(outbound) = &mut outbound {
+                outbound.protect_rtp(&mut packet).unwrap();
+            }
             // Nobody listens there any more once the call is over.
             let _ = self.socket.send_to(&packet, remote);
             fields.sequence = fields.sequence.wrapping_add(1);
@@ -134,7 +157,14 @@ impl Shared {
             }
             if let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
                 let remote = *locked(&self.remote);
-                locked(&self.heard).handle(&buffer[..length], source, remote);
+                let plain = match &mut *locked(&self.inbound) {
+                    Some(inbound) => inbound.unprotect_rtp(&mut buffer[..length]).map_err(|error| error.to_string()),
+                    None => Ok(&buffer[..length]),
+                };
+                match plain {
+                    Ok(packet) => locked(&self.heard).handle(packet, source, remote),
+                    Err(error) => locked(&self.heard).faults.push(format!("SRTP: {error}")),
+                }
             }
         }
     }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dialog::{ALLOW, Dialog, contact, number_in, route, sdp, sound_of};
+use super::description::Description;
+use super::dialog::{ALLOW, Dialog, contact, number_in};
 use super::message::{Message, host_in, is_e164, parameter, uri_in, user_in};
 use super::sound::{Heard, Sound};
 use super::{Carrier, LIMIT, Shared, digest, token, with_body};
@@ -78,11 +79,11 @@ impl Ringing {
     /// # Panics
     /// When it does not.
     pub fn answer(self) -> Call {
-        let sound = Sound::open(self.shared.sound_host(), self.shared.account.tone_hz);
-        match sound_of(&self.request.body) {
-            Ok(remote) => sound.send_to(remote),
-            Err(fault) => panic!("{fault}"),
-        }
+        let sound = self.shared.sound();
+        let remote = Description::read(&self.request.body, self.shared.suite).unwrap_or_else(|fault| panic!("{fault}"));
+        sound.connect(&remote);
+        // RFC 4568 §5.1.2: ours answers the one we have taken.
+        let key_tag = remote.key.map_or_else(String::new, |(tag, _)| tag);
         let call_id = self.request.header("Call-ID").to_owned();
         let (tag, number) = (self.shared.tag_of(&self.branch), user_in(self.request.uri()));
         let (cseq, _) = self.request.cseq();
@@ -92,11 +93,12 @@ impl Ringing {
             remote: self.request.header("From").to_owned(),
             target: uri_in(self.request.header("Contact")).to_owned(),
             contact: contact(number),
-            route: route(self.shared.address, &tag),
+            route: self.shared.edge.route(&tag),
             cseq: 0,
             remote_cseq: cseq,
             acknowledged: None,
-            sdp: sdp(sound.address()),
+            flow: self.peer,
+            sdp: sound.sdp(&key_tag),
             bye: None,
         };
         let (headers, body) = (dialog.headers_of_response(), dialog.sdp.clone());
@@ -153,7 +155,7 @@ impl Call {
             let mut state = shared.state();
             let dialog = state.dialogs.iter_mut().find(|dialog| dialog.call_id == self.call_id).unwrap();
             dialog.cseq += 1;
-            let head = dialog.request("BYE", shared.address, &branch);
+            let head = dialog.request("BYE", shared.edge, &branch);
             let text = with_body(&format!("{head}Reason: Q.850;cause=16;text=\"Normal call clearing\"\r\n"), "");
             (text, host_in(&dialog.target).parse().expect("an address in the box's Contact"))
         };
@@ -180,12 +182,13 @@ impl Dialog {
 }
 
 impl Shared {
-    pub(super) fn sound_host(&self) -> [u8; 4] {
-        let [a, b, c, d] = match self.address.ip() {
+    /// A stream of ours, one address further than the signalling.
+    pub(super) fn sound(&self) -> Sound {
+        let [a, b, c, d] = match self.edge.address.ip() {
             std::net::IpAddr::V4(address) => address.octets(),
             std::net::IpAddr::V6(_) => unreachable!("bound to an IPv4 address"),
         };
-        [a, b, c, d + 1]
+        Sound::open([a, b, c, d + 1], self.account.tone_hz, self.suite)
     }
 
     /// A call of the box: a repeat, nonsense, somebody we do not know, or a call.
@@ -213,7 +216,7 @@ impl Shared {
             Verdict::Ring => {
                 self.respond(&request, peer, "100 Giving a try", "", "", "");
                 self.conclude(&branch, Stage::Ringing);
-                let [edge, inside] = route(self.address, &tag);
+                let [edge, inside] = self.edge.route(&tag);
                 let contact = contact(user_in(request.uri()));
                 let headers = format!("Record-Route: {inside}\r\nRecord-Route: {edge}\r\nContact: {contact}\r\n");
                 self.respond(&request, peer, "180 Ringing", &tag, &headers, "");
@@ -246,7 +249,7 @@ impl Shared {
             return Verdict::Refuse(407, format!("Proxy-Authenticate: {}\r\n", digest::challenge(&nonce)));
         }
         match digest::verify(request, &nonce, &self.account.username, &self.account.password) {
-            Ok(()) => match sound_of(&request.body) {
+            Ok(()) => match Description::read(&request.body, self.suite) {
                 Ok(_) => Verdict::Ring,
                 Err(_) => Verdict::Refuse(488, String::new()),
             },
@@ -260,7 +263,7 @@ impl Shared {
     }
 
     pub(super) fn reinvited(&self, request: &Message, peer: SocketAddr) {
-        let Some((dialog, tag)) = self.in_dialog(request) else {
+        let Some((dialog, tag)) = self.in_dialog(request, peer) else {
             return self.respond(request, peer, "481 Call Does Not Exist", &token(), "", "");
         };
         let headers = format!("Contact: {}\r\n", dialog.contact);
@@ -268,7 +271,7 @@ impl Shared {
     }
 
     pub(super) fn bye(&self, request: Message, peer: SocketAddr) {
-        let Some((_, tag)) = self.in_dialog(&request) else {
+        let Some((_, tag)) = self.in_dialog(&request, peer) else {
             return self.respond(&request, peer, "481 Call Does Not Exist", &token(), "", "");
         };
         self.respond(&request, peer, "200 OK", &tag, "", "");
@@ -280,7 +283,7 @@ impl Shared {
     }
 
     /// Of a refusal, which is our transaction's, or of a 2xx.
-    pub(super) fn acknowledged(&self, request: &Message) {
+    pub(super) fn acknowledged(&self, request: &Message, peer: SocketAddr) {
         let branch = request.branch().unwrap_or_default();
         let mut state = self.state();
         let invite = state.invites.iter_mut().find(|one| one.is(branch));
@@ -293,7 +296,7 @@ impl Shared {
             return state.faults.extend(fault);
         }
         drop(state);
-        if self.in_dialog(request).is_some() {
+        if self.in_dialog(request, peer).is_some() {
             let mut state = self.state();
             let dialog = state.dialogs.iter_mut().find(|dialog| dialog.call_id == request.header("Call-ID"));
             if let Some(dialog) = dialog {
@@ -323,14 +326,17 @@ impl Shared {
     }
 
     /// The call in which `request` is and our tag in it; faults of the request are noted.
-    fn in_dialog(&self, request: &Message) -> Option<(Dialog, String)> {
+    fn in_dialog(&self, request: &Message, peer: SocketAddr) -> Option<(Dialog, String)> {
         let mut state = self.state();
         let found = state.dialogs.iter_mut().find(|dialog| dialog.call_id == request.header("Call-ID"));
         let Some(dialog) = found else {
             state.faults.push(format!("a request in no call of ours: {request:?}"));
             return None;
         };
-        let faults = dialog.judge(request);
+        let mut faults = dialog.judge(request);
+        if self.edge.is_tls && peer != dialog.flow {
+            faults.push(format!("a new connection for a call that has {}: {request:?}", dialog.flow));
+        }
         let dialog = dialog.clone();
         state.faults.extend(faults);
         let tag = parameter(&dialog.local, "tag").unwrap_or_default().to_owned();
