@@ -255,6 +255,34 @@ fn a_phone_calls_outside() {
     office.offhook.stop();
 }
 
+/// What the carrier plays before the answer is heard at the phone, and goes on after it.
+#[test]
+fn a_phone_hears_the_carrier_before_the_answer() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let office = Office::open(&carrier, &Setup::default());
+    let mut phone = office.phone();
+    phone.tell("dial", "(212)555-0199");
+    let mut ringing = carrier.wait_for_call(LIMIT);
+    ringing.play_early();
+    phone.wait_for("CALL_PROGRESS");
+    let until = Instant::now() + Duration::from_secs(4);
+    tests::poll(LIMIT, || (Instant::now() >= until).then_some(()));
+    assert!(!phone.output().contains("Call established"), "{}", phone.output());
+    let call = ringing.answer();
+    phone.wait_for("CALL_ESTABLISHED");
+    call.talk(Duration::from_secs(2));
+    let outside = call.hang_up();
+    phone.wait_for("CALL_CLOSED");
+    let with_tone = seconds_with_tone(&outside.samples, PHONE_HZ);
+    assert!(!with_tone.is_empty(), "outside hears the phone in seconds {with_tone:?}");
+    let with_tone = seconds_with_tone(&phone.heard(), OUTSIDE_HZ);
+    assert!(with_tone.len() >= 5, "the phone hears outside in seconds {with_tone:?}");
+    office.offhook.stop();
+}
+
 /// The same on a secure trunk: signalling by TLS, sound by SRTP, with either suite of the carrier. Our BYE goes back
 /// over the carrier's own connection.
 #[test]

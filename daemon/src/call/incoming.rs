@@ -231,7 +231,8 @@ impl Incoming {
         loop {
             let end = match events.recv().await {
                 Some(Event::Cancelled { .. }) => End::CALLER_CANCELLED,
-                Some(Event::ByeReceived { .. } | Event::CallEnded { .. }) => End::CALLER_HANGUP,
+                Some(Event::ByeReceived { .. }) => End::CALLER_HANGUP,
+                Some(Event::CallEnded { cause, .. }) => End::of_dialog(cause),
                 Some(_) => continue,
                 None => End::INTERNAL,
             };
@@ -340,7 +341,8 @@ async fn confirmed(events: &mut LegEvents, agreement: &mut MediaAgreement) -> Re
                 return Ok(());
             }
             Some(Event::AckTimedOut { .. }) => return Err(End::NO_ACK),
-            Some(Event::ByeReceived { .. } | Event::CallEnded { .. }) => return Err(End::CALLER_HANGUP),
+            Some(Event::ByeReceived { .. }) => return Err(End::CALLER_HANGUP),
+            Some(Event::CallEnded { cause, .. }) => return Err(End::of_dialog(cause)),
             Some(_) => {}
             None => return Err(End::INTERNAL),
         }

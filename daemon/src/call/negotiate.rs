@@ -235,7 +235,8 @@ pub(super) async fn in_dialog(
                 InDialog::Ended(refusal(error).1)
             }
         },
-        Event::ByeReceived { .. } | Event::CallEnded { .. } => InDialog::Ended(End::CALLER_HANGUP),
+        Event::ByeReceived { .. } => InDialog::Ended(End::CALLER_HANGUP),
+        Event::CallEnded { cause, .. } => InDialog::Ended(End::of_dialog(cause)),
         Event::AckTimedOut { .. } => InDialog::Ended(End::NO_ACK),
         Event::Cancelled { .. } => InDialog::Ended(End::CALLER_CANCELLED),
         Event::ReinviteConfirmed { answer: Some(answer), .. } => match agreement.accept(&answer) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sip_stack::endpoint::Event;
+use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -73,6 +73,18 @@ impl End {
         End::new(Termination::CallerError, cause)
     }
 
+    /// What the dialog says of its end, from the caller's side.
+    pub(super) fn of_dialog(cause: EndCause) -> End {
+        match cause {
+            EndCause::SessionExpired => End::SESSION_EXPIRED,
+            EndCause::DialogLost | EndCause::TransportFailed => End::DIALOG_LOST,
+            EndCause::NoAck | EndCause::NoPrack => End::NO_ACK,
+            EndCause::PeerGaveUp => End::CALLER_CANCELLED,
+            EndCause::NoResponse | EndCause::PeerRefused => End::NO_ANSWER,
+            EndCause::HungUp | EndCause::Refused | EndCause::PeerHungUp => End::CALLER_HANGUP,
+        }
+    }
+
     pub(super) const CALLER_CANCELLED: End = End::new(Termination::Success, "caller_cancelled");
     pub(super) const CALLER_HANGUP: End = End::new(Termination::Success, "caller_hangup");
     pub(super) const NO_COMMON_CODEC: End = End::new(Termination::CallerError, "no_common_codec");
@@ -89,6 +101,10 @@ impl End {
     pub(super) const CALL_LIMIT: End = End::new(Termination::Success, "call_limit");
     pub(super) const BUSY: End = End::new(Termination::Success, "callee_busy");
     pub(super) const DECLINED: End = End::new(Termination::Success, "callee_declined");
+    /// Neither side refreshed the session (RFC 4028).
+    pub(super) const SESSION_EXPIRED: End = End::new(Termination::CallerError, "session_expired");
+    /// The other side knows the call no more, or does not answer within it.
+    pub(super) const DIALOG_LOST: End = End::new(Termination::CallerError, "dialog_lost");
     pub(super) const NO_ANSWER: End = End::new(Termination::Success, "no_answer");
     pub(super) const NO_SUCH_NUMBER: End = End::new(Termination::CallerError, "no_such_number");
     pub(super) const TRUNK_FAILED: End = End::new(Termination::UpstreamError, "trunk_failed");

@@ -45,6 +45,8 @@ pub struct Ringing {
     /// The INVITE with which it came.
     pub request: Message,
     peer: SocketAddr,
+    /// What the box hears before the answer, with the tag of the key that it is encrypted under.
+    early: Option<(Sound, String)>,
 }
 
 /// A call that is up.
@@ -67,23 +69,39 @@ impl Carrier {
             invite.stage = Stage::Taken;
             let (request, peer) = (invite.request.clone(), invite.peer);
             let branch = request.branch()?.to_owned();
-            Some(Ringing { shared: Arc::clone(&self.shared), branch, request, peer })
+            Some(Ringing { shared: Arc::clone(&self.shared), branch, request, peer, early: None })
         });
         ringing.unwrap_or_else(|| panic!("no call of the box rings: {:?}", self.shared.state()))
     }
 }
 
 impl Ringing {
-    /// Somebody outside picks up; returns when the box has acknowledged it.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn answer(self) -> Call {
+    fn open_sound(&self) -> (Sound, String) {
         let sound = self.shared.sound();
         let remote = Description::read(&self.request.body, self.shared.suite).unwrap_or_else(|fault| panic!("{fault}"));
         sound.connect(&remote);
         // RFC 4568 §5.1.2: ours answers the one we have taken.
         let key_tag = remote.key.map_or_else(String::new, |(tag, _)| tag);
+        (sound, key_tag)
+    }
+
+    /// The carrier plays something before anybody picks up: its own ringing, or why there will be no answer.
+    pub fn play_early(&mut self) {
+        let (sound, key_tag) = self.open_sound();
+        let tag = self.shared.tag_of(&self.branch);
+        let [edge, inside] = self.shared.edge.route(&tag);
+        let contact = contact(user_in(self.request.uri()));
+        let headers = format!("Record-Route: {inside}\r\nRecord-Route: {edge}\r\nContact: {contact}\r\n");
+        self.shared.respond(&self.request, self.peer, "183 Session Progress", &tag, &headers, &sound.sdp(&key_tag));
+        self.early = Some((sound, key_tag));
+    }
+
+    /// Somebody outside picks up; returns when the box has acknowledged it.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn answer(mut self) -> Call {
+        let (sound, key_tag) = self.early.take().unwrap_or_else(|| self.open_sound());
         let call_id = self.request.header("Call-ID").to_owned();
         let (tag, number) = (self.shared.tag_of(&self.branch), user_in(self.request.uri()));
         let (cseq, _) = self.request.cseq();
