@@ -116,6 +116,11 @@ fn a_phone_holds_and_comes_back() {
     let on_hold = &heard[gap[1] * 8_000..(gap[1] + 4) * 8_000];
     let level = audio::dsp::level::rms_dbov(on_hold);
     assert!((-42.0..-25.0).contains(&level), "notes at {level} dBov");
+    for leg in last_call(&office.offhook)["metrics"].as_array().unwrap() {
+        // baresip reports every five seconds (RTCP).
+        assert!(leg["round_trip_ms"].as_f64().is_some_and(|ms| ms < 1_000.0), "{leg:#}");
+        assert!(leg["mos"].as_f64().is_some_and(|mos| mos > 3.5), "{leg:#}");
+    }
     // Its last recording begins when it comes back.
     assert!(seconds_with_tone(&caller.heard(), TONES_HZ[1]).len() >= 2);
     office.offhook.stop();

@@ -117,10 +117,10 @@ impl Leg {
             packets_duplicated: stats.received.duplicate,
             concealed_ms: stats.received.concealed_frames * 20,
             jitter_ms: Some(stats.received.jitter_ms),
-            jitter_max_ms: None,
-            round_trip_ms: None,
+            jitter_max_ms: Some(stats.jitter_max_ms),
+            round_trip_ms: stats.round_trip.map(|time| time.as_secs_f64() * 1e3),
             send_late_max_ms: Some(self.services.media.clock().pacing.worst_lateness.as_secs_f64() * 1e3),
-            mos: None,
+            mos: stats.mos,
             created_at: at,
         }
     }

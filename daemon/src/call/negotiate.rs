@@ -143,6 +143,7 @@ impl MediaAgreement {
         };
         StreamConfig {
             remote: negotiated.remote,
+            remote_rtcp: negotiated.remote_rtcp,
             signalled_from: self.signalled_from,
             receiver,
             sender,

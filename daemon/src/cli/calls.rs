@@ -210,14 +210,16 @@ fn session_line(session: &CallSession) -> String {
 fn print_sound_and_messages(detail: &SessionDetail) {
     for leg in &detail.metrics {
         println!(
-            "  sound     {} {}: {} packets in, {} lost, {} late, jitter {:.1} ms; {} out",
+            "  sound     {} {}: {} packets in, {} lost, {} late, jitter {:.1} ms; {} out{}{}",
             leg.leg.as_str(),
             leg.codec,
             leg.packets_received,
             leg.packets_lost,
             leg.packets_late,
             leg.jitter_ms.unwrap_or(0.0),
-            leg.packets_sent
+            leg.packets_sent,
+            leg.round_trip_ms.map_or_else(String::new, |ms| format!("; {ms:.0} ms there and back")),
+            leg.mos.map_or_else(String::new, |mos| format!("; MOS {mos:.1}"))
         );
     }
     for (index, recording) in detail.recordings.iter().enumerate() {
@@ -282,7 +284,8 @@ impl ShownCall {
             json!({
                 "leg": leg.leg.as_str(), "codec": leg.codec, "packets_received": leg.packets_received,
                 "packets_lost": leg.packets_lost, "packets_late": leg.packets_late, "packets_sent": leg.packets_sent,
-                "jitter_ms": leg.jitter_ms,
+                "jitter_ms": leg.jitter_ms, "jitter_max_ms": leg.jitter_max_ms, "round_trip_ms": leg.round_trip_ms,
+                "mos": leg.mos,
             })
         })
         .collect();

@@ -9,6 +9,7 @@
 //! The thread neither locks nor waits for anything but its clock. Commands and events travel through bounded channels;
 //! a call that does not take its events loses frames (counted), it does not delay the others.
 
+mod reports;
 mod security;
 
 use std::io::ErrorKind;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use audio::codec::CodecKind;
 use audio::dsp::half_band::Downsampler;
+use audio::e_model::Line;
 use audio::pacing::{PacingStats, SendClock};
 use audio::playout::{ClipId, Playout, PlayoutEvent};
 use audio::rtp::srtp::{self, InboundStats, Keys};
@@ -29,6 +31,7 @@ use audio::{Frame, SILENT_FRAME, WideFrame};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
+use self::reports::Reports;
 use self::security::Security;
 use super::ports::MediaPort;
 
@@ -58,6 +61,8 @@ const REALTIME_PRIORITY: i32 = 20;
 pub struct StreamConfig {
     /// Where our packets go, from the peer's SDP, until the peer's own packets show where it really is.
     pub remote: SocketAddr,
+    /// Where our reports go (RTCP).
+    pub remote_rtcp: SocketAddr,
     /// Where the peer's signalling comes from: behind NAT its packets come from there, not from what its SDP says.
     pub signalled_from: IpAddr,
     /// How incoming packets are read.
@@ -84,6 +89,7 @@ impl StreamConfig {
         };
         StreamConfig {
             remote,
+            remote_rtcp: SocketAddr::new(remote.ip(), remote.port().wrapping_add(1)),
             signalled_from: remote.ip(),
             receiver: ReceiverConfig::new(&[codec], None),
             sender,
@@ -145,6 +151,12 @@ pub struct StreamStats {
     pub dropped_events: u64,
     /// What SRTP let through and what it refused; `None` for plain RTP.
     pub srtp: Option<InboundStats>,
+    /// There and back again, if the peer has reported.
+    pub round_trip: Option<Duration>,
+    /// The highest jitter so far. Milliseconds.
+    pub jitter_max_ms: f64,
+    /// What people would say of the peer's sound, 1 to 4.41 (E-model, ITU-T G.107); `None` before there was any.
+    pub mos: Option<f64>,
 }
 
 enum Command {
@@ -340,6 +352,7 @@ struct Stream {
     receiver: Receiver,
     sender: Sender,
     security: Security,
+    reports: Reports,
     playout: Playout,
     /// The stream whose sound goes out here.
     bridged_with: Option<u64>,
@@ -374,6 +387,7 @@ impl Stream {
             receiver: Receiver::new(config.receiver.clone()),
             sender: Sender::new(config.sender),
             security: Security::new(config.srtp.as_ref()),
+            reports: Reports::new(&config.sender, Instant::now()),
             config,
             playout: Playout::new(),
             bridged_with: None,
@@ -397,6 +411,7 @@ impl Stream {
             self.receiver = Receiver::new(config.receiver.clone());
         }
         self.sender.renegotiate(&config.sender);
+        self.reports.configure(&config.sender);
         self.security.configure(config.srtp.as_ref(), config.remote != self.config.remote);
         self.config = config;
     }
@@ -451,6 +466,28 @@ impl Stream {
                 PlayoutEvent::Finished { clip } => MediaEvent::ClipFinished { clip, at: now },
                 PlayoutEvent::Stopped { clip, heard } => MediaEvent::ClipStopped { clip, heard },
             });
+        }
+    }
+
+    /// Reports of both sides, whenever there are some.
+    fn report(&mut self, now: Instant) {
+        let Some(socket) = self.port.rtcp_socket() else { return };
+        let peer = self.rtcp_peer();
+        self.reports.read(socket, peer, &mut self.security, now);
+        self.reports.write((socket, peer), (&self.receiver, &self.sender), &mut self.security, now);
+    }
+
+    fn say_goodbye(&mut self) {
+        let Some(socket) = self.port.rtcp_socket() else { return };
+        let peer = self.rtcp_peer();
+        self.reports.end((socket, peer), (&self.receiver, &self.sender), &mut self.security, Instant::now());
+    }
+
+    /// Behind NAT where its sound comes from, one port further.
+    fn rtcp_peer(&self) -> SocketAddr {
+        match self.latched.filter(|latched| *latched != self.config.remote) {
+            Some(latched) => SocketAddr::new(latched.ip(), latched.port().wrapping_add(1)),
+            None => self.config.remote_rtcp,
         }
     }
 
@@ -524,6 +561,10 @@ impl Stream {
     fn publish(&mut self) {
         self.stats.received = self.receiver.stats();
         self.stats.srtp = self.security.stats();
+        self.stats.round_trip = self.reports.round_trip;
+        self.stats.jitter_max_ms = self.stats.jitter_max_ms.max(self.stats.received.jitter_ms);
+        let line = Line::of(&self.stats.received, self.config.sender.codec, self.stats.round_trip);
+        self.stats.mos = (self.stats.received.received > 0).then(|| line.rating().mos);
         self.published.send_replace(self.stats.clone());
     }
 }
@@ -574,6 +615,7 @@ fn tick(streams: &mut Streams, buffer: &mut [u8], now: Instant) {
             stream.take_over(other);
         }
         streams[index].speak(now);
+        streams[index].report(now);
     }
 }
 
@@ -619,7 +661,9 @@ fn execute(command: Command, streams: &mut Streams) {
         Command::Bridge { stream, with: other } => with(stream, &mut |stream| stream.bridged_with = other),
         Command::Close { stream } => {
             if let Some(index) = position(streams, stream) {
-                streams.remove(index).publish();
+                let mut stream = streams.remove(index);
+                stream.say_goodbye();
+                stream.publish();
             }
         }
     }

@@ -1,4 +1,5 @@
-//! RTP ports on loan: even ones (RFC 3550 §11), each used by one call at a time, given back when dropped.
+//! RTP ports on loan: even ones, with the odd one after each for RTCP (RFC 3550 §11), used by one call at a time and given
+//! back when dropped.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +32,7 @@ struct Lent {
 #[derive(Debug)]
 pub struct MediaPort {
     socket: UdpSocket,
+    rtcp: Option<UdpSocket>,
     local: SocketAddr,
     lent: Arc<Mutex<Lent>>,
 }
@@ -58,7 +60,10 @@ impl PortPool {
                 Ok(socket) => {
                     let local = socket.local_addr()?;
                     lent.ports.insert(port);
-                    return Ok(MediaPort { socket, local, lent: Arc::clone(&self.lent) });
+                    // Without it there are no reports, but a call.
+                    let rtcp = local.port().checked_add(1).map(|port| SocketAddr::new(self.address, port));
+                    let rtcp = rtcp.and_then(|address| bind(address).ok());
+                    return Ok(MediaPort { socket, rtcp, local, lent: Arc::clone(&self.lent) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(error),
@@ -93,6 +98,11 @@ impl MediaPort {
     /// The non-blocking socket.
     pub(crate) fn socket(&self) -> &UdpSocket {
         &self.socket
+    }
+
+    /// The same for RTCP; `None` if its port was taken.
+    pub(crate) fn rtcp_socket(&self) -> Option<&UdpSocket> {
+        self.rtcp.as_ref()
     }
 }
 

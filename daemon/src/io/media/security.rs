@@ -61,6 +61,24 @@ impl Security {
         }
     }
 
+    /// As [`open`](Self::open), for RTCP.
+    pub(super) fn open_report<'a>(&mut self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+        match self {
+            Security::Off => Some(datagram),
+            Security::On(contexts) => contexts.inbound.unprotect_rtcp(datagram).ok(),
+        }
+    }
+
+    /// As [`seal`](Self::seal), for RTCP.
+    pub(super) fn seal_report(&mut self, packet: &mut Vec<u8>) -> bool {
+        match self {
+            Security::Off => true,
+            Security::On(contexts) => {
+                contexts.outbound.protect_rtcp(packet).inspect_err(|error| debug!(%error, "Report not sent")).is_ok()
+            }
+        }
+    }
+
     /// What came; `None` without SRTP.
     pub(super) fn stats(&self) -> Option<InboundStats> {
         match self {
