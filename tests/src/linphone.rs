@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use audio::dsp::resample::resample;
 use audio::dsp::tone::sine;
 use audio::time::SampleRate;
 
@@ -20,7 +21,7 @@ const SAYS: Duration = Duration::from_secs(100);
 /// As loud as speech.
 const LEVEL_DBOV: f32 = -20.0;
 
-/// Before the sound of a file it has written, mono at 8 kHz.
+/// Before the sound of a file it has written.
 const WAV_HEADER_BYTES: usize = 44;
 
 /// How it speaks to the box.
@@ -117,8 +118,13 @@ impl Linphone {
         // Its files are complete once it is gone.
         let _ = self.child.wait();
         let file = std::fs::read(self.folder.join("heard.wav")).unwrap();
-        // Its header counts itself among the sound, which readers of WAV files do not take.
-        file[WAV_HEADER_BYTES..].chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+        // Its header counts itself among the sound, which readers of WAV files do not take. It is as wide as the codec.
+        let (channels, hz) = (usize::from(file[22]), u32::from_le_bytes([file[24], file[25], file[26], file[27]]));
+        let samples: Vec<i16> = file[WAV_HEADER_BYTES..]
+            .chunks_exact(2 * channels)
+            .map(|all| i16::from_le_bytes([all[0], all[1]]))
+            .collect();
+        resample(&samples, SampleRate::new(hz).unwrap(), SampleRate::NARROW_BAND).unwrap()
     }
 }
 
