@@ -94,6 +94,11 @@ pub struct Sip {
     /// Address that peers can reach, written into Contact and SDP. Defaults to `address`, and to
     /// whichever address leads to the peer where that is `0.0.0.0`.
     pub public_address: Option<IpAddr>,
+    /// Server that says under which address it sees us, where `public_address` is not known or changes (STUN): a host name
+    /// or address, with :port if it is not 3478. The router has to forward our ports under the same numbers.
+    pub stun_server: Option<String>,
+    /// How often it is asked. 1 to 3 600.
+    pub stun_interval_seconds: u32,
     /// Whether TCP is served beside UDP.
     pub tcp_enabled: bool,
     /// TLS beside both.
@@ -134,6 +139,8 @@ impl Default for Sip {
             address: IpAddr::from([127, 0, 0, 1]),
             port: 5060,
             public_address: None,
+            stun_server: None,
+            stun_interval_seconds: 60,
             tcp_enabled: true,
             guests: networks(&["127.0.0.0/8", "::1/128"]),
             // Where an office's own phones are: loopback, RFC 1918, RFC 3927, RFC 4193, RFC 4291.
@@ -151,6 +158,18 @@ impl Default for Sip {
             digest_hashes: vec![DigestHash::Md5],
             tls: Tls::default(),
         }
+    }
+}
+
+impl Sip {
+    fn check_stun(&self, mistakes: &mut Vec<ConfigMistake>) {
+        let Some(server) = &self.stun_server else { return };
+        let expected = match (trunks::is_host(server), self.public_address) {
+            (false, _) => "a host name or address, with :port if it is not 3478",
+            (true, Some(_)) => "no server, because sip.public_address says the address; or no sip.public_address",
+            (true, None) => return,
+        };
+        mistakes.push(ConfigMistake::new("sip.stun_server", server, expected.into()));
     }
 }
 
@@ -337,6 +356,7 @@ impl Config {
                 mistakes.push(ConfigMistake::new(key, value, format!("a whole number from {low} to {high}")));
             }
         };
+        range("sip.stun_interval_seconds", self.sip.stun_interval_seconds, 1, 3_600);
         range("media.first_port", self.media.first_port.into(), 1_024, 65_534);
         range("media.last_port", self.media.last_port.into(), 1_025, 65_535);
         range("media.no_rtp_timeout_seconds", self.media.no_rtp_timeout_seconds, 5, 600);
@@ -350,6 +370,7 @@ impl Config {
         range("conversation.message_limit_seconds", self.conversation.message_limit_seconds, 10, 600);
         range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
         range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
+        self.sip.check_stun(mistakes);
         self.sip.tls.check(&self.sip, mistakes);
         self.update.check(mistakes);
         if self.sip.digest_hashes.is_empty() {

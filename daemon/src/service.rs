@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use sip_stack::endpoint::{EndpointConfig, EndpointLimits, LocalAddress};
-use sip_stack::message::{HostPort, Method};
+use sip_stack::endpoint::{Endpoint, EndpointConfig, EndpointLimits, LocalAddress};
+use sip_stack::message::{Host, HostPort, Method};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -20,7 +20,7 @@ use crate::conversation::intent::Classifier;
 use crate::conversation::{machine::Settings, phrases};
 use crate::engines::{Embedding, Engines};
 use crate::inference::{Priority, Worker};
-use crate::io::address::{self, advertised};
+use crate::io::address::{Follower, OwnAddress, Reached};
 use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
@@ -80,8 +80,12 @@ impl Service {
         educated.await.context("the mind worker stopped")??;
 
         let gate = SharedGate::new(origins(&config));
-        let (sip, events) = listen(&config, &gate, tls).await?;
-        let address = tokio::spawn(address::follow(config.clone(), sip.clone()));
+        let follower = Follower::start(&config).await;
+        let own_address = follower.own_address();
+        let (sip, events) = listen(&config, &gate, &own_address, tls).await?;
+        let reached = own_address.reached();
+        sip.with(move |endpoint, _| advertise(endpoint, reached)).await?;
+        let address = tokio::spawn(follow(follower, sip.clone()));
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
@@ -90,6 +94,7 @@ impl Service {
             settings,
             abilities,
             sip: sip.clone(),
+            address: own_address,
             legs: Legs::default(),
             bridges: Bridges::default(),
             lamps: Lamps::default(),
@@ -154,6 +159,23 @@ impl Service {
         self.storage.close().await;
         info!("Stopped");
     }
+}
+
+/// Contacts name the address that the follower finds.
+async fn follow(follower: Follower, sip: SipHandle) {
+    let tell = |reached: Reached| {
+        let sip = sip.clone();
+        async move {
+            // Without a shell there is nobody to tell.
+            let _ = sip.with(move |endpoint, _| advertise(endpoint, reached)).await;
+        }
+    };
+    follower.run(tell).await;
+}
+
+fn advertise(endpoint: &mut Endpoint, reached: Reached) {
+    endpoint.set_advertised(&Host::from(reached.outside()));
+    endpoint.set_advertised_inside(reached.inside().map(Host::from));
 }
 
 async fn open_storage(folder: std::path::PathBuf) -> anyhow::Result<(Storage, AudioFiles)> {
@@ -261,10 +283,11 @@ fn render_ahead(speaker: &Speaker, office: &Office) {
 async fn listen(
     config: &Config,
     gate: &SharedGate,
+    own_address: &OwnAddress,
     tls: Option<sip::Tls>,
 ) -> anyhow::Result<(SipHandle, tokio::sync::mpsc::Receiver<sip_stack::endpoint::Event>)> {
     let listen = SocketAddr::new(config.sip.address, config.sip.port);
-    let advertised = advertised(config);
+    let advertised = own_address.outside();
     let retry_after = config.calls.retry_after_seconds;
     // What comes beyond the calls we take is refused by the endpoint itself, without keeping state.
     let most_calls = usize::try_from(config.calls.concurrent_limit).unwrap_or(usize::MAX).saturating_add(REFUSED_CALLS);

@@ -28,7 +28,7 @@ pub use event::{
 };
 pub use notifying::SubscriptionHandle;
 pub use outgoing::{Answer, Body, Destination, DialogRequest, OutgoingInvite, OutgoingRequest};
-pub use path::{FlowId, Source, Transmit, Transport};
+pub use path::{FlowId, Source, Transmit, Transport, is_private};
 pub use registering::{Outbound, RegistrationConfig, RegistrationFailure, RegistrationHandle, RegistrationNews};
 pub use transferring::{OutgoingRefer, ReferHandle, Referral, TransferNews, with_replaces};
 
@@ -41,7 +41,7 @@ use self::random::Random;
 use self::streams::Streams;
 use crate::dialog::DialogId;
 use crate::message::framing::Frame;
-use crate::message::{Host, Message};
+use crate::message::{Host, Message, Uri};
 use crate::transaction::Deadlines;
 use crate::transaction::table::{Table, TransactionId};
 use crate::ua::call::Call;
@@ -106,6 +106,8 @@ pub struct Endpoint {
     pub(crate) config: EndpointConfig,
     pub(crate) random: Random,
     pub(crate) accepting: Accepting,
+    /// Our host for peers in private networks.
+    pub(crate) inside: Option<Host>,
     pub(crate) abilities: Abilities,
     pub(crate) transactions: Table<Use>,
     /// Requests that would be the same if they came again under another branch.
@@ -138,6 +140,7 @@ impl Endpoint {
         Self {
             random: Random::new(config.seed),
             accepting: Accepting::Yes,
+            inside: None,
             abilities: Abilities::new(&config),
             transactions: Table::new(limits.transactions, limits.queued, config.timers),
             merges: BTreeMap::new(),
@@ -268,11 +271,31 @@ impl Endpoint {
         self.accepting = accepting;
     }
 
-    /// Peers reach us under another host from now on, on the same ports. Dialogs that are up keep the Contact that their
-    /// peer was told, until a re-INVITE.
+    /// Peers reach us under another host from now on, on the same ports. The peers of dialogs that are up are told so by
+    /// the next re-INVITE. Registrations keep the Contact they began with.
     pub fn set_advertised(&mut self, host: &Host) {
+        let mut old = Vec::new();
         for local in [&mut self.config.udp, &mut self.config.tcp, &mut self.config.tls] {
-            local.advertised.host = host.clone();
+            old.push(std::mem::replace(&mut local.advertised.host, host.clone()));
+        }
+        self.rename_contacts(&old, host);
+    }
+
+    /// The host for peers in private networks (RFC 1918, RFC 3927, RFC 4193), where it is another one.
+    pub fn set_advertised_inside(&mut self, host: Option<Host>) {
+        let old = std::mem::replace(&mut self.inside, host.clone());
+        if let (Some(old), Some(new)) = (old, host) {
+            self.rename_contacts(&[old], &new);
+        }
+    }
+
+    fn rename_contacts(&mut self, old: &[Host], new: &Host) {
+        for dialog in self.calls.values_mut().filter_map(|call| call.dialog.as_mut()) {
+            if let Uri::Sip(contact) = &mut dialog.contact.uri
+                && old.contains(&contact.host)
+            {
+                contact.host = new.clone();
+            }
         }
     }
 

@@ -224,6 +224,8 @@ impl Bridge {
             let happened = tokio::select! {
                 Some(event) = self.caller.leg.events.recv() => self.handle_sip(Side::Caller, event).await,
                 Some(event) = self.callee.leg.events.recv() => self.handle_sip(Side::Callee, event).await,
+                Ok(()) = self.caller.leg.moved.changed() => { self.caller.leg.follow_address().await; Happened::Nothing }
+                Ok(()) = self.callee.leg.moved.changed() => { self.callee.leg.follow_address().await; Happened::Nothing }
                 Some(event) = self.caller.leg.frames.recv() => self.handle_media(Side::Caller, &event),
                 Some(event) = self.callee.leg.frames.recv() => self.handle_media(Side::Callee, &event),
                 Some(surrender) = self.surrenders.recv() => match self.surrender(surrender).await {

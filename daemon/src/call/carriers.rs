@@ -1,12 +1,8 @@
 //! The trunks at work: who may be called through which, under which number, and how many at once.
 //!
-//! A host of a trunk is looked up for each call and each time in full: carriers move their addresses, and the operating
-//! system's resolver keeps what may be kept. All its addresses are tried in their order before the next host's
-//! (RFC 3263 §4.3), by [`sip_stack`]'s failover.
-//!
-//! Left out on purpose: NAPTR and SRV, because transport and port of a trunk are configuration.
+//! A host of a trunk is looked up for each call: carriers move their addresses, and [`Resolver`] keeps what may be kept.
+//! All its addresses are tried in their order before the next host's (RFC 3263 §4.3), by [`sip_stack`]'s failover.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -19,6 +15,7 @@ use tracing::warn;
 use super::dial::Callee;
 use super::minutes::{Minutes, Running};
 use crate::config::{Config, Extension, SrtpUse, Trunk};
+use crate::io::resolve::{NameServers, Resolver, SipAbilities};
 use crate::io::sip::SipHandle;
 
 /// Addresses tried for one call.
@@ -35,6 +32,7 @@ pub struct Carriers {
 pub(super) struct Carrier {
     pub(super) trunk: Trunk,
     pub(super) credentials: Vec<Credentials>,
+    resolver: Resolver,
     places: Places,
     is_down: AtomicBool,
     is_registered: AtomicBool,
@@ -67,12 +65,14 @@ impl Carriers {
     /// # Errors
     /// A password file that cannot be read, with its path and what it is for.
     pub fn new(config: &Config) -> anyhow::Result<Carriers> {
+        let resolver = Resolver::new(abilities(config), NameServers::System);
         let carrier = |trunk: &Trunk| {
             let credentials = match (&trunk.username, trunk.password()?) {
                 (Some(username), Some(password)) => vec![Credentials::new(username, password)],
                 (Some(_), None) | (None, _) => Vec::new(),
             };
-            Ok(Carrier { trunk: trunk.clone(), credentials, ..Carrier::default() })
+            let (trunk, resolver) = (trunk.clone(), resolver.clone());
+            Ok(Carrier { trunk, credentials, resolver, ..Carrier::default() })
         };
         Ok(Carriers { all: config.trunks.iter().map(carrier).collect::<anyhow::Result<_>>()? })
     }
@@ -140,17 +140,17 @@ impl Carrier {
 
     /// Every address of every host. For TLS the certificate there has to be the host's, not the address's.
     pub(super) async fn destinations(&self, sip: &SipHandle) -> Vec<Destination> {
-        let transport = Transport::from(self.trunk.transport);
-        let mut all = Vec::new();
-        for host in &self.trunk.hosts {
-            match addresses(host, transport).await {
+        let wanted = self.trunk.transport.map(Transport::from);
+        let mut all: Vec<Destination> = Vec::new();
+        for (text, host) in self.trunk.hosts.iter().filter_map(|text| Some((text, host_port(text)?))) {
+            match self.resolver.resolve(&host, wanted).await {
                 Ok(found) => {
-                    if let Some(HostPort { host: Host::Name(name), .. }) = host_port(host) {
-                        sip.name(&name, found.iter().copied());
+                    if let Host::Name(name) = &host.host {
+                        sip.name(name, found.iter().map(|destination| destination.peer));
                     }
-                    all.extend(found.into_iter().map(|peer| Destination { transport, peer }));
+                    all.extend(found);
                 }
-                Err(error) => warn!(%error, trunk = self.trunk.name, host, "Host of a trunk not found"),
+                Err(error) => warn!(%error, trunk = self.trunk.name, host = text, "Host of a trunk not found"),
             }
         }
         all.truncate(DESTINATION_LIMIT);
@@ -165,6 +165,17 @@ impl Place {
     }
 }
 
+/// What this configuration lets us send by: by TLS only where there are certificates, and from one socket.
+fn abilities(config: &Config) -> SipAbilities {
+    let mut transports = vec![Transport::Udp, Transport::Tcp];
+    if config.sip.tls.enabled {
+        transports.push(Transport::Tls);
+    }
+    let v6 = config.sip.address.is_ipv6();
+    // Only a socket that is open to everybody carries both.
+    SipAbilities { transports, v4: !v6 || config.sip.address.is_unspecified(), v6 }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.calls.fetch_sub(1, Ordering::Relaxed);
@@ -173,17 +184,6 @@ impl Drop for Place {
 
 pub(super) fn host_port(text: &str) -> Option<HostPort> {
     Uri::parse(format!("sip:{text}").as_bytes()).ok()?.as_sip().map(SipUri::host_port)
-}
-
-async fn addresses(host: &str, transport: Transport) -> std::io::Result<Vec<SocketAddr>> {
-    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
-    let HostPort { host, port } = host_port(host).ok_or_else(invalid)?;
-    let port = port.unwrap_or(transport.default_port());
-    match host {
-        Host::V4(address) => Ok(vec![(address, port).into()]),
-        Host::V6(address) => Ok(vec![(address, port).into()]),
-        Host::Name(name) => Ok(tokio::net::lookup_host((&*name, port)).await?.collect()),
-    }
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
             domain: Some("office.pstn.example.com".into()),
             numbers: vec!["+12125550142".into()],
             concurrent_limit: Some(2),
-            transport: TrunkTransport::Tls,
+            transport: Some(TrunkTransport::Tls),
             ..Trunk::default()
         };
         let silent =
@@ -206,11 +206,17 @@ mod tests {
         Carriers::new(&Config { trunks: vec![silent, trunk], ..Config::default() }).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_host_with_a_port_is_found_there_else_at_the_port_of_its_transport() {
-        let found = |host| async move { addresses(host, Transport::Tls).await.unwrap() };
-        assert_eq!(found("192.0.2.1").await, ["192.0.2.1:5061".parse().unwrap()]);
-        assert_eq!(found("[2001:db8::1]:5070").await, ["[2001:db8::1]:5070".parse().unwrap()]);
+    #[test]
+    fn only_what_the_socket_can_send_to_is_looked_for() {
+        let of = |address: &str, tls| {
+            let mut config = Config::default();
+            (config.sip.address, config.sip.tls.enabled) = (address.parse().unwrap(), tls);
+            let SipAbilities { transports, v4, v6 } = abilities(&config);
+            (transports.contains(&Transport::Tls), v4, v6)
+        };
+        assert_eq!(of("0.0.0.0", true), (true, true, false));
+        assert_eq!(of("::", false), (false, true, true));
+        assert_eq!(of("2001:db8::1", false), (false, false, true));
     }
 
     #[test]

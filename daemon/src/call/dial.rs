@@ -15,7 +15,6 @@ use super::legs::LegEvents;
 use super::negotiate::MediaAgreement;
 use super::services::Services;
 use crate::config::SrtpUse;
-use crate::io::address::advertised_to;
 use crate::io::media::MediaPeer;
 
 /// Somebody to call.
@@ -86,7 +85,7 @@ pub(super) async fn dial(
 ) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
-    let mut agreement = MediaAgreement::new(port, advertised_to(&services.config, peer), peer, callee.srtp);
+    let mut agreement = MediaAgreement::new(port, services.address.towards(peer), peer, callee.srtp);
     if callee.is_wideband {
         agreement = agreement.with_wideband();
     }

@@ -15,7 +15,6 @@ use super::negotiate::{MediaAgreement, may_offer, refusal};
 use super::services::Services;
 use super::task::End;
 use crate::config::SrtpUse;
-use crate::io::address::advertised_to;
 use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
 use crate::storage::{
@@ -128,7 +127,7 @@ impl Incoming {
         };
         let peer = self.source.peer.ip();
         let srtp = self.srtp();
-        let mut agreement = MediaAgreement::new(port, advertised_to(&self.services.config, peer), peer, srtp);
+        let mut agreement = MediaAgreement::new(port, self.services.address.towards(peer), peer, srtp);
         if self.services.config.media.wideband_enabled && !matches!(self.caller, CallerKind::Trunk(_)) {
             agreement = agreement.with_wideband();
         }

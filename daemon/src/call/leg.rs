@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use sip_stack::endpoint::{CallHandle, Event};
 use sip_stack::message::header::ReasonHeader;
-use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
 
 use super::legs::LegEvents;
 use super::negotiate::{self, InDialog, MediaAgreement};
 use super::services::Services;
 use super::task::End;
+use crate::io::address::Reached;
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable};
 use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
 
@@ -31,6 +32,8 @@ pub(super) struct Leg {
     pub(super) agreement: MediaAgreement,
     pub(super) media: MediaSession,
     pub(super) frames: mpsc::Receiver<MediaEvent>,
+    /// Tells when the peer may have to be told another address: [`follow_address`](Leg::follow_address).
+    pub(super) moved: watch::Receiver<Reached>,
     services: Arc<Services>,
     began: Instant,
     /// It hung up by itself, so that no BYE is due.
@@ -67,8 +70,8 @@ impl Leg {
         agreement: MediaAgreement,
         Sound { media, frames }: Sound,
     ) -> Leg {
-        let services = Arc::clone(services);
-        Leg { events, agreement, media, frames, services, began: Instant::now(), hung_up: false }
+        let (services, moved) = (Arc::clone(services), services.address.changes());
+        Leg { events, agreement, media, frames, moved, services, began: Instant::now(), hung_up: false }
     }
 
     /// Deals with what happened in the dialog.
@@ -91,6 +94,20 @@ impl Leg {
     pub(super) fn command(&self, command: impl FnOnce(&MediaSession, &MediaAgreement) -> Result<(), MediaUnavailable>) {
         if let Err(error) = command(&self.media, &self.agreement) {
             warn!(%error, "Media command lost");
+        }
+    }
+
+    /// This box is reached under another address: the peer is told by a re-INVITE where its sound is to go. What cannot be
+    /// sent now, because another offer is under way, is sent when the change is told again.
+    pub(super) async fn follow_address(&mut self) {
+        let address = self.services.address.towards(self.agreement.signalled_from());
+        let Some(offer) = self.agreement.move_to(address) else { return };
+        let handle = self.events.handle();
+        let sent =
+            self.services.sip.with(move |endpoint, now| endpoint.reinvite(handle, Some(offer), now).is_ok()).await;
+        match sent {
+            Ok(true) => info!("The other side is told our new address"),
+            Ok(false) | Err(_) => debug!("The other side cannot be told our new address yet"),
         }
     }
 

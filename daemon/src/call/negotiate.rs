@@ -25,6 +25,8 @@ use crate::io::ports::MediaPort;
 pub(crate) struct MediaAgreement {
     port: Option<MediaPort>,
     advertised: SocketAddr,
+    /// What the peer knows of it.
+    told: IpAddr,
     signalled_from: IpAddr,
     session: LocalSession,
     capabilities: Capabilities,
@@ -45,6 +47,7 @@ impl MediaAgreement {
         MediaAgreement {
             port: Some(port),
             advertised,
+            told: advertised.ip(),
             signalled_from,
             session: session(srtp),
             capabilities: Capabilities::default(),
@@ -79,7 +82,19 @@ impl MediaAgreement {
         self.agree(sdp::accept_answer(&answer, &self.capabilities, &self.session)?)
     }
 
+    /// We are reached under `address` from now on: the offer that says so, unless the peer knows.
+    pub(crate) fn move_to(&mut self, address: IpAddr) -> Option<Vec<u8>> {
+        self.advertised.set_ip(address);
+        (self.told != address).then(|| self.offer())
+    }
+
+    /// Where the peer's signalling comes from.
+    pub(crate) fn signalled_from(&self) -> IpAddr {
+        self.signalled_from
+    }
+
     fn agree(&mut self, negotiated: Negotiated) -> Result<(), SdpError> {
+        self.told = self.advertised.ip();
         self.srtp = negotiated.srtp.as_ref().map(media_keys).transpose()?;
         self.negotiated = Some(negotiated);
         Ok(())
@@ -240,14 +255,16 @@ pub(super) async fn in_dialog(
         Event::CallEnded { cause, .. } => InDialog::Ended(End::of_dialog(cause)),
         Event::AckTimedOut { .. } => InDialog::Ended(End::NO_ACK),
         Event::Cancelled { .. } => InDialog::Ended(End::CALLER_CANCELLED),
-        Event::ReinviteConfirmed { answer: Some(answer), .. } => match agreement.accept(&answer) {
-            Ok(()) => InDialog::MediaChanged,
-            // The session stays as it was (RFC 3261 §14.2).
-            Err(error) => {
-                debug!(%error, "Answer to our offer not usable");
-                InDialog::Nothing
+        Event::ReinviteConfirmed { answer: Some(answer), .. } | Event::ReinviteAnswered { sdp: Some(answer), .. } => {
+            match agreement.accept(&answer) {
+                Ok(()) => InDialog::MediaChanged,
+                // The session stays as it was (RFC 3261 §14.2).
+                Err(error) => {
+                    debug!(%error, "Answer to our offer not usable");
+                    InDialog::Nothing
+                }
             }
-        },
+        }
         Event::InviteReceived { .. }
         | Event::AckReceived { .. }
         | Event::ReinviteCancelled { .. }

@@ -28,7 +28,7 @@ use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Heard, Settings};
 use crate::inference::Queue;
-use crate::io::address::advertised;
+use crate::io::address::OwnAddress;
 use crate::io::gate::SharedGate;
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
@@ -57,6 +57,8 @@ pub struct Services {
     pub abilities: Abilities,
     /// Signalling.
     pub sip: SipHandle,
+    /// Under which address we are reached.
+    pub address: OwnAddress,
     /// Which task each dialog's events go to.
     pub legs: Legs,
     /// People who talk with each other.
@@ -148,7 +150,7 @@ impl Services {
     }
 
     fn own_host(&self) -> HostPort {
-        HostPort::from(SocketAddr::new(advertised(&self.config), self.sip.local().port()))
+        HostPort::from(SocketAddr::new(self.address.outside(), self.sip.local().port()))
     }
 }
 

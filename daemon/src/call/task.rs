@@ -198,6 +198,7 @@ impl CallTask {
                     Some(event) => self.handle_sip(event).await,
                     None => Some(End::INTERNAL),
                 },
+                Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
                 Some(event) = self.leg.frames.recv() => self.handle_media(event),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }

@@ -32,6 +32,13 @@ impl TrunkWatch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn forget_registration(&self, index: usize) -> Option<RegistrationHandle> {
+        let mut handles = self.handles();
+        let handle = handles.registrations.iter().find(|(_, of)| **of == index).map(|(handle, _)| *handle)?;
+        handles.registrations.remove(&handle);
+        Some(handle)
+    }
+
     /// What the endpoint tells of a request of ours.
     pub(super) fn handle(&self, services: &Services, event: &Event) {
         if let Event::Registration { registration, news } = event {
@@ -80,17 +87,46 @@ fn tell_registration(carrier: &Carrier, news: &RegistrationNews) {
 /// Registers with a trunk and asks how it is, for as long as the box runs.
 pub(super) async fn watch(services: Arc<Services>, index: usize) {
     let Some(carrier) = services.carriers.at(index) else { return };
+    let (mut moved, mut known) = (services.address.changes(), services.address.outside());
     if let Some(registration) = &carrier.trunk.registration {
         let expires = registration.expires_seconds;
         while register(&services, index, carrier, expires).await.is_none() {
             tokio::time::sleep(LOOKUP_INTERVAL).await;
         }
     }
-    let Some(seconds) = carrier.trunk.options_interval_seconds else { return };
-    let mut interval = tokio::time::interval(Duration::from_secs(seconds.into()));
+    let mut asking = carrier
+        .trunk
+        .options_interval_seconds
+        .map(|seconds| tokio::time::interval(Duration::from_secs(seconds.into())));
     loop {
-        interval.tick().await;
-        ask(&services, index, carrier).await;
+        tokio::select! {
+            () = tick(asking.as_mut()) => ask(&services, index, carrier).await,
+            // It fails for ever where the address never changes.
+            Ok(()) = moved.changed() => if services.address.outside() != known {
+                known = services.address.outside();
+                register_again(&services, index, carrier).await;
+            },
+        }
+    }
+}
+
+async fn tick(interval: Option<&mut tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The carrier is told our new address at once, and that the old one is none any more.
+async fn register_again(services: &Services, index: usize, carrier: &Carrier) {
+    let Some(registration) = &carrier.trunk.registration else { return };
+    // Of the old one nothing is told from now on, or its end would count as the trunk's.
+    let old = services.trunk_watch.forget_registration(index);
+    if let Some(old) = old {
+        let _ = services.sip.with(move |endpoint, now| endpoint.unregister(old, now).is_ok()).await;
+    }
+    while register(services, index, carrier, registration.expires_seconds).await.is_none() {
+        tokio::time::sleep(LOOKUP_INTERVAL).await;
     }
 }
 

@@ -170,6 +170,7 @@ impl Waiting {
                 Some(event) => self.handle(event).await,
                 None => ended(End::INTERNAL),
             },
+            Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
             Some(event) = self.leg.frames.recv() => match event {
                 MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => { self.plays = None; None }
                 MediaEvent::Digit(key) => Some(Interrupted::Pressed(key)),

@@ -25,13 +25,13 @@ pub struct Trunk {
     pub sources: Vec<IpNet>,
     /// Our numbers on it, in E.164 with +.
     pub numbers: Vec<String>,
-    /// Hosts that take our calls, in the order of preference, each with a port if it is not the usual one. Empty: the
-    /// trunk only brings calls.
+    /// Hosts that take our calls, in the order of preference. One with a port is called there; one without at the ports
+    /// that its SRV records say, if it has any. Empty: the trunk only brings calls.
     pub hosts: Vec<String>,
     /// What stands in the Request-URI after the @; by default the first host.
     pub domain: Option<String>,
-    /// How our requests are sent.
-    pub transport: TrunkTransport,
+    /// How our requests are sent. By default as the hosts' NAPTR records prefer, and by UDP where there are none.
+    pub transport: Option<TrunkTransport>,
     /// Secure trunking: signalling by TLS only, sound by SRTP only, both ways.
     pub secure: bool,
     /// Who we say we are when asked.
@@ -61,11 +61,10 @@ pub enum TrunkProfile {
 }
 
 /// How requests of ours reach a carrier.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrunkTransport {
     /// Datagrams.
-    #[default]
     Udp,
     /// A connection.
     Tcp,
@@ -151,10 +150,10 @@ pub(super) fn check(trunks: &[Trunk], tls_enabled: bool, mistakes: &mut Vec<Conf
             let key = if trunk.hosts.contains(host) { "hosts" } else { "domain" };
             mistake(key, format!("{host:?}"), "a host name or address, with :port if it is not the usual one");
         }
-        if trunk.secure && trunk.transport != TrunkTransport::Tls {
+        if trunk.secure && trunk.transport != Some(TrunkTransport::Tls) {
             mistake("transport", "not tls".into(), "\"tls\", because secure = true");
         }
-        if trunk.transport == TrunkTransport::Tls && !tls_enabled {
+        if trunk.transport == Some(TrunkTransport::Tls) && !tls_enabled {
             mistake("transport", "tls".into(), "sip.tls.enabled = true with it");
         }
         if trunk.username.is_some() != trunk.password_file.is_some() {
@@ -187,7 +186,8 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
 }
 
-fn is_host(host: &str) -> bool {
+/// A host name or an address, with or without a port.
+pub(super) fn is_host(host: &str) -> bool {
     sip_stack::message::Uri::parse(format!("sip:{host}").as_bytes())
         .is_ok_and(|uri| uri.as_sip().is_some_and(|sip| sip.user.is_none() && sip.params.iter().next().is_none()))
 }

@@ -2,16 +2,18 @@
 //!
 //! `sip` drives the pure SIP endpoint over UDP, TCP and TLS, with a task of `stream` for each connection and the
 //! certificates of `tls`; `gate` decides who may speak to the SIP port at all; `media` is the thread with the 20 ms clock
-//! that carries every call's RTP; `ports` lends RTP ports; `address` knows under which address others reach us. Nothing
-//! here decides anything about a call.
+//! that carries every call's RTP; `ports` lends RTP ports; `resolve` finds a trunk's servers; `address` knows under which
+//! address others reach us, with `stun` from outside. Nothing here decides anything about a call.
 
 pub mod address;
 pub mod gate;
 pub mod media;
 pub mod ports;
 pub mod probe;
+pub mod resolve;
 pub mod sip;
 mod stream;
+pub mod stun;
 pub mod tls;
 
 /// Waits until `deadline`, for ever without one.

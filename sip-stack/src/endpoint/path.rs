@@ -1,7 +1,7 @@
 //! Where messages come from and go to.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::message;
 
@@ -14,6 +14,14 @@ pub enum Transport {
     Tcp,
     /// The same, encrypted; the shell does that. RFC 3261 §26.3.1.
     Tls,
+}
+
+/// Not to be reached from the internet: RFC 1918, RFC 3927, RFC 4193, RFC 4291, and this machine itself.
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
 }
 
 impl Transport {

@@ -7,7 +7,7 @@ use super::call::Unacked;
 use super::{ClientUse, Purpose, SDP, Use};
 use crate::dialog::{Dialog, path_to};
 use crate::digest::Asker;
-use crate::endpoint::{CallHandle, Destination, Endpoint, EndpointMisuse, Source, Transmit, Transport};
+use crate::endpoint::{CallHandle, Destination, Endpoint, EndpointMisuse, Source, Transmit, Transport, is_private};
 use crate::message::{CSeq, HeaderName, Headers, Host, Method, NameAddr, Request, Response, SipUri, Via};
 use crate::transaction::key::ClientKey;
 use crate::transaction::table::{Full, TransactionId};
@@ -21,6 +21,8 @@ impl Endpoint {
         let mut reached = self.config.local(transport).advertised.clone();
         if peer.ip().is_loopback() && !reached.host.ip().is_some_and(|host| host.is_loopback()) {
             reached.host = Host::from(peer.ip());
+        } else if let Some(inside) = self.inside.clone().filter(|_| is_private(peer.ip())) {
+            reached.host = inside;
         }
         let uri = SipUri::new(reached);
         let uri = if self.config.contact_user.is_empty() { uri } else { uri.with_user(&self.config.contact_user) };

@@ -58,6 +58,40 @@ fn a_peer_on_the_same_machine_is_told_the_loopback_address() {
     assert!(contact("192.0.2.9:40000").contains("@203.0.113.5:5060"), "{}", contact("192.0.2.9:40000"));
 }
 
+/// Few routers let somebody inside reach the box from outside.
+#[test]
+fn a_peer_in_the_same_network_is_told_the_address_there() {
+    let mut rig = Rig::new();
+    rig.endpoint.set_advertised(&Host::from(std::net::IpAddr::from([203, 0, 113, 5])));
+    rig.endpoint.set_advertised_inside(Some(Host::from(std::net::IpAddr::from([192, 168, 1, 2]))));
+    let contact = |peer: &str| rig.endpoint.contact(Transport::Udp, peer.parse().unwrap()).to_string();
+    for (peer, expected) in [
+        ("192.168.7.7:5060", "@192.168.1.2:5060"),
+        ("[fd00::7]:5060", "@192.168.1.2:5060"),
+        ("127.0.0.1:5060", "@127.0.0.1:5060"),
+        ("198.51.100.7:5060", "@203.0.113.5:5060"),
+    ] {
+        assert!(contact(peer).contains(expected), "{peer}: {}", contact(peer));
+    }
+}
+
+/// The peer of a call that is up learns it from our next re-INVITE (RFC 3261 §12.2: target refresh).
+#[test]
+fn another_address_is_told_to_those_in_a_call_by_the_next_reinvite() {
+    let mut rig = Rig::new();
+    let call = place(&mut rig, Some(OFFER));
+    reply(&mut rig, 200, "far", OFFER);
+    rig.endpoint.set_advertised(&Host::from(std::net::IpAddr::from([203, 0, 113, 5])));
+    rig.command(|endpoint, now| endpoint.reinvite(call, Some(OFFER.into()), now)).unwrap();
+    let contacts = rig
+        .requests(&Method::Invite)
+        .iter()
+        .map(|one| one.headers.text(&HeaderName::CONTACT).unwrap())
+        .collect::<Vec<_>>();
+    assert!(contacts.last().unwrap().contains("203.0.113.5:5060"), "{contacts:?}");
+    assert!(!contacts[0].contains("203.0.113.5"), "{contacts:?}");
+}
+
 #[test]
 fn a_repeated_200_gets_the_same_ack_again() {
     let mut rig = Rig::new();
