@@ -1,5 +1,6 @@
 //! Who may come in: admission by source and password, and one task for each call.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,9 +104,27 @@ impl Router {
             tokio::spawn(subscribed(Arc::clone(&self.services), subscription, package, message, source));
         } else if let Event::SubscriptionEnded { subscription } = event {
             self.services.lamps.forget(subscription);
+        } else if let Event::PeerErrorSeen { peer, status, header, is_news: true } = event {
+            self.note_mistake(peer.ip(), status, header);
         } else {
             self.services.trunk_watch.handle(&self.services, &event);
         }
+    }
+
+    /// A line for whoever sets up that phone or trunk; once a minute, and without its address or anything it has sent.
+    fn note_mistake(&self, peer: IpAddr, status: StatusCode, header: &str) {
+        let origin = self.services.gate.with(|gate| gate.origin(peer));
+        let trunk = match origin {
+            Origin::Trunk(index) => self.services.carriers.at(index).map(|carrier| carrier.trunk.name.as_str()),
+            Origin::Phone { .. } | Origin::Guest | Origin::Unknown => None,
+        };
+        let from = match origin {
+            Origin::Trunk(_) => "trunk",
+            Origin::Phone { .. } => "phone",
+            Origin::Guest => "guest",
+            Origin::Unknown => "stranger",
+        };
+        warn!(from, trunk, header, status = status.as_u16(), "Malformed request refused");
     }
 
     fn invited(&mut self, handle: CallHandle, request: Arc<Request>, source: Source, offer: Option<Vec<u8>>) {
