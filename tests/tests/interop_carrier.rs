@@ -250,7 +250,7 @@ fn a_phone_calls_outside() {
     call.talk(Duration::from_secs(5));
     phone.tell("hangup", "");
     let (_, outside) = call.wait_for_bye();
-    assert_bridged(&office.row(), "outbound", "inside", "caller_hangup");
+    assert_bridged(&office.row(), "outbound", "carrier", "caller_hangup");
     assert_both_heard(phone, &outside);
     office.offhook.stop();
 }
@@ -331,7 +331,7 @@ fn a_phone_calls_outside_on_a_secure_trunk() {
         phone.wait_for("CALL_ESTABLISHED");
         call.talk(Duration::from_secs(5));
         let outside = call.hang_up();
-        assert_bridged(&office.row(), "outbound", "inside", "callee_hangup");
+        assert_bridged(&office.row(), "outbound", "carrier", "callee_hangup");
         assert_both_heard(phone, &outside);
         office.offhook.stop();
     }

@@ -34,7 +34,7 @@ use super::waiting::{Waiting, rendered};
 use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
-use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics};
+use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics, name_trunk};
 
 /// Commands of other calls waiting for a bridge.
 const CONTROL_LIMIT: usize = 4;
@@ -89,6 +89,8 @@ pub(super) struct Party {
     pub(super) leg: Leg,
     /// The extension, if it is a phone of the office.
     pub(super) extension: Option<String>,
+    /// The trunk it was dialled by, if it is somebody outside.
+    trunk: Option<String>,
     /// What phones show that ring for it.
     shown: NameAddr,
     /// Its lamp, if it is a phone of the office.
@@ -104,7 +106,13 @@ impl Party {
             Some(extension) => services.inside_identity(extension),
             None => services.outside_identity(None),
         };
-        Party { leg, extension, shown, _lit: lit, has_music: false }
+        Party { leg, extension, trunk: None, shown, _lit: lit, has_music: false }
+    }
+
+    /// Dialled by that trunk.
+    pub(super) fn by_trunk(mut self, name: &str) -> Party {
+        self.trunk = Some(name.to_owned());
+        self
     }
 
     /// As phones show it.
@@ -208,6 +216,16 @@ impl Bridge {
         }
         for side in [Side::Caller, Side::Callee] {
             self.follow_hold(side);
+        }
+        self.note_trunk();
+    }
+
+    /// The row of a phone's call names the trunk that carries it, once somebody outside has answered.
+    fn note_trunk(&self) {
+        let Some(trunk) = [&self.caller, &self.callee].into_iter().find_map(|side| side.trunk.clone()) else { return };
+        let (call_id, at) = (self.call_id, UnixMs::now());
+        if let Err(error) = self.services.storage.try_write(move |sql_tx| name_trunk(sql_tx, call_id, &trunk, at)) {
+            warn!(%error, "Trunk of a call not written");
         }
     }
 

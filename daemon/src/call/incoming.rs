@@ -18,7 +18,8 @@ use crate::config::SrtpUse;
 use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
 use crate::storage::{
-    CallId, Direction, EndedSession, NewSession, PeerAddressKind, UnixMs, end_session, insert_session, mark_answered,
+    CallId, Direction, EndedSession, INSIDE, NewSession, PeerAddressKind, UnixMs, end_session, insert_session,
+    mark_answered,
 };
 
 /// Who calls, as far as we know.
@@ -92,7 +93,7 @@ impl Incoming {
     pub(super) async fn open_session(&self) {
         let (direction, trunk) = match &self.caller {
             CallerKind::Trunk(index) => (Direction::Inbound, self.trunk_name(*index)),
-            CallerKind::Extension(_) => (Direction::Outbound, "inside".to_owned()),
+            CallerKind::Extension(_) => (Direction::Outbound, INSIDE.to_owned()),
             CallerKind::Guest => (Direction::Inbound, "direct".to_owned()),
         };
         let session = NewSession {

@@ -220,7 +220,8 @@ pub(super) async fn outside(
                 if let Some(place) = places.first_mut() {
                     place.run(&services.minutes);
                 }
-                let party = Party::new(services, leg, None).shown_as(services.number_outside(number));
+                let party = Party::new(services, leg, None).by_trunk(&carrier.trunk.name);
+                let party = party.shown_as(services.number_outside(number));
                 return Reached::Answered { party: Box::new(party), places };
             }
             Ok(Err(refusal)) if is_final(refusal.status) => return Reached::Nobody(refusal.status),

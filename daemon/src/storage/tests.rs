@@ -59,6 +59,23 @@ fn hold_writer(storage: &Storage) -> (std::sync::mpsc::SyncSender<()>, Pending<(
     (release, pending)
 }
 
+/// The row of a phone's call names the trunk that carries it; that of a call from a trunk keeps its own.
+#[test]
+fn only_calls_from_inside_are_named_after_the_trunk_that_carries_them() {
+    let (_dir, storage) = open();
+    let call_id = ringing(&storage);
+    let named = |from: &'static str| {
+        let outcome = storage.write_blocking(move |sql_tx| {
+            sql_tx.execute("UPDATE call_sessions SET trunk = ?1", [from])?;
+            name_trunk(sql_tx, call_id, "carrier", UnixMs(2_000))
+        });
+        outcome.unwrap();
+        storage.read_blocking(|db| list_sessions(db, 1, None)).unwrap()[0].trunk.clone()
+    };
+    assert_eq!(named(INSIDE), "carrier");
+    assert_eq!(named("other"), "other");
+}
+
 /// A call from ringing to its end, with everything that belongs to it, comes back as it was written.
 #[test]
 fn call_comes_back_as_written() {

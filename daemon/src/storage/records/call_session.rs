@@ -180,6 +180,20 @@ pub fn insert_session(sql_tx: &Connection, new: &NewSession) -> Result<(), Stora
     Ok(())
 }
 
+/// What stands for the trunk in rows of calls that a phone of the office has placed, until one carries them.
+pub const INSIDE: &str = "inside";
+
+/// Notes which trunk carries a phone's call to outside. Rows of calls from a trunk keep that trunk.
+///
+/// # Errors
+/// Of the database.
+pub fn name_trunk(sql_tx: &Connection, call_id: CallId, trunk: &str, at: UnixMs) -> Result<(), StorageError> {
+    sql_tx
+        .prepare_cached("UPDATE call_sessions SET trunk = ?2, updated_at = ?3 WHERE call_id = ?1 AND trunk = ?4")?
+        .execute(params![call_id, trunk, at, INSIDE])?;
+    Ok(())
+}
+
 /// Notes that the 200 OK went out.
 ///
 /// # Errors
