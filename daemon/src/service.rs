@@ -21,6 +21,7 @@ use crate::conversation::{machine::Settings, phrases};
 use crate::engines::{Embedding, Engines};
 use crate::inference::{Priority, Worker};
 use crate::io::address::{Follower, OwnAddress, Reached};
+use crate::io::bans;
 use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
@@ -44,6 +45,7 @@ pub struct Service {
     stop: watch::Sender<bool>,
     router: JoinHandle<()>,
     address: JoinHandle<()>,
+    bans: JoinHandle<()>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
     // Kept to the end: dropping a worker waits for its thread.
@@ -80,12 +82,14 @@ impl Service {
         educated.await.context("the mind worker stopped")??;
 
         let gate = SharedGate::new(origins(&config));
+        bans::restore(&gate, &config.state_directory());
         let follower = Follower::start(&config).await;
         let own_address = follower.own_address();
         let (sip, events) = listen(&config, &gate, &own_address, tls).await?;
         let reached = own_address.reached();
         sip.with(move |endpoint, _| advertise(endpoint, reached)).await?;
         let address = tokio::spawn(follow(follower, sip.clone()));
+        let bans = tokio::spawn(bans::follow(gate.clone(), config.state_directory()));
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
@@ -121,7 +125,19 @@ impl Service {
         });
         let (stop, stopped) = watch::channel(false);
         let router = tokio::spawn(Router::new(services).run(events, stopped));
-        Ok(Service { sip, ports, storage, stop, router, address, degraded, _ears: ears, _mind: mind, _mouth: mouth })
+        Ok(Service {
+            sip,
+            ports,
+            storage,
+            stop,
+            router,
+            address,
+            bans,
+            degraded,
+            _ears: ears,
+            _mind: mind,
+            _mouth: mouth,
+        })
     }
 
     /// Where SIP is listened to.
@@ -153,6 +169,7 @@ impl Service {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.address.abort();
+        self.bans.abort();
         if let Err(error) = self.router.await {
             warn!(%error, "Router ended badly");
         }

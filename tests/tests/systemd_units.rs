@@ -13,9 +13,10 @@ use std::process::{Command, Output};
 /// The most of systemd's exposure level, in tenths, that each service may have; 100 would be a service with no bounds at
 /// all. What is reachable from the network has the least. Those that run as root, because RAUC, the EFI partition or the
 /// machine's name obey nobody else, pay for that alone a good part of it.
-const MAX_EXPOSURE: [(&str, u32); 8] = [
+const MAX_EXPOSURE: [(&str, u32); 9] = [
     ("offhook.service", 15),
     ("offhook-bad-slot.service", 15),
+    ("offhook-bans.service", 15),
     ("offhook-slots.service", 15),
     ("offhook-first-boot.service", 20),
     ("offhook-health.service", 22),

@@ -4,6 +4,7 @@
 //! Exit status: 0 done, 1 it failed and stderr says why, 2 wrong usage, 78 the configuration is wrong.
 #![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
 
+mod bans;
 mod caller;
 mod calls;
 mod config;
@@ -70,6 +71,9 @@ enum Verb {
     /// The office's phones: list them, make their passwords
     #[command(subcommand)]
     Extensions(extensions::Extensions),
+    /// Addresses that gave wrong passwords too often: list them, hand them to the packet filter
+    #[command(subcommand)]
+    Bans(bans::Bans),
     /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
     Doctor(doctor::Doctor),
     /// The box on one screen: name, addresses, version, slot, calls
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),
         Verb::Extensions(extensions) => extensions.run(&command.common),
+        Verb::Bans(bans) => bans.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),
         Verb::FirstBoot(first_boot) => first_boot.run(&command.common),

@@ -116,6 +116,7 @@ pub struct Gate {
     origins: Origins,
     senders: HashMap<IpAddr, Sender>,
     bans: HashMap<IpAddr, Ban>,
+    ban_changes: u64,
     /// Whom we wrote to, and when last.
     acquaintances: HashMap<IpAddr, Instant>,
     counters: GateCounters,
@@ -171,6 +172,7 @@ impl Gate {
             origins,
             senders: HashMap::new(),
             bans: HashMap::new(),
+            ban_changes: 0,
             acquaintances: HashMap::new(),
             counters: GateCounters::default(),
         }
@@ -243,7 +245,18 @@ impl Gate {
         if let Some(sender) = self.senders.get_mut(&peer) {
             sender.failures = 0;
         }
-        self.bans.remove(&peer);
+        if self.bans.remove(&peer).is_some() {
+            self.ban_changes += 1;
+        }
+    }
+
+    /// A ban that a run before this one has made, with the time that is left of it.
+    pub fn restore(&mut self, peer: IpAddr, left: Duration, now: Instant) {
+        let is_room = self.bans.len() < BAN_LIMIT;
+        if is_room && !matches!(self.origins.of(peer), Origin::Trunk(_)) {
+            let left = left.min(LONGEST_BAN);
+            self.bans.insert(peer, Ban { until: now + left, lasted: left.max(FIRST_BAN) });
+        }
     }
 
     fn ban(&mut self, peer: IpAddr, now: Instant) {
@@ -254,7 +267,13 @@ impl Gate {
         }
         if self.bans.len() < BAN_LIMIT {
             self.bans.insert(peer, Ban { until: now + lasted, lasted });
+            self.ban_changes += 1;
         }
+    }
+
+    /// How often somebody was banned or forgiven: what [`bans`](Gate::bans) gives is the same while this is. Only grows.
+    pub fn ban_changes(&self) -> u64 {
+        self.ban_changes
     }
 
     /// Who is banned, and for how much longer.
@@ -392,6 +411,20 @@ mod tests {
         let carrier = address("198.51.100.1");
         assert!((0..100).all(|_| !gate.note_failure(carrier, now)));
         assert_eq!(gate.admit(carrier, now), Verdict::Pass);
+    }
+
+    #[test]
+    fn bans_outlive_a_restart_and_their_changes_are_counted() {
+        let (mut gate, now) = (gate(), Instant::now());
+        let (guesser, carrier) = (address("192.168.1.2"), address("198.51.100.1"));
+        gate.restore(guesser, FIRST_BAN / 2, now);
+        gate.restore(carrier, FIRST_BAN, now);
+        assert_eq!((gate.bans(now), gate.ban_changes()), (vec![(guesser, FIRST_BAN / 2)], 0));
+        assert!((0..FAILURES_TO_BAN).any(|_| gate.note_failure(guesser, now)));
+        assert_eq!((gate.bans(now), gate.ban_changes()), (vec![(guesser, FIRST_BAN * 2)], 1));
+        gate.note_success(guesser);
+        gate.note_success(guesser);
+        assert_eq!((gate.bans(now), gate.ban_changes()), (Vec::new(), 2));
     }
 
     #[test]

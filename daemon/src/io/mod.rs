@@ -1,11 +1,12 @@
 //! Sockets, timers and threads: the only place that asks what time it is.
 //!
 //! `sip` drives the pure SIP endpoint over UDP, TCP and TLS, with a task of `stream` for each connection and the
-//! certificates of `tls`; `gate` decides who may speak to the SIP port at all; `media` is the thread with the 20 ms clock
+//! certificates of `tls`; `gate` decides who may speak to the SIP port at all, and `bans` tells the packet filter; `media` is the thread with the 20 ms clock
 //! that carries every call's RTP; `ports` lends RTP ports; `resolve` finds a trunk's servers; `address` knows under which
 //! address others reach us, with `stun` from outside. Nothing here decides anything about a call.
 
 pub mod address;
+pub mod bans;
 pub mod gate;
 pub mod media;
 pub mod ports;
