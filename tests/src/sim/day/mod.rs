@@ -2,9 +2,9 @@
 //! and sometimes falls silent, with clocks that jump and processes that stand still. A seed is a day; the laws hold on
 //! every one.
 //!
-//! Both sides are whole endpoints with a user who acts by chance ([`user`]): it rings, answers, refuses, challenges,
+//! Both sides are whole endpoints with a user who acts by chance (`user`): it rings, answers, refuses, challenges,
 //! gives up, holds, offers anew from both sides at once, transfers, sends INFO, registers, subscribes, hangs up, and
-//! sometimes leaves a call to its session timer. [`wire`] watches what passes between them, [`life`] what each is told.
+//! sometimes leaves a call to its session timer. `wire` watches what passes between them, `life` what each is told.
 //! Left out on purpose: sound, and more than one hop.
 
 mod chance;
