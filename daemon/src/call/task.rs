@@ -4,8 +4,8 @@
 //! SIP, the media thread, the inference workers and storage. Whatever goes wrong here ends this call alone.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use sip_stack::endpoint::{EndCause, Event};
@@ -31,7 +31,7 @@ use crate::dial_plan::Target;
 use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
-use crate::speaker::Samples;
+use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
     CallId, CallMetrics, EndedSession, Leg as LegKind, Storage, Termination, UnixMs, add_metrics, end_session,
     insert_turn,
@@ -41,6 +41,9 @@ use crate::storage::{
 const RESULT_LIMIT: usize = 256;
 /// Work notes of utterances kept until their turn is logged.
 const WORK_LIMIT: usize = 32;
+
+/// The same for every call, so made once.
+static BEEP: LazyLock<Samples> = LazyLock::new(|| audio::dsp::tone::beep(SPEECH_SAMPLE_RATE).into());
 
 /// What an inference worker has done for the call.
 pub(super) enum Done {
@@ -280,8 +283,7 @@ impl CallTask {
             Command::AbandonTranscription { utterance } => self.abandon(utterance),
             Command::Think { utterance, text, context } => self.think(utterance, text, *context),
             Command::Beep => {
-                let tone: Samples = audio::dsp::tone::beep(crate::speaker::SPEECH_SAMPLE_RATE).into();
-                self.media_command(|media| media.play(tone_clip(0), tone));
+                self.media_command(|media| media.play(tone_clip(0), Arc::clone(&BEEP)));
             }
             Command::StartRecording { max, silence } => {
                 self.message = Some(Message::start(&self.services, self.call_id, max, silence));
