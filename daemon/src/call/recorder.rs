@@ -42,6 +42,8 @@ pub(super) struct Recorder {
     kept: oneshot::Receiver<()>,
     waiting: [VecDeque<Frame>; 2],
     is_paused: bool,
+    /// Said once: a full disk must not fill the log as well.
+    has_lost: bool,
     keys: Keys,
 }
 
@@ -60,7 +62,7 @@ impl Recorder {
         });
         info!("Recording");
         let keys = Keys::new(&services.config.recording.pause_code);
-        Recorder { pairs, kept, waiting: Default::default(), is_paused: false, keys }
+        Recorder { pairs, kept, waiting: Default::default(), is_paused: false, has_lost: false, keys }
     }
 
     /// The next frame of a side.
@@ -68,7 +70,7 @@ impl Recorder {
         self.waiting[channel as usize].push_back(frame);
         while let Some(pair) = self.next_pair() {
             let pair = if self.is_paused { [SILENT_FRAME; 2] } else { pair };
-            if self.pairs.try_send(pair).is_err() {
+            if self.pairs.try_send(pair).is_err() && !std::mem::replace(&mut self.has_lost, true) {
                 warn!("Sound of a recording lost: the disk does not keep up");
             }
         }
@@ -169,7 +171,8 @@ mod tests {
     fn recorder() -> (Recorder, mpsc::Receiver<[Frame; 2]>) {
         let (pairs, received) = mpsc::channel(PAIR_LIMIT);
         let kept = oneshot::channel().1;
-        (Recorder { pairs, kept, waiting: Default::default(), is_paused: false, keys: Keys::new("*1") }, received)
+        let (waiting, keys) = (Default::default(), Keys::new("*1"));
+        (Recorder { pairs, kept, waiting, is_paused: false, has_lost: false, keys }, received)
     }
 
     const LOUD: Frame = [1_000; SILENT_FRAME.len()];
