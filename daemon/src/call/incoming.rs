@@ -12,14 +12,14 @@ use tracing::{info, warn};
 use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
 use super::negotiate::{MediaAgreement, may_offer, refusal};
+use super::record::{note_failure, write_end};
 use super::services::Services;
 use super::task::End;
 use crate::config::SrtpUse;
 use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
 use crate::storage::{
-    CallId, Direction, EndedSession, INSIDE, NewSession, PeerAddressKind, UnixMs, end_session, insert_session,
-    mark_answered,
+    CallId, Direction, EndedSession, INSIDE, NewSession, PeerAddressKind, UnixMs, insert_session, mark_answered,
 };
 
 /// Who calls, as far as we know.
@@ -210,9 +210,8 @@ impl Incoming {
             return Err(End::CALLER_CANCELLED);
         }
         let (call_id, at) = (self.call_id, UnixMs::now());
-        if let Err(error) = self.services.storage.write(move |sql_tx| mark_answered(sql_tx, call_id, at)).await {
-            warn!(%error, "Answer not written");
-        }
+        let written = self.services.storage.write_soon(move |sql_tx| mark_answered(sql_tx, call_id, at)).await;
+        note_failure(written, "answer");
         let mut events = self.events.take().ok_or(End::INTERNAL)?;
         if let Err(end) = confirmed(&mut events, &mut agreement).await {
             let _ = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;
@@ -263,10 +262,7 @@ impl Incoming {
     }
 
     async fn write_end(&self, end: End, disposition: &'static str) {
-        let (call_id, ended) = (self.call_id, ended_session(end, disposition));
-        if let Err(error) = self.services.storage.write(move |sql_tx| end_session(sql_tx, call_id, ended)).await {
-            warn!(%error, "End of the call not written; the next start closes its row");
-        }
+        write_end(&self.services.storage, self.call_id, Vec::new(), ended_session(end, disposition)).await;
     }
 }
 

@@ -1,12 +1,17 @@
-//! From the conversation's view of a turn to its row: instants become milliseconds, decisions become names.
+//! The rows of a call. From the conversation's view of a turn to its row instants become milliseconds, decisions become
+//! names.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use crate::conversation::machine::TurnRecord;
 use crate::redact::Redacted;
-use crate::storage::{CallId, ConversationTurn, Speaker, TurnTimings, UnixMs};
+use crate::storage::{
+    CallId, CallMetrics, ConversationTurn, EndedSession, Pending, Speaker, Storage, StorageError, TurnTimings, UnixMs,
+    add_metrics, end_session,
+};
 
 /// Work done for a turn that the conversation cannot see.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +22,32 @@ pub(super) struct Work {
     pub understand: Option<Duration>,
     /// Synthesis of the answer's first sentence; zero from the phrase cache.
     pub first_sentence: Option<Duration>,
+}
+
+/// The last rows of a call: each leg's figures, and how it ended.
+pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<CallMetrics>, ended: EndedSession) {
+    let written = async {
+        let job = storage.write_soon(move |sql_tx| {
+            for leg in &metrics {
+                add_metrics(sql_tx, leg)?;
+            }
+            end_session(sql_tx, call_id, ended)
+        });
+        job.await?.await
+    };
+    if let Err(error) = written.await {
+        warn!(%error, "End of the call not written; the next start closes its row");
+    }
+}
+
+/// Says in the log, once it is known, that a row could not be written; nobody waits for it.
+pub(super) fn note_failure(written: Result<Pending<()>, StorageError>, what: &'static str) {
+    tokio::spawn(async move {
+        let written = async { written?.await };
+        if let Err(error) = written.await {
+            warn!(%error, what, "Row not written");
+        }
+    });
 }
 
 /// The row of `turn`. `now` and `wall` are the same moment on both clocks.

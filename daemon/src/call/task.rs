@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::carriers::Place;
 use super::incoming::CallerKind;
@@ -19,7 +19,7 @@ use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::message::{Kept, Message};
-use super::record::{Work, turn_row};
+use super::record::{Work, note_failure, turn_row, write_end};
 use super::recorder::{Channel, Recorder};
 use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
@@ -32,10 +32,7 @@ use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
-use crate::storage::{
-    CallId, CallMetrics, EndedSession, Leg as LegKind, Storage, Termination, UnixMs, add_metrics, end_session,
-    insert_turn,
-};
+use crate::storage::{CallId, CallMetrics, EndedSession, Leg as LegKind, Termination, UnixMs, insert_turn};
 
 /// Results of inference waiting for the call.
 const RESULT_LIMIT: usize = 256;
@@ -316,16 +313,7 @@ impl CallTask {
         what: &'static str,
         job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), crate::storage::StorageError> + Send + 'static,
     ) {
-        match self.services.storage.try_write(job) {
-            Ok(pending) => {
-                tokio::spawn(async move {
-                    if let Err(error) = pending.await {
-                        warn!(%error, what, "Row not written");
-                    }
-                });
-            }
-            Err(error) => warn!(%error, what, "Row not written"),
-        }
+        note_failure(self.services.storage.try_write(job), what);
     }
 
     fn speak(&mut self, speech: SpeechId, sentences: Vec<String>) {
@@ -515,19 +503,6 @@ impl CallTask {
             (false, _) => "abandoned",
         });
         (metrics, EndedSession { ended_at: at, termination: end.termination, hangup_cause: end.cause, disposition })
-    }
-}
-
-/// The last rows of a call: each leg's figures, and how it ended.
-pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<CallMetrics>, ended: EndedSession) {
-    let written = storage.write(move |sql_tx| {
-        for leg in &metrics {
-            add_metrics(sql_tx, leg)?;
-        }
-        end_session(sql_tx, call_id, ended)
-    });
-    if let Err(error) = written.await {
-        warn!(%error, "End of the call not written; the next start closes its row");
     }
 }
 

@@ -153,7 +153,22 @@ impl Storage {
         Pending { answer }.wait()
     }
 
-    /// Queues `job` without waiting; the returned [`Pending`] may be awaited later or dropped.
+    /// Queues `job` to be on disk with the next [`write`](Storage::write), or 50 ms later: for what was promised to nobody.
+    /// Waits while the queue is full; the returned [`Pending`] may be awaited or dropped.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`]: the job was not taken.
+    pub async fn write_soon<T, F>(&self, job: F) -> Result<Pending<T>, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
+    {
+        let (job, answer) = TypedJob::boxed(job);
+        self.shared.queue.send(Message::Soon(job)).await.map_err(|_| StorageError::Closed)?;
+        Ok(Pending { answer })
+    }
+
+    /// As [`write_soon`](Storage::write_soon), without waiting for anything.
     ///
     /// # Errors
     /// [`StorageError::QueueFull`] or [`StorageError::Closed`]: the job was not taken.
@@ -163,7 +178,7 @@ impl Storage {
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
         let (job, answer) = TypedJob::boxed(job);
-        self.shared.queue.try_send(Message::Job(job)).map_err(|error| match error {
+        self.shared.queue.try_send(Message::Soon(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StorageError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StorageError::Closed,
         })?;

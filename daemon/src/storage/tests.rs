@@ -404,6 +404,19 @@ fn broken_transaction_fails_its_whole_group() {
     assert_eq!(turns.iter().map(|turn| turn.turn_index).collect::<Vec<_>>(), [1]);
 }
 
+/// What may wait is run before what came later, and by itself when nothing comes.
+#[tokio::test]
+async fn jobs_that_may_wait_keep_their_place() {
+    let (_dir, storage) = open();
+    let call_id = CallId::new(UnixMs(1));
+    let inserted = storage.write_soon(move |sql_tx| insert_session(sql_tx, &session_at(call_id, 1))).await.unwrap();
+    storage.write(move |sql_tx| mark_answered(sql_tx, call_id, UnixMs(2))).await.unwrap();
+    inserted.await.unwrap();
+    let alone = storage.write_soon(move |sql_tx| insert_turn(sql_tx, &turn(call_id, 0))).await.unwrap();
+    alone.await.unwrap();
+    assert_eq!(count(&storage, "conversation_turns"), 1);
+}
+
 /// A full queue says so to those who cannot wait, and takes jobs again afterwards.
 #[test]
 fn full_queue_is_reported() {

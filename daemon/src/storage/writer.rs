@@ -5,8 +5,10 @@
 //!                                           each job in its own SAVEPOINT
 //! ```
 //! One commit costs one flush of the disk (2–10 ms on eMMC). Jobs that wait while a flush is under way share the next
-//! one, so the cost per row falls as load rises, and nobody ever waits for a timer. A job that fails or panics is
-//! undone alone. Nobody is told "done" before the commit that made it true.
+//! one, so the cost per row falls as load rises, and a job that somebody waits for never waits for a timer. Jobs that are
+//! to be written *soon* wait for the next of those, or a moment: most of the rows of a call cost no flush of their own.
+//! All are run in the order in which they came. A job that fails or panics is undone alone. Nobody is told "done" before
+//! the commit that made it true.
 //!
 //! SQLite allows one writer at a time; pooled writers would only meet `SQLITE_BUSY`.
 
@@ -18,15 +20,24 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use super::error::StorageError;
 
 /// Most jobs in one commit: bounds how long the first of them waits for the last.
 const GROUP_JOBS_MAX: u64 = 256;
+/// How long a job that is to be written soon waits for others, at most.
+const SOON: Duration = Duration::from_millis(50);
+/// Most of them that wait.
+const HELD_JOBS_MAX: usize = 128;
 
 /// What the writer has done since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +70,8 @@ impl Counters {
 /// What goes through the queue.
 pub(super) enum Message {
     Job(Box<dyn Job>),
+    /// Need not be written at once.
+    Soon(Box<dyn Job>),
     /// Take no more, finish what is queued, end.
     Close,
 }
@@ -138,16 +151,25 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the thread `offhook-storage`.
     pub(super) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("offhook-storage".to_owned()).spawn(move || self.run())
+        let clock = Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name("offhook-storage".to_owned()).spawn(move || self.run(&clock))
     }
 
-    fn run(mut self) {
-        while let Some(message) = self.queue.blocking_recv() {
-            match message {
-                Message::Job(job) => self.commit_group(job),
+    fn run(mut self, clock: &Runtime) {
+        let mut held = Held::default();
+        loop {
+            match held.next(&mut self.queue, clock) {
+                Next::Message(Message::Job(job)) => self.commit_group(held.take(), Some(job)),
+                Next::Message(Message::Soon(job)) if held.jobs.len() < HELD_JOBS_MAX => held.add(job),
+                Next::Message(Message::Soon(job)) => self.commit_group(held.take(), Some(job)),
                 // Nothing more can be sent; what was queued before is still received.
-                Message::Close => self.queue.close(),
+                Next::Message(Message::Close) => self.queue.close(),
+                Next::Due => self.commit_group(held.take(), None),
+                Next::Nothing => break,
             }
+        }
+        if !held.jobs.is_empty() {
+            self.commit_group(held.take(), None);
         }
         let checkpointed = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match checkpointed {
@@ -158,16 +180,17 @@ impl Writer {
         drop(self.lock);
     }
 
-    /// Runs `first` and whatever is queued behind it in one transaction, then answers them all.
-    fn commit_group(&mut self, first: Box<dyn Job>) {
+    /// Runs `held`, then `last` and whatever is queued behind it in one transaction, then answers them all.
+    fn commit_group(&mut self, held: Vec<Box<dyn Job>>, last: Option<Box<dyn Job>>) {
         let mut group = Group::default();
+        let jobs = held.into_iter().chain(last);
         let committed = match self.db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(sql_tx) => {
-                group.fill(&sql_tx, first, &mut self.queue, &self.dir);
+                group.fill(&sql_tx, jobs, &mut self.queue, &self.dir);
                 group.commit(sql_tx, &self.dir)
             }
             Err(error) => {
-                group.jobs.push(first);
+                group.jobs.extend(jobs);
                 Err(StorageError::from(error).or_disk_full(&self.dir))
             }
         };
@@ -189,6 +212,46 @@ impl Writer {
     }
 }
 
+/// Jobs that are to be written soon, in the order in which they came.
+#[derive(Default)]
+struct Held {
+    jobs: Vec<Box<dyn Job>>,
+    /// When the first of them is due.
+    due: Option<Instant>,
+}
+
+/// What the thread does next.
+enum Next {
+    Message(Message),
+    /// The jobs held are due.
+    Due,
+    /// Nobody can send anything any more.
+    Nothing,
+}
+
+impl Held {
+    fn next(&self, queue: &mut mpsc::Receiver<Message>, clock: &Runtime) -> Next {
+        let received = match self.due {
+            None => queue.blocking_recv(),
+            Some(due) => match clock.block_on(async { timeout_at(due, queue.recv()).await }) {
+                Ok(received) => received,
+                Err(_) => return Next::Due,
+            },
+        };
+        received.map_or(Next::Nothing, Next::Message)
+    }
+
+    fn add(&mut self, job: Box<dyn Job>) {
+        self.jobs.push(job);
+        self.due.get_or_insert_with(|| Instant::now() + SOON);
+    }
+
+    fn take(&mut self) -> Vec<Box<dyn Job>> {
+        self.due = None;
+        std::mem::take(&mut self.jobs)
+    }
+}
+
 /// The jobs of one transaction.
 #[derive(Default)]
 struct Group {
@@ -201,17 +264,27 @@ struct Group {
 }
 
 impl Group {
-    fn fill(&mut self, sql_tx: &Transaction<'_>, first: Box<dyn Job>, queue: &mut mpsc::Receiver<Message>, dir: &Path) {
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            self.run_one(sql_tx, job, dir);
-            if self.run >= GROUP_JOBS_MAX || self.broken.is_some() {
-                return;
+    fn fill(
+        &mut self,
+        sql_tx: &Transaction<'_>,
+        jobs: impl Iterator<Item = Box<dyn Job>>,
+        queue: &mut mpsc::Receiver<Message>,
+        dir: &Path,
+    ) {
+        for mut job in jobs {
+            match &self.broken {
+                None => self.run_one(sql_tx, job, dir),
+                Some(error) => {
+                    job.fail(error.clone());
+                    self.jobs.push(job);
+                }
             }
+        }
+        while self.run < GROUP_JOBS_MAX && self.broken.is_none() {
             match queue.try_recv() {
-                Ok(Message::Job(job)) => next = Some(job),
+                Ok(Message::Job(job) | Message::Soon(job)) => self.run_one(sql_tx, job, dir),
                 Ok(Message::Close) => queue.close(),
-                Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => {}
+                Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => return,
             }
         }
     }

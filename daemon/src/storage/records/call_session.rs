@@ -189,7 +189,10 @@ pub const INSIDE: &str = "inside";
 /// Of the database.
 pub fn name_trunk(sql_tx: &Connection, call_id: CallId, trunk: &str, at: UnixMs) -> Result<(), StorageError> {
     sql_tx
-        .prepare_cached("UPDATE call_sessions SET trunk = ?2, updated_at = ?3 WHERE call_id = ?1 AND trunk = ?4")?
+        .prepare_cached(
+            "UPDATE call_sessions SET trunk = ?2, updated_at = ?3, row_version = row_version + 1
+             WHERE call_id = ?1 AND trunk = ?4",
+        )?
         .execute(params![call_id, trunk, at, INSIDE])?;
     Ok(())
 }
@@ -201,7 +204,8 @@ pub fn name_trunk(sql_tx: &Connection, call_id: CallId, trunk: &str, at: UnixMs)
 pub fn mark_answered(sql_tx: &Connection, call_id: CallId, at: UnixMs) -> Result<(), StorageError> {
     let updated = sql_tx
         .prepare_cached(
-            "UPDATE call_sessions SET state = 'answered', answered_at = ?2, updated_at = ?2
+            "UPDATE call_sessions
+             SET state = 'answered', answered_at = ?2, updated_at = ?2, row_version = row_version + 1
              WHERE call_id = ?1 AND state = 'ringing'",
         )?
         .execute(params![call_id, at])?;
@@ -216,7 +220,7 @@ pub fn end_session(sql_tx: &Connection, call_id: CallId, end: EndedSession) -> R
     let updated = sql_tx
         .prepare_cached(
             "UPDATE call_sessions SET state = 'ended', ended_at = ?2, updated_at = ?2, termination = ?3,
-                hangup_cause = ?4, disposition = ?5
+                hangup_cause = ?4, disposition = ?5, row_version = row_version + 1
              WHERE call_id = ?1 AND ended_at IS NULL",
         )?
         .execute(params![call_id, end.ended_at, end.termination, end.hangup_cause, end.disposition])?;
