@@ -324,6 +324,7 @@ async fn listen(
             product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).into(),
             limits: EndpointLimits { calls: most_calls, ..EndpointLimits::default() },
             overload_retry_after_seconds: retry_after,
+            urgent: config.outbound.emergency_numbers.clone(),
             ..EndpointConfig::new(bound.sip, rand::random())
         }
     })

@@ -32,7 +32,7 @@ pub use path::{FlowId, Source, Transmit, Transport, is_private};
 pub use registering::{Outbound, RegistrationConfig, RegistrationFailure, RegistrationHandle, RegistrationNews};
 pub use transferring::{OutgoingRefer, ReferHandle, Referral, TransferNews, with_replaces};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -113,6 +113,8 @@ pub struct Endpoint {
     /// Requests that would be the same if they came again under another branch.
     pub(crate) merges: BTreeMap<MergeKey, TransactionId>,
     pub(crate) calls: BTreeMap<CallHandle, Call>,
+    /// Those of peers that our user has not decided about.
+    pub(crate) undecided: BTreeSet<CallHandle>,
     pub(crate) dialogs: BTreeMap<DialogId, CallHandle>,
     /// Requests of ours outside of calls, and those within calls that our user made.
     pub(crate) requests: BTreeMap<RequestHandle, OwnRequest>,
@@ -145,6 +147,7 @@ impl Endpoint {
             transactions: Table::new(limits.transactions, limits.queued, config.timers),
             merges: BTreeMap::new(),
             calls: BTreeMap::new(),
+            undecided: BTreeSet::new(),
             dialogs: BTreeMap::new(),
             requests: BTreeMap::new(),
             peer_requests: BTreeMap::new(),
@@ -308,6 +311,7 @@ impl Endpoint {
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             calls: self.calls.len(),
+            undecided: self.undecided.len(),
             dialogs: self.dialogs.len(),
             transactions: self.transactions.len(),
             streams: self.streams.len(),
@@ -374,6 +378,7 @@ impl Endpoint {
     /// Forgets the call, for this cause if it had none before. Its transactions linger on their own; what the peer asked
     /// for and our user has not answered gets 487 (RFC 3261 §15.1.2).
     pub(crate) fn end(&mut self, handle: CallHandle, cause: EndCause, now: Instant) {
+        self.undecided.remove(&handle);
         self.terminate_update(handle, now);
         if let Some(unacked) = self.calls.get_mut(&handle).and_then(|call| call.unacked.take()) {
             self.send_ack(handle, unacked, None);

@@ -1,9 +1,9 @@
 //! Two endpoints that call each other without losing anything, and how much memory lives.
 #![allow(dead_code, reason = "a bench and a test use different parts of it")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sip_stack::endpoint::{
@@ -11,29 +11,7 @@ use sip_stack::endpoint::{
 };
 use sip_stack::message::{NameAddr, Uri};
 
-/// The system's allocator, and the bytes it has given out and not got back.
-pub(crate) struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Bytes that live now.
-pub(crate) fn live_bytes() -> usize {
-    LIVE.load(Ordering::Relaxed)
-}
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait; this one passes everything on")]
-// SAFETY: every call goes to `System` with the very arguments it came with.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+pub(crate) use counting::{Counting, live_bytes};
 
 /// As a trunk's descriptions are: two codecs, telephone-event, some attributes.
 pub(crate) const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\

@@ -14,6 +14,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointMisuse`]: not an incoming call, or it has its final response.
     pub fn ring(&mut self, call: CallHandle, sdp: Option<Vec<u8>>, now: Instant) -> Result<(), EndpointMisuse> {
+        self.undecided.remove(&call);
         let result = self.do_ring(call, sdp, now);
         self.settle(now);
         result
@@ -24,6 +25,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointMisuse`]: not an incoming call, or it has its final response.
     pub fn answer(&mut self, call: CallHandle, sdp: Vec<u8>, now: Instant) -> Result<(), EndpointMisuse> {
+        self.undecided.remove(&call);
         let result = self.do_answer(call, sdp, now);
         self.settle(now);
         result
@@ -40,6 +42,7 @@ impl Endpoint {
         headers: &[(HeaderName, String)],
         now: Instant,
     ) -> Result<(), EndpointMisuse> {
+        self.undecided.remove(&call);
         let result = self.do_reject(call, status, headers, now);
         self.settle(now);
         result

@@ -36,6 +36,9 @@ pub struct EndpointConfig {
     pub timers: Timers,
     /// Bounds on every table.
     pub limits: EndpointLimits,
+    /// Users of a Request-URI whose calls are not turned away because of [`undecided`](EndpointLimits::undecided) or
+    /// [`Accepting::No`](super::Accepting::No): emergency numbers.
+    pub urgent: Vec<String>,
     /// Bounds on one message.
     pub message_limits: Limits,
     /// For the Retry-After of a 503 that says that a table is full. Seconds.
@@ -65,6 +68,9 @@ pub struct EndpointLimits {
     pub transactions: usize,
     /// Calls, both ways.
     pub calls: usize,
+    /// Calls of peers that our user has neither let ring nor answered nor refused. More come in than it can deal with, and
+    /// those that wait would only wait longer.
+    pub undecided: usize,
     /// TCP and TLS connections that are framed; bytes of others are ignored and their flow is asked to be closed.
     pub streams: usize,
     /// Registrations of ours.
@@ -77,8 +83,16 @@ pub struct EndpointLimits {
 
 impl Default for EndpointLimits {
     fn default() -> Self {
-        // Each call leaves two transactions behind for 32 s (Timers L and J): 1,000 calls a second.
-        Self { transactions: 65_536, calls: 512, streams: 256, registrations: 64, subscriptions: 1_024, queued: 8_192 }
+        // Each call leaves two transactions behind for 32 s (Timers L and J): 2,000 calls a second.
+        Self {
+            transactions: 131_072,
+            calls: 512,
+            undecided: 64,
+            streams: 256,
+            registrations: 64,
+            subscriptions: 1_024,
+            queued: 8_192,
+        }
     }
 }
 
@@ -99,6 +113,7 @@ impl EndpointConfig {
             keep_alive: Some(Duration::from_secs(100)),
             timers: Timers::default(),
             limits: EndpointLimits::default(),
+            urgent: Vec::new(),
             message_limits: Limits::default(),
             overload_retry_after_seconds: 5,
         }

@@ -415,7 +415,8 @@ pub enum EndpointMisuse {
 pub enum Accepting {
     /// They are.
     Yes,
-    /// They get 503 with Retry-After, and so does an OPTIONS that asks. Calls that are up stay up.
+    /// They get 503 with Retry-After, and so does an OPTIONS that asks. Calls that are up stay up, and those to
+    /// [`urgent`](super::EndpointConfig::urgent) numbers are taken.
     No {
         /// Seconds.
         retry_after_seconds: u32,
@@ -444,6 +445,8 @@ pub struct Counters {
 pub struct Occupancy {
     /// Calls that have not ended.
     pub calls: usize,
+    /// Those of peers that wait for our user to let them ring, answer or refuse them.
+    pub undecided: usize,
     /// Dialogs by which requests are found.
     pub dialogs: usize,
     /// Server and client transactions.

@@ -8,7 +8,7 @@ use super::{MergeKey, ServerUse, Use};
 use crate::dialog::DialogId;
 use crate::endpoint::{Accepting, Endpoint, Event, Source, Transport};
 use crate::message::{
-    HeaderName, Incompatibility, Method, Misbehaviour, ParseError, PeerError, Reason, Request, StatusCode,
+    HeaderName, Incompatibility, Method, Misbehaviour, ParseError, PeerError, Reason, Request, StatusCode, Uri,
 };
 use crate::transaction::key::ServerKey;
 use crate::transaction::table::TransactionId;
@@ -31,10 +31,13 @@ impl Endpoint {
             let error = request.check().err().unwrap_or(PeerError::Misbehaved(Misbehaviour::NoSuchDialog));
             return self.refuse_statelessly(&request, &error, path, now);
         };
+        if let Some(retry_after_seconds) = self.turns_away(&request) {
+            return self.refuse_overload_statelessly(&request, path, Some(retry_after_seconds));
+        }
         let verdict = self.examine(&request);
         let cancelled = self.transactions.server(&key.of_cancelled());
         let Some(id) = self.open_server(key, &request, path).filter(|_| self.has_room_for_events()) else {
-            return self.refuse_overload_statelessly(&request, path);
+            return self.refuse_overload_statelessly(&request, path, None);
         };
         match verdict {
             Ok(()) if request.method == Method::Cancel => self.receive_cancel(id, &request, cancelled, now),
@@ -55,6 +58,33 @@ impl Endpoint {
             self.merges.insert(merge, id);
         }
         Some(id)
+    }
+
+    /// Whether a call is not even looked at, and after how many seconds it may come again. No transaction is made for it:
+    /// when there are too many, a refusal has to cost next to nothing (RFC 3261 §8.2.7).
+    fn turns_away(&self, request: &Request) -> Option<u32> {
+        let is_new_call = || request.headers.to().is_ok_and(|to| to.tag().is_none());
+        if request.method != Method::Invite || !is_new_call() {
+            return None;
+        }
+        let is_full = self.calls.len() >= self.config.limits.calls;
+        let is_behind = self.undecided.len() >= self.config.limits.undecided;
+        match self.accepting {
+            Accepting::Yes if is_full => Some(self.config.overload_retry_after_seconds),
+            Accepting::Yes if !is_behind => None,
+            _ if !is_full && self.is_urgent(request) => None,
+            Accepting::Yes => Some(self.config.overload_retry_after_seconds),
+            Accepting::No { retry_after_seconds } => Some(retry_after_seconds),
+        }
+    }
+
+    fn is_urgent(&self, request: &Request) -> bool {
+        let user = match &request.uri {
+            Uri::Sip(sip) => sip.user_text(),
+            Uri::Tel(tel) => Some(tel.number.clone()),
+            Uri::Other(_) => None,
+        };
+        user.is_some_and(|user| self.config.urgent.contains(&user))
     }
 
     /// The order of RFC 3261 §8.2: method, headers, body.

@@ -73,8 +73,13 @@ impl Endpoint {
     }
 
     /// 503, because there is no room.
-    pub(super) fn refuse_overload_statelessly(&mut self, request: &Request, path: Source) {
-        let response = self.overload_response(request, &self.random.stateless_tag(request), None);
+    pub(super) fn refuse_overload_statelessly(
+        &mut self,
+        request: &Request,
+        path: Source,
+        retry_after_seconds: Option<u32>,
+    ) {
+        let response = self.overload_response(request, &self.random.stateless_tag(request), retry_after_seconds);
         self.counters.overload_refusals += 1;
         self.transactions.send(Transmit::back(path, response.to_bytes()));
     }

@@ -7,18 +7,12 @@ use super::Use;
 use super::call::{Call, Incoming, PeerInvite, PendingAck, Phase, RINGING_INTERVAL, Ringing};
 use super::incoming::sdp_of;
 use crate::dialog::{Dialog, DialogId};
-use crate::endpoint::{Accepting, CallHandle, EndCause, Endpoint, EndpointMisuse, Event, Source, Transmit};
+use crate::endpoint::{CallHandle, EndCause, Endpoint, EndpointMisuse, Event, Source, Transmit};
 use crate::message::{HeaderName, Misbehaviour, ParseError, PeerError, Request, Response, StatusCode};
 use crate::transaction::table::TransactionId;
 
 impl Endpoint {
     pub(super) fn receive_invite(&mut self, id: TransactionId, request: Request, source: Source, now: Instant) {
-        if let Accepting::No { retry_after_seconds } = self.accepting {
-            return self.refuse_overload(id, &request, Some(retry_after_seconds), now);
-        }
-        if self.calls.len() >= self.config.limits.calls {
-            return self.refuse_overload(id, &request, None, now);
-        }
         if self.refuse_small_interval(id, &request, now) {
             return;
         }
@@ -38,6 +32,7 @@ impl Endpoint {
         call.dialog = Some(dialog);
         Self::note_abilities(&mut call, &request.headers);
         self.calls.insert(handle, call);
+        self.undecided.insert(handle);
         let offer = sdp_of(&request.headers, &request.body);
         self.emit(Event::InviteReceived { call: handle, request: invite.request, source, offer, replaces });
     }

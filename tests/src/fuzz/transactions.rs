@@ -16,8 +16,15 @@ use super::script::Script;
 /// Some instant to count from; no result depends on which one it is.
 pub(super) static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Small, so that they are reached.
-const LIMITS: EndpointLimits =
-    EndpointLimits { transactions: 24, calls: 4, streams: 2, registrations: 1, subscriptions: 2, queued: 64 };
+const LIMITS: EndpointLimits = EndpointLimits {
+    transactions: 24,
+    calls: 4,
+    undecided: 2,
+    streams: 2,
+    registrations: 1,
+    subscriptions: 2,
+    queued: 64,
+};
 const METHODS: [&str; 14] = [
     "INVITE",
     "ACK",
@@ -257,6 +264,7 @@ impl Rig {
     fn check_bounds(&self) {
         let occupancy = self.endpoint.occupancy();
         assert!(occupancy.calls <= LIMITS.calls, "{occupancy:?}");
+        assert!(occupancy.undecided <= LIMITS.undecided, "{occupancy:?}");
         assert!(occupancy.transactions <= LIMITS.transactions, "{occupancy:?}");
         assert!(occupancy.streams <= LIMITS.streams, "{occupancy:?}");
         assert!(occupancy.subscriptions <= LIMITS.subscriptions, "{occupancy:?}");

@@ -5,8 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: EndpointLimits =
-    EndpointLimits { transactions: 12, calls: 3, streams: 2, registrations: 1, subscriptions: 2, queued: 40 };
+const LIMITS: EndpointLimits = EndpointLimits {
+    transactions: 12,
+    calls: 3,
+    undecided: 2,
+    streams: 2,
+    registrations: 1,
+    subscriptions: 2,
+    queued: 40,
+};
 const METHODS: [&str; 11] =
     ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "DANCE", "INVITE", "ACK", "PRACK", "UPDATE"];
 

@@ -136,6 +136,36 @@ fn options_tells_what_we_can_and_whether_we_take_calls() {
     assert_eq!(rig.endpoint.counters().overload_refusals, 2);
 }
 
+/// No transaction is made for them, so that refusing costs next to nothing; what waits is dealt with in time.
+#[test]
+fn calls_beyond_those_that_wait_for_a_decision_are_turned_away_without_keeping_anything() {
+    let mut rig = Rig::new();
+    rig.endpoint.config.limits.undecided = 2;
+    rig.endpoint.config.urgent = vec!["112".to_owned()];
+    let ask = |rig: &mut Rig, number: u32, user: &str| {
+        let draft = Draft::invite().cseq(number);
+        let text = String::from_utf8(draft.text(&format!("z9hG4bK{number}"))).unwrap();
+        let uri = text.split(' ').nth(1).unwrap().to_owned();
+        let text = text.replacen(&uri, &format!("sip:{user}@192.0.2.1"), 1);
+        let text = text.replacen("Call-ID: ", &format!("Call-ID: {number}"), 1);
+        rig.receive(text.as_bytes());
+        rig.statuses().last().copied()
+    };
+    assert_eq!(ask(&mut rig, 1, "office"), Some(100));
+    assert_eq!(ask(&mut rig, 2, "office"), Some(100));
+    let before = rig.endpoint.occupancy();
+    assert_eq!(before.undecided, 2);
+    assert_eq!(ask(&mut rig, 3, "office"), Some(503));
+    assert_eq!(rig.responses("z9hG4bK3")[0].headers.retry_after().unwrap().unwrap().seconds, 5);
+    assert_eq!(rig.endpoint.occupancy(), before);
+    assert_eq!(ask(&mut rig, 4, "112"), Some(100), "an emergency is taken");
+    for call in rig.endpoint.calls.keys().copied().collect::<Vec<_>>() {
+        rig.endpoint.ring(call, None, rig.now).unwrap();
+    }
+    assert_eq!(rig.endpoint.occupancy().undecided, 0);
+    assert_eq!(ask(&mut rig, 5, "office"), Some(100));
+}
+
 /// RFC 3581 §4, and RFC 3261 §18.2.2 for a peer that does not ask for it.
 #[test]
 fn responses_go_where_the_request_came_from() {
