@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::load::{Load, Outcome, Usage, pin, scenario};
+use tests::load::{Load, Outcome, Usage, on_core, scenario};
 use tests::offhook::{Offhook, free_port};
 use tests::office::talk;
 use tests::peers::is_installed;
@@ -121,14 +121,13 @@ fn number_from(name: &str, default: u32) -> u32 {
 /// Processor time of SIPp's answering side for a call. Milliseconds.
 fn floor(folder: &Path, seconds: u32) -> f64 {
     let target = SocketAddr::from(([127, 0, 4, 9], free_port()));
-    let mut answering = Command::new("sipp")
+    let mut answering = Command::new("sipp");
+    answering
         .args(["-sn", "uas", "-i", &target.ip().to_string(), "-p", &target.port().to_string(), "-nostdin"])
         .current_dir(folder)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    pin(answering.id(), CORE);
+        .stderr(Stdio::null());
+    let mut answering = on_core(CORE, || answering.spawn().unwrap());
     let calls = USUAL_RATE * seconds;
     let load = Load { target, number: ATTENDED.to_owned(), rate: USUAL_RATE, calls, hold: HOLD };
     let outcome = load.run(folder);
@@ -163,8 +162,7 @@ impl Office {
              [[inbound]]\nnumber = '{BRIDGED}'\nto = 'extension:101'\n"
         );
         std::fs::write(&file, text).unwrap();
-        let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &[]);
-        pin(offhook.pid(), CORE);
+        let offhook = on_core(CORE, || Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &[]));
         let phone = phone(folder.path(), &offhook);
         Office { folder, offhook, _phone: phone }
     }

@@ -165,12 +165,20 @@ impl Usage {
     }
 }
 
-/// Leaves the process `pid`, with all its threads, one core: the figures are for one.
+/// What is started by `start` gets one core, with all its threads, and knows it: the figures are for one.
 ///
 /// # Panics
 /// When the system has no `taskset`.
-pub fn pin(pid: u32, core: u32) {
-    let pinned =
-        Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).output().unwrap();
+pub fn on_core<T>(core: u32, start: impl FnOnce() -> T) -> T {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    pin(std::process::id(), &core.to_string());
+    let started = start();
+    pin(std::process::id(), &format!("0-{}", cores - 1));
+    started
+}
+
+/// Leaves the process `pid`, with all its threads, these cores.
+fn pin(pid: u32, cores: &str) {
+    let pinned = Command::new("taskset").args(["-a", "-p", "-c", cores, &pid.to_string()]).output().unwrap();
     assert!(pinned.status.success(), "{pinned:?}");
 }

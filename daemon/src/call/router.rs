@@ -23,17 +23,22 @@ use crate::io::gate::Origin;
 /// How often phones that have not been heard of are looked for.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Transactions of the last call are kept for repeats until then (RFC 3261, Timer J; RFC 6026, Timer L).
+const LINGERING: Duration = Duration::from_secs(40);
+
 /// Routes SIP events to calls until told to stop.
 pub struct Router {
     services: Arc<Services>,
     tasks: JoinSet<()>,
+    /// Since when there is no call, until what they have left behind is given back.
+    idle_since: Option<Instant>,
     stop_calls: watch::Sender<bool>,
 }
 
 impl Router {
     /// A router without calls.
     pub fn new(services: Arc<Services>) -> Router {
-        Router { services, tasks: JoinSet::new(), stop_calls: watch::channel(false).0 }
+        Router { services, tasks: JoinSet::new(), idle_since: None, stop_calls: watch::channel(false).0 }
     }
 
     /// Takes calls from `events` until `stop` turns true, then lets them finish for the configured time.
@@ -89,6 +94,7 @@ impl Router {
         // With nobody on the line, the tens of milliseconds that this takes delay no answer.
         if self.tasks.is_empty() {
             self.services.speaker.rest();
+            self.idle_since = Some(Instant::now());
         }
     }
 
@@ -201,8 +207,11 @@ impl Router {
         );
     }
 
-    fn expire(&self) {
+    fn expire(&mut self) {
         let now = Instant::now();
+        if self.tasks.is_empty() && self.idle_since.take_if(|since| *since + LINGERING <= now).is_some() {
+            tokio::task::spawn_blocking(crate::memory::give_back);
+        }
         for extension in self.services.phones.expire(now) {
             self.services.phones.store(&self.services.storage, extension, now);
         }

@@ -168,7 +168,9 @@ impl Version {
     }
 }
 
-/// A tokio runtime for a command that talks to the network.
+/// A tokio runtime for a command that talks to the network. Two threads carry the signalling of hundreds of calls; on one
+/// core a second would only take turns with the first.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2));
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
 }
