@@ -32,8 +32,8 @@ const USUAL_RATE: u32 = 100;
 const RATES: [u32; 8] = [250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000];
 /// What p99 of the set-up may be. Milliseconds.
 const SETUP_LIMIT_MS: f64 = 50.0;
-/// What transactions leave behind for repeats is gone after that (RFC 3261, Timer J; RFC 6026, Timer L).
-const LINGERING: Duration = Duration::from_secs(34);
+/// What transactions keep for repeats is gone after 32 s (RFC 3261, Timer J; RFC 6026, Timer L), and is given back soon after.
+const LINGERING: Duration = Duration::from_secs(60);
 /// The box's core.
 const CORE: u32 = 0;
 

@@ -33,7 +33,7 @@ pub(super) struct Listener {
 impl Listener {
     /// An ear that has heard nothing.
     pub(super) fn new(voice_activity: Box<dyn VoiceActivity>) -> Listener {
-        Listener { voice_activity, frames: VecDeque::with_capacity(MEMORY_FRAMES), heard: 0 }
+        Listener { voice_activity, frames: VecDeque::new(), heard: 0 }
     }
 
     /// The next 20 ms.
