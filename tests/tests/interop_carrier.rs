@@ -4,6 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use audio::rtp::srtp::Profile as Suite;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use tests::authority::Authority;
 use tests::carrier::message::uri_in;
 use tests::carrier::{Account, Attempt, Call, Carrier, EDGE, Heard, Security, stops_failover};
+use tests::load::scenario;
 use tests::offhook::{Offhook, free_port};
 use tests::peers::{is_installed, last_call};
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
@@ -90,9 +92,17 @@ impl Office {
     }
 
     fn phone(&self) -> Softphone {
+        self.phone_with(&self.password())
+    }
+
+    /// A new one of the extension.
+    fn password(&self) -> String {
         let output = self.offhook.run(&["extensions", "password", "101", "--json"]);
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let password = told["password"].as_str().unwrap();
+        told["password"].as_str().unwrap().to_owned()
+    }
+
+    fn phone_with(&self, password: &str) -> Softphone {
         let profile = Profile::new("101", password, self.offhook.address(), PHONE_HZ);
         Softphone::start(&self.folder.path().join("101"), &profile)
     }
@@ -253,6 +263,52 @@ fn a_phone_calls_outside() {
     assert_bridged(&office.row(), "outbound", "carrier", "caller_hangup");
     assert_both_heard(phone, &outside);
     office.offhook.stop();
+}
+
+/// Neither the night nor the box's own limits keep a call for help back, and whoever is to know of it is told.
+#[test]
+fn an_emergency_call_gets_through_and_is_told_in_the_office() {
+    if !is_installed("baresip") || !is_installed("sipp") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let settings =
+        ["outbound.access_code='9'", "outbound.allowed_prefixes=[]", "outbound.emergency_alert_extensions=['101']"];
+    let office = Office::open(&carrier, &Setup { settings: &settings, ..Setup::default() });
+    let password = office.password();
+    let mut phone = office.phone_with(&password);
+    let reception = another_phone(&office, &password);
+    phone.tell("dial", "9911");
+    let ringing = carrier.wait_for_call(LIMIT);
+    assert!(ringing.request.uri().starts_with("sip:911@"), "{:?}", ringing.request);
+    assert_eq!(ringing.request.header("Priority"), "emergency");
+    let seen = reception.wait_with_output().unwrap();
+    assert!(seen.status.success(), "{}\n{}", String::from_utf8_lossy(&seen.stdout), office.offhook.log());
+    let call = ringing.answer();
+    phone.wait_for("CALL_ESTABLISHED");
+    phone.tell("hangup", "");
+    call.wait_for_bye();
+    office.offhook.stop();
+}
+
+/// SIPp as a second phone of the extension, which waits for a text.
+fn another_phone(office: &Office, password: &str) -> Child {
+    let port = free_port().to_string();
+    let sipp = |name: &str| {
+        let mut command = Command::new("sipp");
+        command.args(["-sf", scenario(name).to_str().unwrap(), "-i", "127.0.0.1", "-p", &port, "-m", "1", "-nostdin"]);
+        command.current_dir(office.folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let target = office.offhook.address().to_string();
+    let registered = sipp("uac-registers.xml")
+        .args([&target, "-s", "101", "-au", "101", "-ap", password])
+        // Else it signs for a URI that it does not ask for.
+        .args(["-auth_uri", &target])
+        .status()
+        .unwrap();
+    assert!(registered.success(), "{}", office.offhook.log());
+    sipp("uas-is-told.xml").spawn().unwrap()
 }
 
 /// What the carrier plays before the answer is heard at the phone, and goes on after it.

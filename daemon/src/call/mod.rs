@@ -12,6 +12,7 @@ mod bridge;
 mod carriers;
 mod dial;
 mod diversions;
+mod emergency;
 mod features;
 mod incoming;
 mod lamps;

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::bridge::Party;
 use super::carriers::Place;
 use super::dial::{Progress, Ringing, dial};
+use super::emergency;
 use super::incoming::CallerKind;
 use super::ring::{Rung, ring};
 use super::services::Services;
@@ -187,8 +188,7 @@ pub(super) async fn outside(
         (None, CallerKind::Trunk(_) | CallerKind::Guest) => None,
     };
     if is_emergency {
-        // Never refused for anything of ours, and never unnoticed.
-        warn!("Emergency call");
+        emergency::tell(services, caller, number);
     }
     let mut last = StatusCode::SERVICE_UNAVAILABLE;
     for carrier in services.carriers.outbound() {
@@ -203,6 +203,9 @@ pub(super) async fn outside(
         };
         let destinations = carrier.destinations(&services.sip).await;
         let Some(mut callee) = carrier.callee(&destinations, number, extension) else { continue };
+        if is_emergency {
+            callee.headers.push(emergency::priority());
+        }
         if diverted_by.is_some() {
             callee.headers.push(diversion(&callee.from));
         }
@@ -224,7 +227,8 @@ pub(super) async fn outside(
                 let party = party.shown_as(services.number_outside(number));
                 return Reached::Answered { party: Box::new(party), places };
             }
-            Ok(Err(refusal)) if is_final(refusal.status) => return Reached::Nobody(refusal.status),
+            // A trunk that does not know the number of the fire brigade is no reason not to ask the next.
+            Ok(Err(refusal)) if is_final(refusal.status) && !is_emergency => return Reached::Nobody(refusal.status),
             Ok(Err(refusal)) => {
                 warn!(trunk = carrier.trunk.name, status = refusal.status.as_u16(), "Trunk did not take the call");
                 last = told_to_phone(refusal.status);

@@ -18,6 +18,7 @@ use super::phones::Refused;
 use super::serve::serve;
 use super::services::Services;
 use super::trunk_watch::watch;
+use crate::dial_plan;
 use crate::io::gate::Origin;
 
 /// How often phones that have not been heard of are looked for.
@@ -179,7 +180,8 @@ impl Router {
 
     fn is_emergency(&self, caller: &CallerKind, request: &Request) -> bool {
         let called = super::incoming::user_of(&request.uri).unwrap_or_default();
-        matches!(caller, CallerKind::Extension(_)) && self.services.config.outbound.emergency_numbers.contains(&called)
+        let outbound = &self.services.config.outbound;
+        matches!(caller, CallerKind::Extension(_)) && dial_plan::emergency(outbound, &called).is_some()
     }
 
     /// Not awaited: the SIP shell may be waiting for us to take its events. Its own limits bound how many these are.

@@ -114,6 +114,9 @@ pub struct Outbound {
     pub denied_prefixes: Vec<String>,
     /// Go straight to the trunk: without access code, limits or lock.
     pub emergency_numbers: Vec<String>,
+    /// Extensions whose phones are told by a text (RFC 3428) who in the office makes an emergency call: those who can open
+    /// the door.
+    pub emergency_alert_extensions: Vec<String>,
     /// Whether phones may only make emergency calls outside the office's hours.
     pub night_lock_enabled: bool,
     /// Calls to outside at the same time. 1 to 1 000.
@@ -140,6 +143,7 @@ impl Default for Outbound {
                 "+1829", "+1849", "+1876",
             ]),
             emergency_numbers: list(&["911", "933", "112"]),
+            emergency_alert_extensions: Vec::new(),
             night_lock_enabled: false,
             concurrent_limit: 4,
             daily_limit_minutes: 1_440,
@@ -313,6 +317,9 @@ impl<'a> Checker<'a> {
         for number in outbound.emergency_numbers.iter().filter(|number| !is_digits(number, 2..=6)) {
             self.mistake("outbound.emergency_numbers", number, "2 to 6 digits");
         }
+        for number in outbound.emergency_alert_extensions.iter().filter(|number| !self.config.has_extension(number)) {
+            self.mistake("outbound.emergency_alert_extensions", number, "an extension of [[extensions]]");
+        }
     }
 
     fn number(&mut self, key: &str, number: &'a str) {
@@ -384,6 +391,7 @@ mod tests {
             ("[outbound]\nallowed_prefixes = ['1']", "outbound.allowed_prefixes"),
             ("[outbound]\ncall_limit_minutes = 0", "outbound.call_limit_minutes"),
             ("[outbound]\ndaily_limit_minutes = 0", "outbound.daily_limit_minutes"),
+            ("[outbound]\nemergency_alert_extensions = ['109']", "outbound.emergency_alert_extensions"),
         ] {
             let mistakes = mistakes_of(&format!("{RIGHT}{text}\n"));
             assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");

@@ -87,8 +87,8 @@ pub fn inbound(config: &Config, called: Option<&str>, is_open: bool) -> Target {
 pub fn from_phone(config: &Config, dialled: &str, is_open: bool) -> Decision {
     let outbound = &config.outbound;
     let dialled = plain(dialled);
-    if is_emergency(outbound, &dialled) {
-        return Decision::Emergency { number: dialled };
+    if let Some(number) = emergency(outbound, &dialled) {
+        return Decision::Emergency { number: number.to_owned() };
     }
     if let Some(target) = inside(config, &dialled) {
         return Decision::Inside(target);
@@ -157,11 +157,21 @@ fn plain(dialled: &str) -> String {
     dialled.chars().filter(|letter| !matches!(letter, ' ' | '-' | '.' | '(' | ')' | '/')).collect()
 }
 
-fn is_emergency(outbound: &Outbound, dialled: &str) -> bool {
+/// The emergency number that is dialled, if it is one.
+pub fn emergency<'a>(outbound: &Outbound, dialled: &'a str) -> Option<&'a str> {
     let after_code = outbound.access_code.as_deref().and_then(|code| dialled.strip_prefix(code));
-    let is_one = |number: &str| outbound.emergency_numbers.iter().any(|emergency| emergency == number);
+    let is_one = |number: &&str| outbound.emergency_numbers.iter().any(|emergency| emergency == number);
     // With the access code as well: nobody thinks of dial plans then.
-    is_one(dialled) || after_code.is_some_and(is_one)
+    [Some(dialled), after_code].into_iter().flatten().find(is_one)
+}
+
+/// Everything that phones may send to reach an emergency number.
+pub fn emergency_users(outbound: &Outbound) -> Vec<String> {
+    let code = outbound.access_code.as_deref();
+    let numbers = outbound.emergency_numbers.iter();
+    numbers
+        .flat_map(|number| std::iter::once(number.clone()).chain(code.map(|code| format!("{code}{number}"))))
+        .collect()
 }
 
 fn inside(config: &Config, dialled: &str) -> Option<Target> {
@@ -266,9 +276,10 @@ mod tests {
         config.outbound.access_code = Some("9".into());
         assert_eq!(decide(&config, "9 212 555 0199"), outside("+12125550199"));
         assert_eq!(decide(&config, "2125550199"), Decision::Denied(Denial::NoSuchNumber));
-        for emergency in ["911", "9911"] {
-            assert!(matches!(decide(&config, emergency), Decision::Emergency { .. }), "{emergency}");
+        for dialled in ["911", "9911", "9-911"] {
+            assert_eq!(decide(&config, dialled), Decision::Emergency { number: "911".into() }, "{dialled}");
         }
+        assert_eq!(emergency_users(&config.outbound), ["911", "9911", "933", "9933", "112", "9112"]);
     }
 
     #[test]

@@ -142,6 +142,11 @@ pub fn host_in(uri: &str) -> &str {
     host.split([';', '?']).next().unwrap_or_default()
 }
 
+/// Emergency numbers are taken as they are dialled.
+pub(super) fn is_emergency(number: &str) -> bool {
+    ["911", "933", "112"].contains(&number)
+}
+
 /// Whether a number is in E.164 with its +, as the carrier wants it.
 pub(super) fn is_e164(number: &str) -> bool {
     number.strip_prefix('+').is_some_and(|digits| {

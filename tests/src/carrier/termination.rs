@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::description::Description;
 use super::dialog::{ALLOW, Dialog, contact, number_in};
-use super::message::{Message, host_in, is_e164, parameter, uri_in, user_in};
+use super::message::{Message, host_in, is_e164, is_emergency, parameter, uri_in, user_in};
 use super::sound::{Heard, Sound};
 use super::{Carrier, LIMIT, Shared, digest, token, with_body};
 
@@ -258,8 +258,8 @@ impl Shared {
     }
 
     fn verdict(&self, request: &Message) -> Verdict {
-        let numbers = [user_in(request.uri()), number_in(request.header("From"))];
-        if !numbers.into_iter().all(is_e164) {
+        let (called, caller) = (user_in(request.uri()), number_in(request.header("From")));
+        if !is_e164(caller) || !(is_e164(called) || is_emergency(called)) {
             return Verdict::Refuse(400, String::new());
         }
         let nonce = self.nonce_of(request.header("Call-ID"));
