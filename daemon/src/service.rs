@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use sip_stack::endpoint::{Endpoint, EndpointConfig, EndpointLimits, LocalAddress};
 use sip_stack::message::{Host, HostPort, Method};
 use tokio::sync::{oneshot, watch};
@@ -32,6 +33,7 @@ use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, restore_registrations,
+    talked_outside_ms,
 };
 
 /// Calls beyond the limit that may be under way to their refusal.
@@ -93,6 +95,7 @@ impl Service {
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
+        let minutes = minutes_of_today(&storage, office.time_zone())?;
         let services = Arc::new(Services {
             office,
             settings,
@@ -110,7 +113,7 @@ impl Service {
             carriers,
             trunk_watch: TrunkWatch::default(),
             outbound: Places::default(),
-            minutes: Minutes::default(),
+            minutes,
             attended: Places::default(),
             hold_music,
             media,
@@ -234,6 +237,14 @@ fn recover(storage: &Storage, files: &AudioFiles) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What phones have talked outside since midnight in the office.
+fn minutes_of_today(storage: &Storage, zone: &TimeZone) -> anyhow::Result<Minutes> {
+    let now = jiff::Zoned::now().with_time_zone(zone.clone());
+    let midnight = UnixMs(now.start_of_day()?.timestamp().as_millisecond());
+    let talked = storage.read_blocking(|db| talked_outside_ms(db, midnight))?;
+    Ok(Minutes::after(now.date(), Duration::from_millis(talked)))
+}
+
 /// Starts the mind and tells when it has read the knowledge and learnt its examples.
 fn start_mind(
     config: &Config,
@@ -324,7 +335,7 @@ async fn listen(
             product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).into(),
             limits: EndpointLimits { calls: most_calls, ..EndpointLimits::default() },
             overload_retry_after_seconds: retry_after,
-            urgent: config.outbound.emergency_numbers.clone(),
+            urgent: crate::dial_plan::emergency_users(&config.outbound),
             ..EndpointConfig::new(bound.sip, rand::random())
         }
     })
@@ -338,7 +349,7 @@ async fn listen(
 }
 
 fn conversation_settings(config: &Config) -> Settings {
-    let seconds = |value: u32| std::time::Duration::from_secs(value.into());
+    let seconds = |value: u32| Duration::from_secs(value.into());
     Settings {
         silence: seconds(config.conversation.no_speech_seconds),
         message_max: seconds(config.conversation.message_limit_seconds),

@@ -529,6 +529,36 @@ async fn close_drains_and_checkpoints() {
     assert_eq!(reader.read_blocking(|db| turns_of(db, call_id)).unwrap().len(), 50);
 }
 
+/// Only what phones said over trunks, and only of calls that have ended since.
+#[test]
+fn the_time_talked_outside_is_that_of_trunks() {
+    let (_dir, storage) = open();
+    let day = UnixMs(1_000_000);
+    for (started, lasted, direction, trunk) in [
+        (900_000, 200_000, Direction::Outbound, "carrier"),
+        (1_500_000, 60_000, Direction::Outbound, "carrier"),
+        (1_600_000, 7_000, Direction::Outbound, INSIDE),
+        (1_700_000, 8_000, Direction::Inbound, "carrier"),
+        (100_000, 9_000, Direction::Outbound, "carrier"),
+    ] {
+        let call_id = CallId::new(UnixMs(started));
+        let session = NewSession { direction, trunk: trunk.to_owned(), ..session_at(call_id, started) };
+        let end = EndedSession {
+            ended_at: UnixMs(started + lasted),
+            termination: Termination::Success,
+            hangup_cause: "caller_hangup",
+            disposition: None,
+        };
+        let write = move |sql_tx: &Transaction<'_>| {
+            insert_session(sql_tx, &session)?;
+            mark_answered(sql_tx, call_id, UnixMs(started))?;
+            end_session(sql_tx, call_id, end)
+        };
+        storage.write_blocking(write).unwrap();
+    }
+    assert_eq!(storage.read_blocking(|db| talked_outside_ms(db, day)).unwrap(), 260_000);
+}
+
 /// One writer per folder; the lock goes with the process that held it.
 #[test]
 fn second_daemon_is_refused() {

@@ -262,6 +262,21 @@ pub fn close_interrupted_sessions(sql_tx: &Connection, now: UnixMs) -> Result<us
     Ok(closed)
 }
 
+/// How long calls of the office's phones over trunks have lasted together that ended at or after `since`. Milliseconds.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn talked_outside_ms(db: &Connection, since: UnixMs) -> Result<u64, StorageError> {
+    let talked: i64 = db
+        .prepare_cached(
+            "SELECT coalesce(sum(max(ended_at - answered_at, 0)), 0) FROM call_sessions
+             WHERE started_at >= ?1 - 86400000 AND ended_at >= ?1 AND answered_at IS NOT NULL
+                AND direction = ?2 AND trunk <> ?3",
+        )?
+        .query_row(params![since, Direction::Outbound, INSIDE], |row| row.get(0))?;
+    Ok(talked.unsigned_abs())
+}
+
 /// The latest `limit` calls that started before `before`, newest first. To page, pass the last one's `started_at`.
 ///
 /// # Errors

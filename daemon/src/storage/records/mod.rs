@@ -17,7 +17,7 @@ pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
 pub use call_session::{
     CallCounts, CallSession, Direction, EndedSession, INSIDE, NewSession, PeerAddressKind, SessionDetail, SessionState,
     Termination, close_interrupted_sessions, count_calls, end_session, find_by_sip_call_id, find_call, insert_session,
-    list_sessions, mark_answered, name_trunk, session_detail, set_summary,
+    list_sessions, mark_answered, name_trunk, session_detail, set_summary, talked_outside_ms,
 };
 pub use change::{Change, ChangeOp, changes_after};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
