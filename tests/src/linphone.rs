@@ -46,13 +46,31 @@ impl Linphone {
     /// # Panics
     /// When it does not start or is not let in.
     pub fn start(folder: &Path, profile: &Profile<'_>, line: Line<'_>) -> Linphone {
-        let mut phone = Linphone::start_unregistered(folder, profile, line);
+        Linphone::start_unregistered(folder, profile, line).registered()
+    }
+
+    /// Starts it with nothing but the settings file `provisioned`, and waits until it is registered.
+    ///
+    /// # Panics
+    /// When it does not start or is not let in.
+    pub fn start_provisioned(folder: &Path, tone_hz: u32, provisioned: &Path) -> Linphone {
+        let text = format!(
+            "[sip]\nsip_port=-1\nsip_tcp_port=-1\nsip_tls_port=-1\nguess_hostname=0\nuse_ipv6=0\n\
+             ipv6_migration_done=1\nregister_only_when_network_is_up=0\n[rtp]\naudio_rtp_port={}\n\
+             [net]\nfirewall_policy=none\n[misc]\nconfig-uri=file://{}\n",
+            free_port(),
+            provisioned.display()
+        );
+        Linphone::start_with(folder, tone_hz, false, &text).registered()
+    }
+
+    fn registered(mut self) -> Linphone {
         let registered = crate::poll(LIMIT, || {
-            phone.tell("status register");
-            phone.output().contains("registered, identity").then_some(())
+            self.tell("status register");
+            self.output().contains("registered, identity").then_some(())
         });
-        assert!(registered.is_some(), "not registered:\n{}\n{}", phone.output(), phone.log());
-        phone
+        assert!(registered.is_some(), "not registered:\n{}\n{}", self.output(), self.log());
+        self
     }
 
     /// Starts it and waits for nothing.
@@ -60,14 +78,18 @@ impl Linphone {
     /// # Panics
     /// When it does not start.
     pub fn start_unregistered(folder: &Path, profile: &Profile<'_>, line: Line<'_>) -> Linphone {
+        Linphone::start_with(folder, profile.tone_hz, profile.answers, &configuration(profile, line))
+    }
+
+    fn start_with(folder: &Path, tone_hz: u32, answers: bool, configuration: &str) -> Linphone {
         // It does not start without a place for its database.
         std::fs::create_dir_all(folder.join(".local/share/linphone")).unwrap();
-        let tone = sine(profile.tone_hz.into(), SAYS, LEVEL_DBOV, SampleRate::NARROW_BAND);
+        let tone = sine(tone_hz.into(), SAYS, LEVEL_DBOV, SampleRate::NARROW_BAND);
         audio::wav::write(&folder.join("said.wav"), &tone, SampleRate::NARROW_BAND).unwrap();
-        std::fs::write(folder.join("linphonerc"), configuration(profile, line)).unwrap();
+        std::fs::write(folder.join("linphonerc"), configuration).unwrap();
         let child = Command::new("linphonec")
             .args(["-c", "linphonerc", "-d", "5", "-l", "log"])
-            .args(profile.answers.then_some("-a"))
+            .args(answers.then_some("-a"))
             .current_dir(folder)
             .env("HOME", folder)
             .stdin(Stdio::piped())

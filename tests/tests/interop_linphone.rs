@@ -49,6 +49,23 @@ impl SecureOffice {
     }
 }
 
+/// A phone that has read the settings file which the box makes for it is in without anything typed.
+#[test]
+fn a_provisioned_linphone_registers() {
+    if !is_installed("linphonec") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let file = office.folder.path().join("101.xml");
+    let made = ["extensions", "provision", "101", "--family", "linphone", "--output", file.to_str().unwrap()];
+    let made = office.offhook.run(&[made.as_slice(), &["--server", "127.0.0.1"]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let phone = Linphone::start_provisioned(&office.folder.path().join("101"), TONES_HZ[0], &file);
+    office.offhook.wait_for_log("Registrations of an extension changed phones=1", LIMIT);
+    drop(phone);
+    office.offhook.stop();
+}
+
 /// One calls the other, presses a key, holds, comes back and hangs up. Each hears the other's tone before and after, and
 /// whoever is held does not in between.
 #[test]

@@ -1,6 +1,8 @@
 //! `offhook extensions`: the office's phones and their passwords.
 
 use std::io::{BufRead as _, stdin};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,6 +11,9 @@ use serde_json::json;
 
 use super::Common;
 use crate::config::{Config, Extension};
+use crate::durable;
+use crate::io::address::local;
+use crate::registrar::provisioning::{Account, Family, Line};
 use crate::registrar::secrets::Secrets;
 
 /// Shorter passwords are guessed; phones type them once.
@@ -37,6 +42,23 @@ pub(crate) enum Extensions {
         #[arg(long)]
         json: bool,
     },
+    /// Make a new password for an extension and write the settings file that a phone reads
+    ///
+    /// Upload it on the phone's own page, or put it where the phone looks for its settings. It holds the password: whoever
+    /// reads it can make calls.
+    Provision {
+        /// Such as 101
+        extension: String,
+        /// Which phones read the file
+        #[arg(long)]
+        family: Family,
+        /// Where to write it, readable by its owner only; standard output without it
+        #[arg(long)]
+        output: Option<PathBuf>,
+        /// Host or address by which the phone reaches the box; the box's own address without it
+        #[arg(long)]
+        server: Option<String>,
+    },
 }
 
 impl Extensions {
@@ -46,6 +68,10 @@ impl Extensions {
         match self {
             Extensions::List { json } => list(&config, &secrets, *json),
             Extensions::Password { extension, stdin, json } => set(&config, &secrets, extension, *stdin, *json)?,
+            Extensions::Provision { extension, family, output, server } => {
+                let server = server.clone().unwrap_or_else(|| server_of(&config));
+                provision(&config, &secrets, extension, *family, server, output.as_deref())?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -69,13 +95,57 @@ fn list(config: &Config, secrets: &Secrets, as_json: bool) {
     }
 }
 
-fn set(config: &Config, secrets: &Secrets, extension: &str, from_stdin: bool, as_json: bool) -> anyhow::Result<()> {
+fn find<'a>(config: &'a Config, extension: &str) -> anyhow::Result<&'a Extension> {
     let known: Vec<&str> = config.extensions.iter().map(|extension| extension.number.as_str()).collect();
-    anyhow::ensure!(
-        config.has_extension(extension),
-        "there is no extension {extension} in the configuration; it has: {}",
-        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-    );
+    config.extensions.iter().find(|known| known.number == extension).with_context(|| {
+        format!(
+            "there is no extension {extension} in the configuration; it has: {}",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        )
+    })
+}
+
+/// The box as its phones see it.
+fn server_of(config: &Config) -> String {
+    match local(&config.sip) {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+fn provision(
+    config: &Config,
+    secrets: &Secrets,
+    extension: &str,
+    family: Family,
+    server: String,
+    output: Option<&Path>,
+) -> anyhow::Result<()> {
+    let known = find(config, extension)?;
+    let (line, port) = match config.sip.tls.enabled {
+        true => (Line::Secure, config.sip.tls.port),
+        false => (Line::Plain, config.sip.port),
+    };
+    let account = Account {
+        extension: extension.to_owned(),
+        name: known.name.clone(),
+        password: secrets.renew(extension)?,
+        server,
+        port,
+        line,
+    };
+    let text = family.settings(&account);
+    let Some(path) = output else {
+        print!("{text}");
+        return Ok(());
+    };
+    durable::write(path, text.as_bytes(), 0o600).with_context(|| path.display().to_string())?;
+    println!("Settings of {extension} written. Phones of this family look for {}.", family.file_name(extension));
+    Ok(())
+}
+
+fn set(config: &Config, secrets: &Secrets, extension: &str, from_stdin: bool, as_json: bool) -> anyhow::Result<()> {
+    find(config, extension)?;
     if from_stdin {
         let mut line = String::new();
         stdin().lock().read_line(&mut line).context("standard input")?;
@@ -97,7 +167,8 @@ fn set(config: &Config, secrets: &Secrets, extension: &str, from_stdin: bool, as
         println!("Password of {extension}: {password}");
         println!("It is not kept and cannot be shown again. In the phone:");
         println!("  user name, authentication name  {extension}");
-        println!("  server, domain                  {}", config.own_sip_address());
+        println!("  server, domain                  {}", format_args!("{}:{}", server_of(config), config.sip.port));
+        println!("Or with a settings file: offhook extensions provision {extension} --family yealink");
     }
     Ok(())
 }

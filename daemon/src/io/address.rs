@@ -184,7 +184,7 @@ fn has_port(server: &str) -> bool {
 }
 
 /// Our address as our own networks see it.
-fn local(sip: &Sip) -> IpAddr {
+pub(crate) fn local(sip: &Sip) -> IpAddr {
     match sip.address.is_unspecified() {
         true => local_towards(FAR_AWAY).unwrap_or(sip.address),
         false => sip.address,
