@@ -9,6 +9,7 @@
 mod dial_plan;
 mod features;
 mod machine;
+mod mcp;
 mod mistakes;
 mod recording;
 mod sources;
@@ -26,6 +27,7 @@ pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingT
 pub use features::{Features, Queue};
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
+pub use mcp::{McpServer, McpTool, ToolScope};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
 pub use recording::Recording;
 pub use tls::{SrtpUse, Tls};
@@ -50,6 +52,8 @@ pub struct Config {
     pub ring_groups: Vec<RingGroup>,
     /// Callers who wait for whoever is free.
     pub queues: Vec<Queue>,
+    /// Whose tools may be used during a call.
+    pub mcp_servers: Vec<McpServer>,
     /// What phones dial for what is no call.
     pub features: Features,
     /// Where calls from outside go.
@@ -380,6 +384,7 @@ impl Config {
         dial_plan::check(self, mistakes);
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
+        mcp::check(&self.mcp_servers, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {

@@ -14,6 +14,7 @@ pub mod inference;
 pub mod io;
 pub mod knowledge;
 pub mod logging;
+pub mod mcp;
 pub mod memory;
 pub mod office;
 pub mod redact;

@@ -13,6 +13,7 @@ mod doctor;
 mod extensions;
 mod first_boot;
 mod ladder;
+mod mcp;
 pub(crate) mod models;
 mod run;
 mod say;
@@ -74,6 +75,9 @@ enum Verb {
     /// Addresses that gave wrong passwords too often: list them, hand them to the packet filter
     #[command(subcommand)]
     Bans(bans::Bans),
+    /// Tools of other programs that may be used during a call
+    #[command(subcommand)]
+    Mcp(mcp::Mcp),
     /// Check ports, models, disk, clock, processor and audio threads, each with a remedy
     Doctor(doctor::Doctor),
     /// The box on one screen: name, addresses, version, slot, calls
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Calls(calls) => calls.run(&command.common),
         Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Bans(bans) => bans.run(&command.common),
+        Verb::Mcp(mcp) => mcp.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),
         Verb::FirstBoot(first_boot) => first_boot.run(&command.common),
