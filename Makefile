@@ -67,7 +67,7 @@ setup-cross:
 
 test: setup-test check deny
 	.ci/stage 'tests' $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
-	.ci/stage 'fuzzing, two minutes' .ci/fuzz 30
+	.ci/stage 'fuzzing, two minutes' .ci/fuzz 14
 
 setup-test:
 	.ci/setup test

@@ -24,6 +24,9 @@ const RAMP_SAMPLES: usize = FRAME_SAMPLES / 2;
 /// Clips waiting at most.
 pub const MAX_CLIPS: usize = 64;
 
+/// Room for clips from the start; queueing more lets it grow once.
+const USUAL_CLIPS: usize = 8;
+
 /// Events waiting at most; each clip makes two.
 const MAX_EVENTS: usize = 4 * MAX_CLIPS;
 
@@ -106,12 +109,12 @@ impl Playout {
     /// An empty queue at full level.
     pub fn new() -> Self {
         Self {
-            clips: VecDeque::with_capacity(MAX_CLIPS),
+            clips: VecDeque::with_capacity(USUAL_CLIPS),
             fading: None,
             duck: GainRamp::new(1.0, RAMP_SAMPLES),
             pause: GainRamp::new(1.0, RAMP_SAMPLES),
             paused: false,
-            events: VecDeque::with_capacity(MAX_EVENTS),
+            events: VecDeque::with_capacity(2 * USUAL_CLIPS),
         }
     }
 

@@ -38,3 +38,28 @@ fn transactions() {
 fn calls() {
     replay("calls", fuzz::calls::run);
 }
+
+#[test]
+fn rtp_packets() {
+    replay("rtp", fuzz::rtp::run);
+}
+
+#[test]
+fn rtcp_packets() {
+    replay("rtcp", fuzz::rtcp::run);
+}
+
+#[test]
+fn srtp_packets() {
+    replay("srtp", fuzz::srtp::run);
+}
+
+#[test]
+fn telephone_events() {
+    replay("telephone_events", fuzz::telephone_events::run);
+}
+
+#[test]
+fn jitter_buffer_operations() {
+    replay("jitter", fuzz::jitter::run);
+}

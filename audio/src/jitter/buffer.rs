@@ -31,8 +31,8 @@ const MAX_HOLE_FRAMES: i32 = 10;
 /// The longest hole that a codec is asked to fill at once, in frames: Opus cannot do more.
 const MAX_CODEC_HOLE_FRAMES: usize = 6;
 
-/// Decoded sound waiting at most, in samples of the highest rate: the longest packet, and what is decoded ahead.
-const DECODED_CAPACITY: usize = 14 * WIDE_FRAME_SAMPLES;
+/// Decoded sound waiting at most, in frames: the longest packet, and what is decoded ahead.
+const MAX_DECODED_FRAMES: usize = 14;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -98,7 +98,7 @@ impl JitterBuffer {
             pace: Pace::default(),
             next_sequence: None,
             cursor: RtpTimestamp(0),
-            decoded: Vec::with_capacity(DECODED_CAPACITY),
+            decoded: Vec::with_capacity(MAX_DECODED_FRAMES * clock.frame_samples()),
             decoded_at: 0,
             decoded_is_made_up: false,
             scratch: Vec::with_capacity(2 * WIDE_FRAME_SAMPLES),
@@ -125,6 +125,7 @@ impl JitterBuffer {
         self.clock = clock;
         self.concealer = Concealer::new(clock.sample_rate);
         self.flush();
+        self.decoded.reserve(self.decoded_capacity());
     }
 
     /// Takes a packet. Late ones, ones held already and ones of more than [`super::MAX_PACKET`] are left out.
@@ -205,6 +206,10 @@ impl JitterBuffer {
     /// `None` before it was measured.
     pub fn delay(&self) -> Option<Duration> {
         self.pace.delay()
+    }
+
+    fn decoded_capacity(&self) -> usize {
+        MAX_DECODED_FRAMES * self.clock.frame_samples()
     }
 
     fn decoded_ticks(&self) -> u32 {
@@ -309,7 +314,7 @@ impl JitterBuffer {
         let before = self.decoded.len();
         source.decode(payload_type, &packet.payload, &mut self.decoded);
         // Longer than any packet we take cannot be, and must not make the memory grow.
-        self.decoded.truncate(before.max(DECODED_CAPACITY));
+        self.decoded.truncate(before.max(self.decoded_capacity()));
         self.last_payload_type = Some(payload_type);
         self.cursor = self.cursor.plus(self.clock.ticks_in_samples(self.decoded.len() - before));
     }
@@ -362,7 +367,12 @@ impl JitterBuffer {
         let out = filling.take(samples);
         let count = out.len();
         out.fill(0);
+        // What was made up before the pause fades out in it.
+        let is_blending = self.concealer.is_blending();
         self.concealer.pass(out);
+        if is_blending {
+            filling.note_made_up();
+        }
         self.cursor = self.cursor.plus(self.clock.ticks_in_samples(count));
     }
 
@@ -437,7 +447,7 @@ impl JitterBuffer {
         self.decode_ahead(source, self.clock.frame_samples());
         let (haste, samples_per_ms) = (self.haste(), self.samples_per_ms());
         let mut added = Duration::ZERO;
-        if self.can_be_scaled() && self.decoded.len() + WIDE_FRAME_SAMPLES <= DECODED_CAPACITY {
+        if self.can_be_scaled() && self.decoded.len() + WIDE_FRAME_SAMPLES <= self.decoded_capacity() {
             let (sound, history) = (&mut self.decoded, self.concealer.history());
             let samples = lengthen(sound, self.decoded_at, history, &mut self.scratch, samples_per_ms, haste);
             added = self.duration_of_samples(samples);

@@ -6,8 +6,8 @@ use crate::time::RtpTimestamp;
 /// Packets held at most: 640 ms of the shortest packets in use (10 ms).
 pub const CAPACITY_PACKETS: usize = 64;
 
-/// Payload bytes each slot has from the start: 60 ms of G.711. Longer ones let it grow once.
-const SLOT_BYTES: usize = 480;
+/// Payload bytes each slot has from the start: 20 ms of G.711, what nearly everybody sends. Longer ones let it grow once.
+const SLOT_BYTES: usize = 160;
 
 /// One packet in the ring.
 #[derive(Debug, Clone)]

@@ -32,6 +32,9 @@ const OLDEST_OVERTAKEN: Duration = Duration::from_secs(5);
 /// Events kept for a shell that does not poll: two for each key a fast typist presses in ten seconds.
 const MAX_EVENTS: usize = 200;
 
+/// Room for events from the start: a shell polls every tick.
+const USUAL_EVENTS: usize = 4;
+
 /// The digit of an event code, `None` for the codes that are not digits.
 pub fn digit_of(event: u8) -> Option<char> {
     DIGITS.get(usize::from(event)).copied()
@@ -139,7 +142,7 @@ struct Key {
 impl DtmfReceiver {
     /// A receiver for a stream with that RTP clock.
     pub fn new(clock_rate: SampleRate) -> Self {
-        Self { clock_rate, key: None, newest: None, events: VecDeque::with_capacity(MAX_EVENTS) }
+        Self { clock_rate, key: None, newest: None, events: VecDeque::with_capacity(USUAL_EVENTS) }
     }
 
     /// Takes the payload of one telephone-event packet. The marker is not needed: it may be lost.

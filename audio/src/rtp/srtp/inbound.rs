@@ -186,7 +186,7 @@ impl Context {
 
     /// Takes note of how far a source got under the key before.
     fn expect_continuation_of(&mut self, heard: &Source) -> bool {
-        self.remember(Source { earlier_highest: heard.rtp.highest(), ..self.source(heard.ssrc) })
+        self.remember(Source { earlier_highest: heard.latest(), ..self.source(heard.ssrc) })
     }
 
     /// Stores a source that was just heard; true if the one not heard for longest had to make room.
@@ -207,7 +207,12 @@ impl Source {
     }
 
     fn under_new_key(&self) -> Self {
-        Self { earlier_highest: self.rtp.highest().or(self.earlier_highest), ..Self::new(self.ssrc) }
+        Self { earlier_highest: self.latest(), ..Self::new(self.ssrc) }
+    }
+
+    /// The highest index known, which is that under the key before where only RTCP came under this one.
+    fn latest(&self) -> Option<u64> {
+        self.rtp.highest().or(self.earlier_highest)
     }
 
     /// The indices that a packet with this `sequence` may have, the likely one first. More than one only while a new
@@ -251,6 +256,26 @@ mod tests {
         let mut packet = rtp(1, 3);
         outbound.protect_rtp(&mut packet).unwrap();
         assert!(inbound.unprotect_rtp(&mut packet).is_ok());
+    }
+
+    /// A report that overtook all sound under its key says nothing about sequence numbers, and must not make them forgotten.
+    #[test]
+    fn reports_under_a_key_without_sound_do_not_lose_the_roll_over_counter() {
+        let (mut outbound, mut inbound) = (Outbound::new(&key(PROFILE, 1)), Inbound::new(&key(PROFILE, 1)));
+        for sequence in [30_000, 60_000, 20_000] {
+            let mut packet = rtp(1, sequence);
+            outbound.protect_rtp(&mut packet).unwrap();
+            assert!(inbound.unprotect_rtp(&mut packet).is_ok());
+        }
+        inbound.rekey(&key(PROFILE, 2));
+        outbound.rekey(&key(PROFILE, 2));
+        inbound.rekey(&key(PROFILE, 3));
+        let (mut report, mut packet) = (rtcp(1), rtp(1, 20_001));
+        outbound.protect_rtcp(&mut report).unwrap();
+        assert!(inbound.unprotect_rtcp(&mut report).is_ok());
+        outbound.rekey(&key(PROFILE, 3));
+        outbound.protect_rtp(&mut packet).unwrap();
+        assert_eq!(inbound.unprotect_rtp(&mut packet), Ok(&rtp(1, 20_001)[..]));
     }
 
     #[test]
