@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::load::{Load, Outcome, Usage, on_core, scenario};
+use tests::load::{Load, Outcome, Sound, Usage, on_core, scenario};
 use tests::offhook::{Offhook, free_port};
 use tests::office::talk;
 use tests::peers::is_installed;
@@ -60,6 +60,7 @@ fn measure(what: &str, number: &str, seconds: u32, floor: f64) {
         rate,
         calls: rate * seconds,
         hold: HOLD,
+        sound: Sound::default(),
     };
     let (cost, outcome) = office.cost(&load(USUAL_RATE));
     println!(
@@ -91,7 +92,9 @@ fn memory(calls: u32) {
     let office = Office::open();
     let mut resident = Vec::new();
     for calls in [1_000, calls - 1_000] {
-        let load = Load { target: office.offhook.address(), number: ATTENDED.to_owned(), rate: 400, calls, hold: HOLD };
+        let sound = Sound::default();
+        let load =
+            Load { target: office.offhook.address(), number: ATTENDED.to_owned(), rate: 400, calls, hold: HOLD, sound };
         let outcome = load.run(office.folder.path());
         let peak = Usage::of(office.offhook.pid()).resident_mib;
         talk(LINGERING);
@@ -129,7 +132,8 @@ fn floor(folder: &Path, seconds: u32) -> f64 {
         .stderr(Stdio::null());
     let mut answering = on_core(CORE, || answering.spawn().unwrap());
     let calls = USUAL_RATE * seconds;
-    let load = Load { target, number: ATTENDED.to_owned(), rate: USUAL_RATE, calls, hold: HOLD };
+    let sound = Sound::default();
+    let load = Load { target, number: ATTENDED.to_owned(), rate: USUAL_RATE, calls, hold: HOLD, sound };
     let outcome = load.run(folder);
     let used = Usage::of(answering.id());
     answering.kill().unwrap();
@@ -206,5 +210,5 @@ fn phone(folder: &Path, offhook: &Offhook) -> Phone {
         .status()
         .unwrap();
     assert!(registered.success(), "{}", offhook.log());
-    Phone(sipp("uas-answers.xml").spawn().unwrap())
+    Phone(sipp("uas-answers.xml").args(["-key", "sound_port", "9"]).spawn().unwrap())
 }

@@ -1,5 +1,6 @@
 //! Load for the box: SIPp as many callers, and what a process has used.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::offhook::free_port;
 
 /// The first caller's address; the others follow. Each has its own, since the box counts messages by address.
-const FIRST_CALLER: [u8; 4] = [127, 0, 3, 1];
+pub const FIRST_CALLER: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 /// Calls a second of one address, well within what the box lets a carrier send.
 const RATE_OF_ONE: u32 = 500;
 /// In what the kernel counts processor time (`man 5 proc`; on Linux always 100).
@@ -29,6 +30,26 @@ pub struct Load {
     pub calls: u32,
     /// How long each is up.
     pub hold: Duration,
+    /// Where the callers hear and how.
+    pub sound: Sound,
+}
+
+/// What the callers' descriptions say about sound, which SIPp leaves to others.
+#[derive(Debug, Clone)]
+pub struct Sound {
+    /// Port at the callers' address.
+    pub port: u16,
+    /// `RTP/AVP`, or `RTP/SAVP` where `line` has the key.
+    pub profile: &'static str,
+    /// One more line.
+    pub line: String,
+}
+
+/// No sound.
+impl Default for Sound {
+    fn default() -> Sound {
+        Sound { port: 9, profile: "RTP/AVP", line: "a=sendrecv".into() }
+    }
 }
 
 /// What became of them.
@@ -90,7 +111,7 @@ impl Load {
     fn caller(&self, folder: &Path, index: u32, callers: u32) -> (Child, PathBuf) {
         let files = folder.join(format!("caller-{index}"));
         std::fs::create_dir_all(&files).unwrap();
-        let address = Ipv4Addr::from(u32::from(Ipv4Addr::from(FIRST_CALLER)) + index);
+        let address = Ipv4Addr::from(u32::from(FIRST_CALLER) + index);
         let limit = PATIENCE + Duration::from_secs(u64::from(self.calls / self.rate));
         let child = Command::new("sipp")
             .arg(self.target.to_string())
@@ -106,6 +127,8 @@ impl Load {
                 &format!("{}s", limit.as_secs()),
             ])
             .args(["-nostdin", "-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1"])
+            .args(["-key", "sound_port", &self.sound.port.to_string(), "-key", "sound_profile", self.sound.profile])
+            .args(["-key", "sound_line", &self.sound.line])
             .current_dir(&files)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(files.join("errors")).unwrap())
@@ -171,14 +194,18 @@ impl Usage {
 /// When the system has no `taskset`.
 pub fn on_core<T>(core: u32, start: impl FnOnce() -> T) -> T {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    pin(std::process::id(), &core.to_string());
+    pin(std::process::id(), core);
     let started = start();
-    pin(std::process::id(), &format!("0-{}", cores - 1));
+    pin(std::process::id(), format!("0-{}", cores - 1));
     started
 }
 
-/// Leaves the process `pid`, with all its threads, these cores.
-fn pin(pid: u32, cores: &str) {
-    let pinned = Command::new("taskset").args(["-a", "-p", "-c", cores, &pid.to_string()]).output().unwrap();
+/// Leaves the process `pid`, with all its threads, these cores: one, or a range such as 0-3.
+///
+/// # Panics
+/// When the system has no `taskset`.
+pub fn pin(pid: u32, cores: impl Display) {
+    let (cores, pid) = (cores.to_string(), pid.to_string());
+    let pinned = Command::new("taskset").args(["-a", "-p", "-c", &cores, &pid]).output().unwrap();
     assert!(pinned.status.success(), "{pinned:?}");
 }
