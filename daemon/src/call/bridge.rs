@@ -536,9 +536,9 @@ impl Bridge {
         phone.leg.hang_up(None).await;
         // Nobody who waits any more: the leg is dropped and hangs up.
         let _ = surrender.answer.send(given.leg);
-        info!(cause = End::TRANSFERRED.cause, "Call ended");
         let ended = ended_session(End::TRANSFERRED, "answered_by_person");
         write_end(&self.services.storage, self.call_id, metrics, ended).await;
+        info!(cause = End::TRANSFERRED.cause, "Call ended");
         Ok(())
     }
 

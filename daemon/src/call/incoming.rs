@@ -251,14 +251,14 @@ impl Incoming {
 
     /// The row of a call that nobody answered.
     pub(super) async fn close(&self, end: End) {
-        info!(cause = end.cause, "Call ended before it was answered");
         self.write_end(end, "not_answered").await;
+        info!(cause = end.cause, "Call ended before it was answered");
     }
 
     /// The row of a call that goes no further.
     pub(super) async fn close_as(&self, end: End, disposition: &'static str) {
-        info!(cause = end.cause, disposition, "Call ended");
         self.write_end(end, disposition).await;
+        info!(cause = end.cause, disposition, "Call ended");
     }
 
     async fn write_end(&self, end: End, disposition: &'static str) {
