@@ -100,8 +100,10 @@ async fn only_what_is_allowed_and_unchanged_is_used() {
     let sum = object(json!({ "a": 2, "b": 3 }));
     assert_eq!(tools.call("reference", "get-sum", sum, DEADLINE).await, Err(ToolFailure::NotOffered));
     assert_eq!(tools.call("other", "echo", Map::new(), DEADLINE).await, Err(ToolFailure::NotOffered));
-    let wrong = tools.call("reference", "echo", object(json!({ "text": 1 })), DEADLINE).await;
-    assert_eq!(wrong, Err(ToolFailure::Failed), "a tool that is used wrongly says so");
+    for _ in 0..4 {
+        let wrong = tools.call("reference", "echo", object(json!({ "text": 1 })), DEADLINE).await;
+        assert_eq!(wrong, Err(ToolFailure::Failed), "a tool that is used wrongly says so");
+    }
     assert!(echo(&tools, "again").await.is_ok());
 }
 

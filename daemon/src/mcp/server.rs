@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rmcp::model::{CallToolRequestParams, CallToolResult, Tool};
-use rmcp::service::RunningService;
+use rmcp::service::{RunningService, ServiceError};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
 use rmcp::{Peer, RoleClient, ServiceExt as _};
@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_rustls::rustls::crypto::ring;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::breaker::Breaker;
 use super::{Offered, RESULT_LIMIT, ToolAnswer, ToolFailure, fingerprint};
@@ -127,18 +127,15 @@ impl Server {
     ) -> Result<ToolAnswer, ToolFailure> {
         let peer = self.shared.ready_for(tool)?;
         let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let result = match tokio::time::timeout(limit, peer.call_tool(request)).await {
+        let used = tokio::time::timeout(limit, peer.call_tool(request)).await;
+        // One that says what is wrong has answered: it is asked again the next time. What it says is not logged, since it
+        // may hold what the caller has said.
+        self.shared.note(tool, matches!(used, Ok(Ok(_) | Err(ServiceError::McpError(_)))));
+        match used {
             Err(_) => Err(ToolFailure::TimedOut),
-            Ok(Err(error)) => {
-                // Its text may hold what the caller has said.
-                debug!(server = self.name(), tool, %error, "Tool not used");
-                Err(ToolFailure::Failed)
-            }
-            Ok(Ok(result)) => Ok(result),
-        };
-        self.shared.note(tool, result.is_ok());
-        // A tool that says what is wrong has answered: it is asked again the next time.
-        result.and_then(|result| answer(&result))
+            Ok(Err(_)) => Err(ToolFailure::Failed),
+            Ok(Ok(result)) => answer(&result),
+        }
     }
 }
 
@@ -212,6 +209,9 @@ async fn supervise(shared: Arc<Shared>) {
                 // Returns when the program has ended or the service is gone.
                 let _ = connection.waiting().await;
                 shared.state().peer = None;
+                if began.elapsed() >= GOOD_CONNECTION {
+                    pause = FIRST_PAUSE;
+                }
                 warn!(server = name, retry_seconds = pause.as_secs(), "Connection to a server has ended");
             }
             Err(error) => warn!(
@@ -220,9 +220,6 @@ async fn supervise(shared: Arc<Shared>) {
                 retry_seconds = pause.as_secs(),
                 "No connection to a server"
             ),
-        }
-        if began.elapsed() >= GOOD_CONNECTION {
-            pause = FIRST_PAUSE;
         }
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(LONGEST_PAUSE);
