@@ -60,6 +60,10 @@ fn a_provisioned_linphone_registers() {
     let made = ["extensions", "provision", "101", "--family", "linphone", "--output", file.to_str().unwrap()];
     let made = office.offhook.run(&[made.as_slice(), &["--server", "127.0.0.1"]].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // A file is no folder.
+    let nowhere = office.folder.path().join("offhook.toml/101.xml");
+    let failed = ["extensions", "provision", "101", "--family", "linphone", "--output", nowhere.to_str().unwrap()];
+    assert!(!office.offhook.run(&failed).status.success(), "and the password stays as it was");
     let phone = Linphone::start_provisioned(&office.folder.path().join("101"), TONES_HZ[0], &file);
     office.offhook.wait_for_log("Registrations of an extension changed phones=1", LIMIT);
     drop(phone);

@@ -14,7 +14,7 @@ use crate::config::{Config, Extension};
 use crate::durable;
 use crate::io::address::local;
 use crate::registrar::provisioning::{Account, Family, Line};
-use crate::registrar::secrets::Secrets;
+use crate::registrar::secrets::{Secrets, new_password};
 
 /// Shorter passwords are guessed; phones type them once.
 const SHORTEST_PASSWORD: usize = 12;
@@ -129,17 +129,21 @@ fn provision(
     let account = Account {
         extension: extension.to_owned(),
         name: known.name.clone(),
-        password: secrets.renew(extension)?,
+        password: new_password()?,
         server,
         port,
         line,
     };
     let text = family.settings(&account);
-    let Some(path) = output else {
+    // The file first: a phone that works goes on working when there is no place for it.
+    if let Some(path) = output {
+        durable::write(path, text.as_bytes(), 0o600).with_context(|| path.display().to_string())?;
+    }
+    secrets.set(extension, &account.password)?;
+    if output.is_none() {
         print!("{text}");
         return Ok(());
-    };
-    durable::write(path, text.as_bytes(), 0o600).with_context(|| path.display().to_string())?;
+    }
     println!("Settings of {extension} written. Phones of this family look for {}.", family.file_name(extension));
     Ok(())
 }

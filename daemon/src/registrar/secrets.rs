@@ -58,10 +58,7 @@ impl Secrets {
     /// # Errors
     /// [`SecretError`]; what was kept before is then still good.
     pub fn renew(&self, extension: &str) -> Result<String, SecretError> {
-        let mut bytes = [0; PASSWORD_LENGTH];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
-        let letter = |byte: &u8| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]);
-        let password: String = bytes.iter().map(letter).collect();
+        let password = new_password()?;
         self.set(extension, &password)?;
         Ok(password)
     }
@@ -93,6 +90,17 @@ impl Secrets {
     pub fn exists(&self, extension: &str) -> bool {
         self.ha1(extension, Hash::Sha256).is_some()
     }
+}
+
+/// A password that nobody guesses, kept nowhere.
+///
+/// # Errors
+/// [`SecretError::NoRandomness`].
+pub fn new_password() -> Result<String, SecretError> {
+    let mut bytes = [0; PASSWORD_LENGTH];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
+    let letter = |byte: &u8| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]);
+    Ok(bytes.iter().map(letter).collect())
 }
 
 #[cfg(test)]
