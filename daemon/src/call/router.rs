@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sip_stack::digest::Asker;
-use sip_stack::endpoint::{Accepting, Answer, CallHandle, Event, PeerRequestHandle, Source, Transport};
+use sip_stack::endpoint::{Accepting, Answer, CallHandle, Endpoint, Event, PeerRequestHandle, Source, Transport};
 use sip_stack::message::{HeaderName, Method, Request, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -66,11 +66,16 @@ impl Router {
     async fn drain(&mut self, mut events: mpsc::Receiver<Event>) {
         let retry_after_seconds = self.services.config.calls.retry_after_seconds;
         let sip = self.services.sip.clone();
-        // Not awaited either. Without a shell there is nothing to refuse.
+        let calls = self.tasks.len();
+        // Not awaited either. Without a shell there is nothing to refuse. Said once it is so.
         tokio::spawn(async move {
-            sip.with(move |endpoint, _| endpoint.set_accepting(Accepting::No { retry_after_seconds })).await
+            let refusing = move |endpoint: &mut Endpoint, _| {
+                endpoint.set_accepting(Accepting::No { retry_after_seconds });
+            };
+            if sip.with(refusing).await.is_ok() {
+                info!(calls, "Draining: no new calls");
+            }
         });
-        info!(calls = self.tasks.len(), "Draining: no new calls");
         let patience = Duration::from_secs(self.services.config.calls.drain_seconds.into());
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
