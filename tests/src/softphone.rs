@@ -205,8 +205,8 @@ impl Softphone {
     /// When there is none.
     pub fn latest_dialog(&self) -> String {
         let output = self.output();
-        let answers: Vec<&str> = output.split("SIP/2.0 200 OK").skip(1).filter(|text| is_invite_answer(text)).collect();
-        let answer = answers.last().expect("an answered INVITE");
+        let answers: Vec<&str> = output.split("SIP/2.0 200 ").skip(1).filter(|text| is_invite_answer(text)).collect();
+        let answer = answers.last().unwrap_or_else(|| panic!("no answered INVITE:\n{output}"));
         let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
         let tag = |name: &str| line(name).split_once("tag=").unwrap().1.split(';').next().unwrap().trim();
         format!("{};to-tag={};from-tag={}", line("Call-ID:"), tag("To:"), tag("From:"))

@@ -241,6 +241,43 @@ fn the_phone_hangs_up_on_a_caller_from_outside() {
     office.offhook.stop();
 }
 
+/// Somebody outside takes the place of the phone, by the dialog that the phone has told it: the two outside are connected
+/// and the phone is hung up. Nobody takes the place of a call that is over.
+#[test]
+fn a_call_from_outside_takes_the_place_of_a_phone() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let office = Office::open(&carrier, &Setup::default());
+    let phone = office.phone();
+    let first = office.call_from(&carrier);
+    first.talk(Duration::from_secs(1));
+    phone.wait_for_output("Call established");
+    let address = office.offhook.address();
+    // The phone was called: its own tag stands in To of its answer, ours in From. To us it is the other way round.
+    let [call_id, theirs, ours] =
+        phone.latest_dialog().split(';').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    let value = |parameter: &str| parameter.split_once('=').unwrap().1.to_owned();
+    let named = format!("{call_id};to-tag={};from-tag={}", value(&ours), value(&theirs));
+    let unanswered = carrier.call_in_place_of(&format!("{named};early-only"), address, NUMBER);
+    assert_eq!(unanswered.attempts[0].status(), Some(486), "{:?}", unanswered.attempts);
+    let second = carrier.call_in_place_of(&named, address, NUMBER).call.expect("answered in the place of the phone");
+    phone.wait_for("CALL_CLOSED");
+    office.offhook.wait_for_log("Replaced", LIMIT);
+    first.talk(Duration::from_secs(3));
+    second.talk(Duration::from_secs(1));
+    let again = carrier.call_in_place_of(&named, address, NUMBER);
+    assert_eq!(again.attempts[0].status(), Some(481), "{:?}", again.attempts);
+    let outside = second.hang_up();
+    let (_, other) = first.wait_for_bye();
+    for heard in [outside, other] {
+        let with_tone = seconds_with_tone(&heard.samples, OUTSIDE_HZ);
+        assert!(with_tone.len() >= 2, "each other, in seconds {with_tone:?}");
+    }
+    office.offhook.stop();
+}
+
 /// A phone dials as people write numbers; the carrier asks who we are, and both hear each other.
 #[test]
 fn a_phone_calls_outside() {

@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use tests::load::scenario;
 use tests::offhook::Offhook;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
@@ -240,5 +241,40 @@ fn a_queue_connects_one_after_the_other() {
     assert_eq!(last_call(&office.offhook)["session"]["disposition"], "answered_by_person");
     assert_hears(first, TONES_HZ[1]);
     assert_hears(second, TONES_HZ[1]);
+    office.offhook.stop();
+}
+
+/// A key beside a lamp: it shows what rings at the colleague, and takes that. SIPp is the phone with the key, and sends
+/// back what it hears.
+#[test]
+fn a_key_beside_the_lamp_takes_what_rings_there() {
+    if !is_installed("baresip") || !is_installed("sipp") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let mut caller = office.phone(0);
+    let absent = Profile { answers: false, ..office.profile(1) };
+    let callee = Softphone::start(&office.folder.path().join("102"), &absent);
+    let key = Command::new("sipp")
+        .arg(office.offhook.address().to_string())
+        .args(["-sf", scenario("uac-takes-by-the-lamp.xml").to_str().unwrap(), "-s", "103", "-key", "watched", "102"])
+        .args(["-au", "103", "-ap", &office.passwords[2]])
+        .args(["-auth_uri", &format!("102@{}", office.offhook.address())])
+        .args(["-m", "1", "-rtp_echo", "-nostdin", "-i", "127.0.0.1", "-timeout", "60s", "-trace_err"])
+        .current_dir(office.folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    office.offhook.wait_for_log("Subscription", LIMIT);
+    caller.tell("dial", &office.uri("102"));
+    office.offhook.wait_for_log("Picked up by another phone", LIMIT);
+    caller.wait_for("CALL_ESTABLISHED");
+    callee.wait_for("CALL_CLOSED");
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    let seen = key.wait_with_output().unwrap();
+    assert!(seen.status.success(), "{}\n{}", String::from_utf8_lossy(&seen.stdout), office.offhook.log());
+    // Itself.
+    assert_hears(caller, TONES_HZ[0]);
     office.offhook.stop();
 }

@@ -41,18 +41,21 @@ use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics, n
 const CONTROL_LIMIT: usize = 4;
 /// How often a bridge looks whether anybody still sends.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Which bridge has a leg; for transfers from one call to another.
-#[derive(Clone, Default)]
-pub struct Bridges(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Surrender>>>>);
 
-/// Asks a bridge for the side that is not `phone`, which is about to leave.
-struct Surrender {
-    phone: CallHandle,
-    answer: oneshot::Sender<Leg>,
+/// Which bridge has a leg; for what one call wants of another.
+#[derive(Clone, Default)]
+pub struct Bridges(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Wanted>>>>);
+
+/// What another call wants of a bridge.
+enum Wanted {
+    /// The side that is not `phone`, which is about to leave.
+    OtherSide { phone: CallHandle, answer: oneshot::Sender<Leg> },
+    /// That somebody takes the place of `leg` (RFC 3891).
+    Replacement { leg: CallHandle, party: Box<Party> },
 }
 
 impl Bridges {
-    fn insert(&self, handle: CallHandle, control: &mpsc::Sender<Surrender>) {
+    fn insert(&self, handle: CallHandle, control: &mpsc::Sender<Wanted>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(handle, control.clone());
     }
 
@@ -62,10 +65,26 @@ impl Bridges {
 
     /// Takes the other side out of the bridge in which `phone` is.
     async fn take_other_side(&self, phone: CallHandle) -> Option<Leg> {
-        let control = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&phone).cloned()?;
+        let control = self.control_of(phone)?;
         let (answer, leg) = oneshot::channel();
-        control.send(Surrender { phone, answer }).await.ok()?;
+        control.send(Wanted::OtherSide { phone, answer }).await.ok()?;
         leg.await.ok()
+    }
+
+    fn control_of(&self, leg: CallHandle) -> Option<mpsc::Sender<Wanted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&leg).cloned()
+    }
+
+    /// Whether `leg` is one of two that talk with each other.
+    pub(super) fn has(&self, leg: CallHandle) -> bool {
+        self.control_of(leg).is_some()
+    }
+
+    /// Connects `party` in place of `leg`, which is hung up. Without such a bridge any more, or when it ends in the same
+    /// moment, `party` is dropped and hung up; true unless that is known at once.
+    pub(super) async fn replace(&self, leg: CallHandle, party: Party) -> bool {
+        let Some(control) = self.control_of(leg) else { return false };
+        control.send(Wanted::Replacement { leg, party: Box::new(party) }).await.is_ok()
     }
 }
 
@@ -148,8 +167,8 @@ pub(super) struct Bridge {
     recorder: Option<Recorder>,
     /// A transfer that is under way: who asked, whom we ring for it.
     transfer: Option<Transfer>,
-    control: mpsc::Sender<Surrender>,
-    surrenders: mpsc::Receiver<Surrender>,
+    control: mpsc::Sender<Wanted>,
+    wanted: mpsc::Receiver<Wanted>,
 }
 
 struct Transfer {
@@ -173,7 +192,7 @@ enum Happened {
 
 impl Bridge {
     pub(super) fn new(services: Arc<Services>, call_id: CallId, caller: Party, callee: Party) -> Bridge {
-        let (control, surrenders) = mpsc::channel(CONTROL_LIMIT);
+        let (control, wanted) = mpsc::channel(CONTROL_LIMIT);
         let limit = Duration::from_secs(u64::from(services.config.outbound.call_limit_minutes) * 60);
         Bridge {
             services,
@@ -186,7 +205,7 @@ impl Bridge {
             recorder: None,
             transfer: None,
             control,
-            surrenders,
+            wanted,
         }
     }
 
@@ -247,9 +266,12 @@ impl Bridge {
                 Ok(()) = self.callee.leg.moved.changed() => { self.callee.leg.follow_address().await; Happened::Nothing }
                 Some(event) = self.caller.leg.frames.recv() => self.handle_media(Side::Caller, &event),
                 Some(event) = self.callee.leg.frames.recv() => self.handle_media(Side::Callee, &event),
-                Some(surrender) = self.surrenders.recv() => match self.surrender(surrender).await {
-                    Ok(()) => return None,
-                    Err(bridge) => { self = *bridge; Happened::Nothing }
+                Some(wanted) = self.wanted.recv() => match wanted {
+                    Wanted::OtherSide { phone, answer } => match self.surrender(phone, answer).await {
+                        Ok(()) => return None,
+                        Err(bridge) => { self = *bridge; Happened::Nothing }
+                    },
+                    Wanted::Replacement { leg, party } => self.replace(leg, *party).await,
                 },
                 reached = reached(&mut self.transfer) => self.transferred(reached).await,
                 _ = watch.tick() => self.watch(),
@@ -503,22 +525,44 @@ impl Bridge {
             Reached::Answered { party, places } => {
                 info!("Transferred");
                 self.places.extend(places);
-                let mut former = std::mem::replace(self.party(transfer.by), *party);
-                self.services.bridges.remove(former.leg.events.handle());
-                former.leg.hang_up(None).await;
-                self.connect();
+                self.seat(transfer.by, *party).await;
             }
         }
         Happened::Nothing
     }
 
-    /// Gives the other side of `phone` to another bridge and ends this one.
-    async fn surrender(mut self, surrender: Surrender) -> Result<(), Box<Bridge>> {
-        let handle = |party: &Party| party.leg.events.handle();
-        let phone_is_caller = handle(&self.caller) == surrender.phone;
-        if !phone_is_caller && handle(&self.callee) != surrender.phone {
-            return Err(Box::new(self));
+    /// Somebody takes the place of `leg`.
+    async fn replace(&mut self, leg: CallHandle, party: Party) -> Happened {
+        // Else it has been replaced or transferred in the meantime.
+        if let Some(side) = self.side_of(leg) {
+            info!("Replaced");
+            // Whoever asked for a transfer is not there any more; whom it reaches hangs up.
+            self.transfer.take_if(|transfer| transfer.by == side);
+            self.party(side.other()).stop_music();
+            self.seat(side, party).await;
         }
+        Happened::Nothing
+    }
+
+    fn side_of(&self, leg: CallHandle) -> Option<Side> {
+        match leg {
+            _ if leg == self.caller.leg.events.handle() => Some(Side::Caller),
+            _ if leg == self.callee.leg.events.handle() => Some(Side::Callee),
+            _ => None,
+        }
+    }
+
+    /// `party` is at that side from now on; whoever was is hung up.
+    async fn seat(&mut self, side: Side, party: Party) {
+        let mut former = std::mem::replace(self.party(side), party);
+        self.services.bridges.remove(former.leg.events.handle());
+        former.leg.hang_up(None).await;
+        self.connect();
+    }
+
+    /// Gives the other side of `phone` to another bridge and ends this one.
+    async fn surrender(mut self, phone: CallHandle, answer: oneshot::Sender<Leg>) -> Result<(), Box<Bridge>> {
+        let Some(side) = self.side_of(phone) else { return Err(Box::new(self)) };
         self.finish_recording().await;
         for party in [&mut self.caller, &mut self.callee] {
             party.stop_music();
@@ -529,13 +573,13 @@ impl Bridge {
             self.caller.leg.metrics(self.call_id, LegKind::Caller, at),
             self.callee.leg.metrics(self.call_id, LegKind::Callee, at),
         ];
-        let (mut phone, given) = match phone_is_caller {
-            true => (self.caller, self.callee),
-            false => (self.callee, self.caller),
+        let (mut phone, given) = match side {
+            Side::Caller => (self.caller, self.callee),
+            Side::Callee => (self.callee, self.caller),
         };
         phone.leg.hang_up(None).await;
         // Nobody who waits any more: the leg is dropped and hangs up.
-        let _ = surrender.answer.send(given.leg);
+        let _ = answer.send(given.leg);
         let ended = ended_session(End::TRANSFERRED, "answered_by_person");
         write_end(&self.services.storage, self.call_id, metrics, ended).await;
         info!(cause = End::TRANSFERRED.cause, "Call ended");

@@ -10,9 +10,11 @@ use sip_stack::message::{HeaderName, NameAddr, SipUri, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
+use super::lamps::Lit;
 use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
 use super::negotiate::MediaAgreement;
+use super::pickups::LegNote;
 use super::services::Services;
 use crate::config::SrtpUse;
 use crate::io::media::MediaPeer;
@@ -76,12 +78,22 @@ pub(super) enum Progress {
     Sounds(MediaPeer),
 }
 
-/// Calls `callee` until it answers, refuses, or `ringing` says to stop. Who wants to know how far it has come is told.
+/// Who is told how far a call of ours has come.
+pub(super) enum Witness {
+    /// Nobody.
+    None,
+    /// The caller, who can hear it.
+    Caller(mpsc::Sender<Progress>),
+    /// Whoever watches the lamp of the phone, and may take the call.
+    Lamp { lit: Lit, note: LegNote },
+}
+
+/// Calls `callee` until it answers, refuses, or `ringing` says to stop.
 pub(super) async fn dial(
     services: &Arc<Services>,
     callee: Callee,
     ringing: watch::Receiver<Ringing>,
-    progress: Option<mpsc::Sender<Progress>>,
+    witness: Witness,
 ) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
@@ -90,7 +102,7 @@ pub(super) async fn dial(
         agreement = agreement.with_wideband();
     }
     let services = Arc::clone(services);
-    let mut placed = Placed { services, agreement, ringing, progress, early: None, is_given_up: false };
+    let mut placed = Placed { services, agreement, ringing, witness, early: None, is_given_up: false };
     let events = placed.place(callee).await?;
     placed.wait(events).await
 }
@@ -99,7 +111,7 @@ struct Placed {
     services: Arc<Services>,
     agreement: MediaAgreement,
     ringing: watch::Receiver<Ringing>,
-    progress: Option<mpsc::Sender<Progress>>,
+    witness: Witness,
     /// What is heard before the answer.
     early: Option<Sound>,
     is_given_up: bool,
@@ -141,6 +153,7 @@ impl Placed {
             };
             if let Event::ProvisionalReceived { sdp, .. } = event {
                 self.note_progress(sdp);
+                self.show_ringing(handle).await;
                 continue;
             }
             if let Event::Answered { sdp, .. } = event {
@@ -154,7 +167,7 @@ impl Placed {
 
     /// Early media is opened only for somebody who can hear it.
     fn note_progress(&mut self, sdp: Option<Vec<u8>>) {
-        let Some(progress) = &self.progress else { return };
+        let Witness::Caller(progress) = &self.witness else { return };
         let news = match sdp {
             None => Progress::Rings,
             Some(sdp) => match self.agreement.accept(&sdp) {
@@ -173,6 +186,15 @@ impl Placed {
         };
         // Somebody who does not listen any more has given up.
         let _ = progress.try_send(news);
+    }
+
+    /// Once it rings at the phone, the call has a dialog that others may name to take it.
+    async fn show_ringing(&mut self, handle: CallHandle) {
+        let Witness::Lamp { lit, note } = &self.witness else { return };
+        if let Ok(Some(dialog)) = self.services.sip.with(move |endpoint, _| endpoint.replaces(handle)).await {
+            note.set(handle);
+            lit.show_dialog(dialog);
+        }
     }
 
     async fn give_up(&mut self, handle: CallHandle) {

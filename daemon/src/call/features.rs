@@ -52,7 +52,7 @@ fn colleagues(services: &Services, extension: &str) -> Vec<String> {
 }
 
 /// The phone is answered, and talks with whoever was there.
-async fn take(incoming: &mut Incoming, claim: Option<oneshot::Sender<Leg>>) -> Result<(), End> {
+pub(super) async fn take(incoming: &mut Incoming, claim: Option<oneshot::Sender<Leg>>) -> Result<(), End> {
     let Some(claim) = claim else {
         info!("Nothing there to pick up");
         return Err(incoming.reject(StatusCode::NOT_FOUND, End::denied("nothing_to_pick_up")).await);

@@ -40,6 +40,8 @@ pub(super) struct Incoming {
     pub(super) caller: CallerKind,
     pub(super) request: Arc<Request>,
     pub(super) source: Source,
+    /// The call that it wants to take the place of (RFC 3891).
+    pub(super) replaces: Option<CallHandle>,
     offer: Option<Vec<u8>>,
     /// `None` once it belongs to a leg.
     events: Option<LegEvents>,
@@ -64,6 +66,7 @@ impl Incoming {
             caller,
             request,
             source,
+            replaces: None,
             offer,
             events: Some(events),
             agreed: None,
@@ -71,6 +74,12 @@ impl Incoming {
             has_rung: false,
             is_over: false,
         }
+    }
+
+    /// In the place of that call.
+    pub(super) fn replacing(mut self, replaces: Option<CallHandle>) -> Incoming {
+        self.replaces = replaces;
+        self
     }
 
     fn handle(&self) -> Option<CallHandle> {

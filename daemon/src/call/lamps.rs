@@ -2,7 +2,7 @@
 //! colleague rings or talks (RFC 4235).
 //!
 //! A phone subscribes with its password like it registers. Everybody of the office may watch everybody's lamp; who talks
-//! with whom is not told.
+//! with whom is not told. What rings may be taken by a key beside the lamp, which names its dialog (RFC 3891).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use std::time::Instant;
 use sip_stack::body::{dialog_info, message_summary};
 use sip_stack::digest::Asker;
 use sip_stack::endpoint::{Body, Source, SubscriptionHandle};
+use sip_stack::message::header::Replaces;
 use sip_stack::message::{Request, StatusCode};
 use tracing::{debug, warn};
 
@@ -33,8 +34,17 @@ pub struct Lamps(Arc<Mutex<State>>);
 struct State {
     subscriptions: HashMap<SubscriptionHandle, Watch>,
     /// Calls of each extension that has any.
-    calls: HashMap<String, Vec<(u64, DialogState)>>,
+    calls: HashMap<String, Vec<Shown>>,
     next_call: u64,
+}
+
+/// A call of an extension.
+#[derive(Debug)]
+struct Shown {
+    id: u64,
+    state: DialogState,
+    /// What a phone names that takes it (RFC 3891).
+    dialog: Option<Replaces>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,11 +79,12 @@ impl Lamps {
         let mut state = self.state();
         let State { subscriptions, calls, .. } = &mut *state;
         let Watch::Calls { extension, entity, version } = subscriptions.get_mut(&subscription)? else { return None };
-        let dialog = |(id, state): &(u64, DialogState)| dialog_info::DialogInfo {
+        let dialog = |Shown { id, state, dialog }: &Shown| dialog_info::DialogInfo {
             id: id.to_string(),
             is_initiator: false,
             state: *state,
             remote: None,
+            dialog: dialog.clone(),
         };
         let dialogs: Vec<_> = calls.get(extension).into_iter().flatten().map(dialog).collect();
         let xml = dialog_info::to_body(entity, *version, &dialogs);
@@ -165,12 +176,23 @@ impl Lit {
             let mut lamps = services.lamps.state();
             lamps.next_call += 1;
             let call = lamps.next_call;
-            lamps.calls.entry(extension.to_owned()).or_default().push((call, state));
+            lamps.calls.entry(extension.to_owned()).or_default().push(Shown { id: call, state, dialog: None });
             call
         };
         let lit = Lit { services: Arc::clone(services), extension: extension.to_owned(), call };
         lit.tell();
         lit
+    }
+
+    /// The call may be taken by whoever names this dialog.
+    pub(super) fn show_dialog(&self, dialog: Replaces) {
+        let mut lamps = self.services.lamps.state();
+        let calls = lamps.calls.get_mut(&self.extension);
+        if let Some(call) = calls.and_then(|calls| calls.iter_mut().find(|call| call.id == self.call)) {
+            call.dialog = Some(dialog);
+        }
+        drop(lamps);
+        self.tell();
     }
 
     fn tell(&self) {
@@ -198,7 +220,7 @@ impl Drop for Lit {
     fn drop(&mut self) {
         let mut lamps = self.services.lamps.state();
         if let Some(calls) = lamps.calls.get_mut(&self.extension) {
-            calls.retain(|(call, _)| *call != self.call);
+            calls.retain(|call| call.id != self.call);
             if calls.is_empty() {
                 lamps.calls.remove(&self.extension);
             }

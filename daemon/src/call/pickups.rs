@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sip_stack::endpoint::CallHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::leg::Leg;
@@ -20,6 +21,8 @@ struct State {
 
 struct Call {
     from: Where,
+    /// By which it rings.
+    legs: Vec<CallHandle>,
     claim: mpsc::Sender<Claim>,
 }
 
@@ -73,7 +76,7 @@ impl Pickups {
         let (claim, claims) = mpsc::channel(1);
         let id = state.next;
         state.next += 1;
-        state.calls.insert(id, Call { from, claim });
+        state.calls.insert(id, Call { from, legs: Vec::new(), claim });
         Offered { id, pickups: self.clone(), claims }
     }
 
@@ -96,6 +99,20 @@ impl Pickups {
         Self::take(state, id, by)
     }
 
+    /// A leg by which the call `id` rings, as long as it does.
+    fn note_leg(&self, id: u64, leg: CallHandle) {
+        if let Some(call) = self.state().calls.get_mut(&id) {
+            call.legs.push(leg);
+        }
+    }
+
+    /// `by` takes the call that rings by `leg`.
+    pub(super) fn claim_leg(&self, by: &str, leg: CallHandle) -> Option<oneshot::Sender<Leg>> {
+        let state = self.state();
+        let id = state.calls.iter().find(|(_, call)| call.legs.contains(&leg)).map(|(id, _)| *id)?;
+        Self::take(state, id, by)
+    }
+
     /// `by` takes the call that is parked at `place`.
     pub(super) fn claim_parked(&self, by: &str, place: u8) -> Option<oneshot::Sender<Leg>> {
         let state = self.state();
@@ -112,7 +129,26 @@ impl Pickups {
     }
 }
 
+/// Says by which leg a call rings that may be taken.
+#[derive(Clone)]
+pub(super) struct LegNote {
+    id: u64,
+    pickups: Pickups,
+}
+
+impl LegNote {
+    /// This one.
+    pub(super) fn set(&self, leg: CallHandle) {
+        self.pickups.note_leg(self.id, leg);
+    }
+}
+
 impl Offered {
+    /// For whoever makes it ring.
+    pub(super) fn leg_note(&self) -> LegNote {
+        LegNote { id: self.id, pickups: self.pickups.clone() }
+    }
+
     /// Somebody takes the call; waits for ever if nobody does.
     pub(super) async fn claimed(&mut self) -> Claim {
         match self.claims.recv().await {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::bridge::Party;
 use super::carriers::Place;
-use super::dial::{Progress, Ringing, dial};
+use super::dial::{Progress, Ringing, Witness, dial};
 use super::emergency;
 use super::incoming::CallerKind;
 use super::ring::{Rung, ring};
@@ -212,8 +212,8 @@ pub(super) async fn outside(
         // Dropped with this future: the carrier is then told to stop ringing.
         let (_ringing, told) = watch::channel(Ringing::On);
         let placed = tokio::spawn({
-            let (services, progress) = (Arc::clone(services), progress.cloned());
-            async move { dial(&services, callee, told, progress).await }
+            let (services, witness) = (Arc::clone(services), progress.cloned().map_or(Witness::None, Witness::Caller));
+            async move { dial(&services, callee, told, witness).await }
         });
         let Ok(placed) = tokio::time::timeout(OUTSIDE_RING_LIMIT, placed).await else {
             return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);

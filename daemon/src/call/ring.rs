@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::dial::{Callee, Ringing, dial};
+use super::dial::{Callee, Ringing, Witness, dial};
 use super::lamps::{DialogState, Lit};
 use super::leg::Leg;
 use super::pickups::Offered;
@@ -45,7 +45,6 @@ pub(super) async fn ring(services: &Arc<Services>, plan: &RingPlan, from: &NameA
         if bindings.is_empty() {
             continue;
         }
-        let _lit: Vec<Lit> = step.iter().map(|extension| Lit::new(services, extension, DialogState::Early)).collect();
         let offered = services.pickups.offer(step);
         let limit = Duration::from_secs(plan.step_seconds.into());
         match ring_together(services, bindings, from, (limit, offered)).await {
@@ -66,9 +65,11 @@ async fn ring_together(
     let (ringing, told) = watch::channel(Ringing::On);
     let mut phones = JoinSet::new();
     for (extension, binding) in bindings {
+        let lit = Lit::new(services, &extension, DialogState::Early);
+        let witness = Witness::Lamp { lit, note: offered.leg_note() };
         let (services, told, callee) = (Arc::clone(services), told.clone(), phone(services, binding, from));
         // Not in the set: a phone that is told to stop still has to be cancelled, by somebody who waits for that.
-        let placed = tokio::spawn(async move { dial(&services, callee, told, None).await });
+        let placed = tokio::spawn(async move { dial(&services, callee, told, witness).await });
         phones.spawn(async move { (extension, placed.await) });
     }
     let mut status = StatusCode::TEMPORARILY_UNAVAILABLE;

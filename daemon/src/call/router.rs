@@ -108,8 +108,8 @@ impl Router {
         if let Some(handle) = event.call().filter(|_| !matches!(event, Event::InviteReceived { .. })) {
             return self.services.legs.deliver(handle, event);
         }
-        if let Event::InviteReceived { call, request, source, offer, .. } = event {
-            self.invited(call, request, source, offer);
+        if let Event::InviteReceived { call, request, source, offer, replaces } = event {
+            self.invited(call, (request, source, offer), replaces);
         } else if let Event::RequestReceived { request, message, source, .. } = event {
             self.registered(request, &message, source);
         } else if let Event::SubscriptionRequested { subscription, package, message, source } = event {
@@ -139,7 +139,12 @@ impl Router {
         warn!(from, trunk, header, status = status.as_u16(), "Malformed request refused");
     }
 
-    fn invited(&mut self, handle: CallHandle, request: Arc<Request>, source: Source, offer: Option<Vec<u8>>) {
+    fn invited(
+        &mut self,
+        handle: CallHandle,
+        (request, source, offer): (Arc<Request>, Source, Option<Vec<u8>>),
+        replaces: Option<CallHandle>,
+    ) {
         let limit = usize::try_from(self.services.config.calls.concurrent_limit).unwrap_or(usize::MAX);
         let caller = match self.identify(&request, source) {
             Ok(caller) => caller,
@@ -151,7 +156,7 @@ impl Router {
         }
         let services = Arc::clone(&self.services);
         let events = services.legs.open(handle);
-        let incoming = Incoming::new(services, caller, (request, source, offer), events);
+        let incoming = Incoming::new(services, caller, (request, source, offer), events).replacing(replaces);
         let span = info_span!("call", call_id = %incoming.call_id);
         self.tasks.spawn(serve(incoming, self.stop_calls.subscribe()).instrument(span));
     }

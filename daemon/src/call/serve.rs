@@ -13,6 +13,7 @@ use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::onward::{Onward, onward, talk};
 use super::reach::{Course, Outside, Reached, course, course_to, outside};
+use super::replace::replace;
 use super::ring::{Rung, ring};
 use super::task::End;
 use super::waiting::Waiting;
@@ -33,6 +34,9 @@ pub(super) async fn serve(mut incoming: Incoming, stop: watch::Receiver<bool>) {
 }
 
 async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
+    if let Some(leg) = incoming.replaces {
+        return replace(incoming, leg).await;
+    }
     let mut course = course(&incoming.services, &incoming.caller, incoming.called().as_deref());
     if let Course::Refuse(status, end) = course {
         return Err(incoming.reject(status, end).await);
@@ -121,14 +125,18 @@ async fn connect(incoming: &mut Incoming, callee: Party, stop: watch::Receiver<b
 /// The callee has answered, so the caller is.
 async fn answered(incoming: &mut Incoming, callee: Party) -> Result<Bridge, End> {
     // If the caller is gone by now, the callee's leg is dropped and hangs up.
+    let caller = answered_party(incoming).await?;
+    Ok(Bridge::new(Arc::clone(&incoming.services), incoming.call_id, caller, callee))
+}
+
+/// The caller, answered, for a bridge.
+pub(super) async fn answered_party(incoming: &mut Incoming) -> Result<Party, End> {
     let leg = incoming.answer().await?;
     let extension = match &incoming.caller {
         CallerKind::Extension(number) => Some(number.clone()),
         CallerKind::Trunk(_) | CallerKind::Guest => None,
     };
-    let services = Arc::clone(&incoming.services);
-    let caller = Party::new(&services, leg, extension).shown_as(shown(incoming));
-    Ok(Bridge::new(services, incoming.call_id, caller, callee))
+    Ok(Party::new(&incoming.services, leg, extension).shown_as(shown(incoming)))
 }
 
 /// The caller, answered.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::message::header::Replaces;
+
 /// For Content-Type.
 pub const MEDIA_TYPE: &str = "application/dialog-info+xml";
 /// The event package.
@@ -31,6 +33,9 @@ pub struct DialogInfo {
     pub state: DialogState,
     /// The other party, if it may be shown.
     pub remote: Option<String>,
+    /// The dialog that somebody who takes the call names in Replaces, if it may be taken; `to_tag` is the watched party's,
+    /// as [`replaces`](crate::endpoint::Endpoint::replaces) has it.
+    pub dialog: Option<Replaces>,
 }
 
 impl DialogState {
@@ -51,10 +56,15 @@ pub fn to_body(entity: &str, version: u32, dialogs: &[DialogInfo]) -> Vec<u8> {
          state=\"full\" entity=\"{}\">\r\n",
         escape(entity)
     );
-    for DialogInfo { id, is_initiator, state, remote } in dialogs {
+    for DialogInfo { id, is_initiator, state, remote, dialog } in dialogs {
         let direction = if *is_initiator { "initiator" } else { "recipient" };
         // Writing to a String cannot fail.
-        let _ = write!(xml, "<dialog id=\"{}\" direction=\"{direction}\">", escape(id));
+        let _ = write!(xml, "<dialog id=\"{}\"", escape(id));
+        if let Some(Replaces { call_id, to_tag, from_tag, .. }) = dialog {
+            let [call_id, local, remote] = [call_id, to_tag, from_tag].map(|text| escape(text));
+            let _ = write!(xml, " call-id=\"{call_id}\" local-tag=\"{local}\" remote-tag=\"{remote}\"");
+        }
+        let _ = write!(xml, " direction=\"{direction}\">");
         let _ = write!(xml, "<state>{}</state>", state.as_str());
         if let Some(remote) = remote {
             let remote = escape(remote);
@@ -96,14 +106,20 @@ mod tests {
             is_initiator: false,
             state: DialogState::Early,
             remote: Some("sip:\"<a&b>\u{7}@example.com".to_owned()),
+            dialog: Replaces::parse("a1@b;to-tag=theirs;from-tag=ours").ok(),
         };
-        let talking =
-            DialogInfo { id: "8".to_owned(), is_initiator: true, state: DialogState::Confirmed, remote: None };
+        let talking = DialogInfo {
+            id: "8".to_owned(),
+            is_initiator: true,
+            state: DialogState::Confirmed,
+            remote: None,
+            dialog: None,
+        };
         let body = String::from_utf8(to_body("sip:200@example.com", 3, &[ringing, talking])).unwrap();
         expect![[r#"
             <?xml version="1.0"?>
             <dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="3" state="full" entity="sip:200@example.com">
-            <dialog id="7" direction="recipient"><state>early</state><remote><identity>sip:&quot;&lt;a&amp;b&gt;@example.com</identity><target uri="sip:&quot;&lt;a&amp;b&gt;@example.com"/></remote></dialog>
+            <dialog id="7" call-id="a1@b" local-tag="theirs" remote-tag="ours" direction="recipient"><state>early</state><remote><identity>sip:&quot;&lt;a&amp;b&gt;@example.com</identity><target uri="sip:&quot;&lt;a&amp;b&gt;@example.com"/></remote></dialog>
             <dialog id="8" direction="initiator"><state>confirmed</state></dialog>
             </dialog-info>
         "#]]

@@ -123,7 +123,8 @@ impl Endpoint {
         self.find_replaced(replaces)
     }
 
-    /// A call as its peer would have to name it in Replaces; `None` before it is answered.
+    /// A call as its peer would have to name it in Replaces: `to_tag` is the peer's. Of a call of ours that rings at several
+    /// places, the first; `None` before it rings.
     pub fn replaces(&self, call: CallHandle) -> Option<Replaces> {
         self.replaces_of(call)
     }

@@ -81,6 +81,9 @@ pub enum Misbehaviour {
     /// A call that is answered was to be replaced only if it is not (RFC 3891 §3).
     #[error("already answered")]
     Answered,
+    /// A call that is ending was to be replaced (RFC 3891 §3).
+    #[error("already ending")]
+    Terminated,
     /// A request arrived while another of the same kind is under way (RFC 3261 §14.2).
     #[error("request still pending")]
     Pending,
@@ -141,6 +144,7 @@ impl Misbehaviour {
             Self::NoSuchDialog => StatusCode::CALL_DOES_NOT_EXIST,
             Self::Merged => StatusCode::LOOP_DETECTED,
             Self::Answered => StatusCode::BUSY_HERE,
+            Self::Terminated => StatusCode::DECLINE,
             Self::Pending => StatusCode::REQUEST_PENDING,
         }
     }

@@ -301,7 +301,8 @@ impl Endpoint {
     /// The call a Replaces header names (RFC 3891 §3).
     ///
     /// # Errors
-    /// 481 if there is none, or one that rings here; 486 if it is answered and only one that is not was meant.
+    /// 481 if there is none, or one that rings here; 486 if it is answered and only one that is not was meant; 603 if it is
+    /// ending.
     pub(super) fn replaced(&self, request: &Request) -> Result<Option<CallHandle>, PeerError> {
         let Some(replaces) = request.headers.replaces()? else { return Ok(None) };
         let none = PeerError::Misbehaved(Misbehaviour::NoSuchDialog);
@@ -309,7 +310,8 @@ impl Endpoint {
         match self.calls.get(&handle).map(|call| &call.phase) {
             Some(Phase::Up) if replaces.early_only => Err(PeerError::Misbehaved(Misbehaviour::Answered)),
             Some(Phase::Up | Phase::Outgoing(_)) => Ok(Some(handle)),
-            Some(Phase::Incoming(_) | Phase::Ending) | None => Err(none),
+            Some(Phase::Ending) => Err(PeerError::Misbehaved(Misbehaviour::Terminated)),
+            Some(Phase::Incoming(_)) | None => Err(none),
         }
     }
 
@@ -319,7 +321,8 @@ impl Endpoint {
     }
 
     pub(crate) fn replaces_of(&self, handle: CallHandle) -> Option<Replaces> {
-        let dialog = self.calls.get(&handle)?.dialog.as_ref()?;
+        let call = self.calls.get(&handle)?;
+        let dialog = call.dialog.as_ref().or(call.early.first())?;
         Some(Replaces {
             call_id: dialog.id.call_id.clone(),
             // As their side sees it: the peer of the new call is the remote one of this.

@@ -133,7 +133,9 @@ impl Endpoint {
                     response.headers.push(HeaderName::ACCEPT_ENCODING, "identity");
                 }
             }
-            PeerError::Misbehaved(Misbehaviour::NoSuchDialog | Misbehaviour::Answered | Misbehaviour::Pending)
+            PeerError::Misbehaved(
+                Misbehaviour::NoSuchDialog | Misbehaviour::Answered | Misbehaviour::Terminated | Misbehaviour::Pending,
+            )
             | PeerError::Incompatible(
                 Incompatibility::Version
                 | Incompatibility::UriScheme

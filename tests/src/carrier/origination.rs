@@ -61,11 +61,23 @@ impl Carrier {
     /// # Panics
     /// When the box answers with nonsense.
     pub fn call(&self, addresses: &[SocketAddr], number: &str) -> Placed {
+        self.place(addresses, number, "")
+    }
+
+    /// As [`call`](Carrier::call), in the place of a call that is up, as Replaces names it (RFC 3891).
+    ///
+    /// # Panics
+    /// As there.
+    pub fn call_in_place_of(&self, replaced: &str, address: SocketAddr, number: &str) -> Placed {
+        self.place(&[address], number, &format!("Require: replaces\r\nReplaces: {replaced}\r\n"))
+    }
+
+    fn place(&self, addresses: &[SocketAddr], number: &str, headers: &str) -> Placed {
         let sound = self.shared.sound();
         let mut attempts = Vec::new();
         for peer in addresses {
             let mut dialog = self.shared.outgoing(*peer, number, &sound);
-            let (attempt, request) = self.shared.attempt(&dialog, *peer);
+            let (attempt, request) = self.shared.attempt(&dialog, *peer, headers);
             let status = attempt.status();
             let response = attempt.response.clone();
             attempts.push(attempt);
@@ -128,8 +140,8 @@ impl Shared {
         }
     }
 
-    fn attempt(&self, dialog: &Dialog, peer: SocketAddr) -> (Attempt, Message) {
-        let text = self.invite(dialog);
+    fn attempt(&self, dialog: &Dialog, peer: SocketAddr, headers: &str) -> (Attempt, Message) {
+        let text = self.invite(dialog, headers);
         let request = Message::parse(text.as_bytes()).unwrap();
         let began = Instant::now();
         let (mut provisional, mut tag) = (Vec::new(), None);
@@ -158,7 +170,7 @@ impl Shared {
         (Attempt { response, took: began.elapsed(), provisional }, request)
     }
 
-    fn invite(&self, dialog: &Dialog) -> String {
+    fn invite(&self, dialog: &Dialog, headers: &str) -> String {
         let Dialog { target, local, remote, call_id, contact, cseq, route: [edge, inside], sdp, .. } = dialog;
         let number = uri_in(remote).split('@').next().unwrap_or_default();
         let head = format!(
@@ -166,7 +178,7 @@ impl Shared {
              From: {local}\r\nTo: {remote}\r\nMax-Forwards: 66\r\n\
              P-Asserted-Identity: <sip:{CALLER}@{address}>\r\nDiversion: <{number}@twilio.com>;reason=unconditional\r\n\
              Call-ID: {call_id}\r\n{vias}Contact: {contact}\r\nAllow: {ALLOW}\r\nUser-Agent: Twilio Gateway\r\n\
-             X-Twilio-AccountSid: AC{account}\r\nX-Twilio-CallSid: CA{call}\r\n",
+             X-Twilio-AccountSid: AC{account}\r\nX-Twilio-CallSid: CA{call}\r\n{headers}",
             address = self.edge.address,
             vias = self.edge.vias(&format!("z9hG4bK{}", token())),
             account = token(),

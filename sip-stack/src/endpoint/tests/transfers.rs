@@ -208,6 +208,8 @@ fn a_call_that_replaces_another_says_which() {
     rig.receive(&replacing(&mine).text("z9hG4bKnew"));
     let Some(Event::InviteReceived { replaces, .. }) = rig.events.last() else { panic!("{:?}", rig.events) };
     assert_eq!(*replaces, Some(call));
+    rig.command(|endpoint, now| endpoint.bye(call, None, now)).unwrap();
+    assert_eq!(rig.ask(&replacing(&mine).call_id("call-5")).status.as_u16(), 603, "it is ending");
 }
 
 #[test]
@@ -279,6 +281,9 @@ fn a_call_that_we_place_and_that_rings_can_be_picked_up() {
         from_tag: "desk".to_owned(),
         early_only: true,
     };
+    let named = rig.endpoint.replaces(call).unwrap();
+    let turned = Replaces { to_tag: named.from_tag, from_tag: named.to_tag, early_only: true, ..named };
+    assert_eq!(turned, wanted, "as it is shown to whoever may take it");
     rig.receive(&replacing(&wanted).text("z9hG4bKpickup"));
     let Some(Event::InviteReceived { replaces, .. }) = rig.events.last() else { panic!("{:?}", rig.events) };
     assert_eq!(*replaces, Some(call));
