@@ -32,8 +32,8 @@ use crate::office::{Office, sample};
 use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
-    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, restore_registrations,
-    talked_outside_ms,
+    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
+    restore_registrations, talked_outside_ms,
 };
 
 /// Calls beyond the limit that may be under way to their refusal.
@@ -229,7 +229,10 @@ fn origins(config: &Config) -> Origins {
 /// What a dead process left: open sessions become `interrupted`, unfinished recordings are finished.
 fn recover(storage: &Storage, files: &AudioFiles) -> anyhow::Result<()> {
     let now = UnixMs::now();
-    let interrupted = storage.write_blocking(move |sql_tx| close_interrupted_sessions(sql_tx, now))?;
+    let interrupted = storage.write_blocking(move |sql_tx| {
+        forget_trunk_states(sql_tx)?;
+        close_interrupted_sessions(sql_tx, now)
+    })?;
     let saved = files.recover(storage, now)?;
     if interrupted > 0 || !saved.is_empty() {
         warn!(calls = interrupted, recordings = saved.len(), "The last run ended without a stop; its calls are closed");

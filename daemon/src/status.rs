@@ -15,11 +15,13 @@ use crate::config::Config;
 use crate::doctor::Verdict;
 use crate::engines;
 use crate::identity::IdentityFolder;
-use crate::io::probe;
+use crate::io::{bans, probe};
 use crate::office::Office;
-use crate::storage::{CallCounts, Reader, UnixMs, count_calls};
+use crate::storage::{CallCounts, Reader, UnixMs, count_calls, phones_by_extension, trunk_states};
 use crate::update::machine::Machine;
 
+/// So many extensions without a phone are named on the screen.
+const NAMED_EXTENSIONS: usize = 6;
 /// A daemon that is there answers at once.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,10 @@ pub struct Status {
     slot: Option<SlotState>,
     sip: SipState,
     calls: Option<Calls>,
+    trunks: Vec<Trunk>,
+    phones: Phones,
+    /// Addresses that are refused for wrong passwords: `offhook bans list`.
+    banned: usize,
     /// What callers miss.
     degraded: Vec<String>,
     awaits_setup: bool,
@@ -57,6 +63,29 @@ pub struct Calls {
     today: u32,
     /// Placed by this machine to itself.
     own_today: u32,
+}
+
+/// A trunk as the running daemon knows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trunk {
+    name: String,
+    /// Whether it answers OPTIONS; none where the configuration does not ask, or nothing runs.
+    answers: Option<bool>,
+    /// Whether it knows us; none where it does not want that, or nothing runs.
+    registered: Option<bool>,
+    /// Milliseconds since 1970; when one of the two became another.
+    since: Option<i64>,
+}
+
+/// The office's phones.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Phones {
+    /// Extensions of the configuration.
+    extensions: usize,
+    /// Phones that are registered, for all of them together.
+    registered: u32,
+    /// Extensions without a phone, in the order of the configuration.
+    without: Vec<String>,
 }
 
 /// What the SIP listener says.
@@ -96,8 +125,8 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
     let sip = ask(config.own_sip_address()).await;
     let for_blocking = config.clone();
     let running = matches!(sip, SipState::Answering { .. });
-    let read = tokio::task::spawn_blocking(move || (calls(&for_blocking, running), losses(&for_blocking))).await;
-    let (calls, degraded) = read.unwrap_or_default();
+    let read = tokio::task::spawn_blocking(move || (kept(&for_blocking, running), losses(&for_blocking))).await;
+    let (Kept { calls, trunks, phones, banned }, degraded) = read.unwrap_or_default();
     let folder = IdentityFolder::below(&config.machine_directory());
     let secret = if with_secret { folder.setup_secret().ok().flatten() } else { None };
     Status {
@@ -107,6 +136,9 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
         slot,
         sip,
         calls,
+        trunks,
+        phones,
+        banned,
         degraded,
         awaits_setup: folder.awaits_setup(),
         setup_secret: secret.map(|secret| secret.reveal().to_owned()),
@@ -121,12 +153,57 @@ async fn ask(at: SocketAddr) -> SipState {
     }
 }
 
-/// None when the database cannot be read: before the first start there is none.
-fn calls(config: &Config, running: bool) -> Option<Calls> {
+/// What lies in the state folder.
+#[derive(Default)]
+struct Kept {
+    calls: Option<Calls>,
+    trunks: Vec<Trunk>,
+    phones: Phones,
+    banned: usize,
+}
+
+/// Of what cannot be read nothing is known: before the first start there is no database.
+fn kept(config: &Config, running: bool) -> Kept {
+    let reader = Reader::open(&config.state_directory(), 1).ok();
+    // What a dead daemon has left says nothing about now.
+    let states = reader.as_ref().filter(|_| running).and_then(|reader| reader.read_blocking(trunk_states).ok());
+    let trunk = |name: &String| {
+        let state = states.iter().flatten().find(|state| state.trunk == *name);
+        Trunk {
+            name: name.clone(),
+            answers: state.and_then(|state| state.answers),
+            registered: state.and_then(|state| state.registered),
+            since: state.map(|state| state.changed_at.0),
+        }
+    };
+    let phones =
+        reader.as_ref().and_then(|reader| reader.read_blocking(|db| phones_by_extension(db, UnixMs::now())).ok());
+    let bans = std::fs::read_to_string(bans::file(&config.state_directory())).unwrap_or_default();
+    Kept {
+        calls: reader.as_ref().and_then(|reader| calls(config, reader, running)),
+        trunks: config.trunks.iter().map(|configured| trunk(&configured.name)).collect(),
+        phones: phones_of(config, &phones.unwrap_or_default()),
+        banned: bans::read(&bans, bans::now_seconds()).len(),
+    }
+}
+
+fn phones_of(config: &Config, registered: &[(String, u32)]) -> Phones {
+    let of = |number: &str| {
+        let own = registered.iter().find(|(extension, _)| extension == number);
+        own.map(|(_, phones)| *phones)
+    };
+    let numbers = || config.extensions.iter().map(|extension| extension.number.as_str());
+    Phones {
+        extensions: config.extensions.len(),
+        registered: numbers().filter_map(of).sum(),
+        without: numbers().filter(|number| of(number).is_none()).map(str::to_owned).collect(),
+    }
+}
+
+fn calls(config: &Config, reader: &Reader, running: bool) -> Option<Calls> {
     let zone = Office::try_from(&config.office).map_or(TimeZone::UTC, |office| office.time_zone().clone());
     let midnight = Timestamp::now().to_zoned(zone).start_of_day().ok()?;
     let since = UnixMs(midnight.timestamp().as_millisecond());
-    let reader = Reader::open(&config.state_directory(), 1).ok()?;
     let CallCounts { open, from_outside, from_here } = reader.read_blocking(|db| count_calls(db, since)).ok()?;
     // Rows that a dead daemon left open are no calls.
     Some(Calls { now: if running { open } else { 0 }, today: from_outside, own_today: from_here })
@@ -181,6 +258,13 @@ impl Status {
             ("SIP", sip_in_words(&self.sip)),
             ("calls", self.calls.map_or("none yet".into(), calls_in_words)),
         ];
+        lines.extend(self.trunks.iter().map(|trunk| ("trunk", trunk_in_words(trunk))));
+        if self.phones.extensions > 0 {
+            lines.push(("phones", phones_in_words(&self.phones)));
+        }
+        if self.banned > 0 {
+            lines.push(("banned", format!("{} addresses: offhook bans list", self.banned)));
+        }
         lines.extend(self.degraded.iter().map(|loss| ("degraded", loss.clone())));
         match &self.setup_secret {
             Some(secret) => lines.push(("set-up", format!("not done; secret {secret}"))),
@@ -213,6 +297,33 @@ fn calls_in_words(calls: Calls) -> String {
     format!("{} now, {} today{own}", calls.now, calls.today)
 }
 
+fn trunk_in_words(Trunk { name, answers, registered, since }: &Trunk) -> String {
+    let since = since.and_then(|at| Timestamp::from_millisecond(at).ok()).map_or(String::new(), |at| {
+        format!(" since {}", at.to_zoned(TimeZone::system()).strftime("%e %b %H:%M").to_string().trim_start())
+    });
+    let known: Vec<&str> = match (answers, registered) {
+        (None, None) => return format!("{name}: not known; it is not asked how it is"),
+        (answers, registered) => {
+            [(answers, ["answers", "DOES NOT ANSWER"]), (registered, ["registered", "NOT REGISTERED"])]
+                .into_iter()
+                .filter_map(|(state, [yes, no])| state.map(|is_so| if is_so { yes } else { no }))
+                .collect()
+        }
+    };
+    format!("{name}: {}{since}", known.join(", "))
+}
+
+fn phones_in_words(Phones { extensions, registered, without }: &Phones) -> String {
+    let missing = match without.as_slice() {
+        [] => String::new(),
+        some if some.len() <= NAMED_EXTENSIONS => format!("; none at {}", some.join(", ")),
+        many => {
+            format!("; none at {} and {} others", many[..NAMED_EXTENSIONS].join(", "), many.len() - NAMED_EXTENSIONS)
+        }
+    };
+    format!("{registered} registered, for {} of {extensions} extensions{missing}", extensions - without.len())
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -227,6 +338,9 @@ mod tests {
             slot: Some(SlotState { name: "B".into(), confirmed: true, reboot_pending: false }),
             sip: SipState::Answering { at: "192.0.2.17:5060".parse().unwrap() },
             calls: Some(Calls { now: 1, today: 12, own_today: 1 }),
+            trunks: vec![],
+            phones: Phones::default(),
+            banned: 0,
             degraded: vec![],
             awaits_setup: false,
             setup_secret: None,
@@ -243,6 +357,32 @@ mod tests {
             calls     1 now, 12 today (and 1 by this box itself)
         "]]
         .assert_eq(&status().in_words());
+    }
+
+    #[test]
+    fn trunks_and_phones_have_a_line_each() {
+        let trunk = |name: &str, answers, registered| Trunk { name: name.into(), answers, registered, since: None };
+        let numbers = (101..=112).map(|number| number.to_string());
+        let status = Status {
+            trunks: vec![
+                trunk("twilio", Some(true), None),
+                trunk("local", Some(false), Some(false)),
+                trunk("quiet", None, None),
+            ],
+            phones: Phones { extensions: 20, registered: 9, without: numbers.collect() },
+            banned: 2,
+            ..status()
+        };
+        let text = status.in_words();
+        let (_, rest) = text.split_at(text.find("trunk").unwrap());
+        expect![[r"
+            trunk     twilio: answers
+            trunk     local: DOES NOT ANSWER, NOT REGISTERED
+            trunk     quiet: not known; it is not asked how it is
+            phones    9 registered, for 8 of 20 extensions; none at 101, 102, 103, 104, 105, 106 and 6 others
+            banned    2 addresses: offhook bans list
+        "]]
+        .assert_eq(rest);
     }
 
     #[test]

@@ -52,6 +52,8 @@ struct Setup<'a> {
     to: Option<&'a str>,
     /// Makes the trunk a secure one; certifies the box, and everybody whom the box believes.
     authority: Option<&'a Authority>,
+    /// More lines of the trunk.
+    trunk: &'a str,
     settings: &'a [&'a str],
 }
 
@@ -73,13 +75,14 @@ impl Office {
         let config = format!(
             "[sip]\nguests = []\nphone_networks = ['127.0.0.1/32']\n\
              [[trunks]]\nname = 'carrier'\nprofile = 'twilio'\nsources = ['127.0.1.0/24']\nnumbers = ['{NUMBER}']\n\
-             hosts = {hosts:?}\ndomain = '{}'\nusername = '{}'\npassword_file = '{}'\n{}\
+             hosts = {hosts:?}\ndomain = '{}'\nusername = '{}'\npassword_file = '{}'\n{}{}\n\
              [[extensions]]\nnumber = '101'\nname = 'Desk'\n\
              [[inbound]]\nnumber = '{NUMBER}'\nto = '{}'\n",
             account().domain,
             account().username,
             secret.display(),
             if setup.authority.is_some() { "secure = true\ntransport = 'tls'\n" } else { "" },
+            setup.trunk,
             setup.to.unwrap_or("extension:101")
         );
         std::fs::write(&file, config).unwrap();
@@ -490,6 +493,31 @@ fn a_wrong_password_of_the_trunk_fails_the_call() {
     let row = last_call(&office.offhook);
     assert_eq!(row["session"]["hangup_cause"], "trunk_failed", "{row:#}");
     assert_eq!(row["session"]["termination"], "upstream_error", "{row:#}");
+    office.offhook.stop();
+}
+
+/// The screen of the box says whether the trunk answers, whether the phones are there, and what has changed.
+#[test]
+fn the_status_shows_the_trunk_and_the_phones() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let asked = Setup { trunk: "options_interval_seconds = 15", ..Setup::default() };
+    let office = Office::open(&carrier, &asked);
+    let status = || -> Value { serde_json::from_slice(&office.offhook.run(&["status", "--json"]).stdout).unwrap() };
+    office.offhook.wait_for_log("Trunk answers", LIMIT);
+    let without = std::iter::repeat_with(status).take(100).find(|status| status["trunks"][0]["answers"] == true);
+    let without = without.unwrap_or_else(|| panic!("{:#}", status()));
+    assert_eq!(without["phones"], serde_json::json!({ "extensions": 1, "registered": 0, "without": ["101"] }));
+    let _phone = office.phone();
+    office.offhook.wait_for_log("Registrations of an extension changed", LIMIT);
+    drop(carrier);
+    office.offhook.wait_for_log("Trunk does not answer", LIMIT * 2);
+    // It is written soon after it is said.
+    let after = std::iter::repeat_with(status).take(100).find(|status| status["trunks"][0]["answers"] == false);
+    let after = after.unwrap_or_else(|| panic!("{:#}", status()));
+    assert_eq!(after["phones"]["registered"], 1, "{after:#}");
     office.offhook.stop();
 }
 

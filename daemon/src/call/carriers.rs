@@ -3,8 +3,8 @@
 //! A host of a trunk is looked up for each call: carriers move their addresses, and [`Resolver`] keeps what may be kept.
 //! All its addresses are tried in their order before the next host's (RFC 3263 §4.3), by [`sip_stack`]'s failover.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sip_stack::digest::Credentials;
@@ -34,8 +34,16 @@ pub(super) struct Carrier {
     pub(super) credentials: Vec<Credentials>,
     resolver: Resolver,
     places: Places,
-    is_down: AtomicBool,
-    is_registered: AtomicBool,
+    health: Mutex<Health>,
+}
+
+/// What is known of a trunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Health {
+    /// Whether it answers; `None` while nobody has asked.
+    pub(super) answers: Option<bool>,
+    /// Whether it knows us; `None` where it does not want registrations.
+    pub(super) registered: Option<bool>,
 }
 
 /// Calls that are counted; cheap to clone.
@@ -90,20 +98,22 @@ impl Carriers {
     /// Those that take calls, in order; those that do not answer last.
     pub(super) fn outbound(&self) -> impl Iterator<Item = &Carrier> {
         let mut able: Vec<&Carrier> = self.all.iter().filter(|carrier| !carrier.trunk.hosts.is_empty()).collect();
-        able.sort_by_key(|carrier| carrier.is_down.load(Ordering::Relaxed));
+        able.sort_by_key(|carrier| carrier.health().answers == Some(false));
         able.into_iter()
     }
 }
 
 impl Carrier {
-    /// Whether it answers; true if that is news.
-    pub(super) fn set_up(&self, is_up: bool) -> bool {
-        self.is_down.swap(!is_up, Ordering::Relaxed) == is_up
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it knows us; true if that is news.
-    pub(super) fn set_registered(&self, is_registered: bool) -> bool {
-        self.is_registered.swap(is_registered, Ordering::Relaxed) != is_registered
+    /// Notes what was learnt; all that is known if that is news.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Health)) -> Option<Health> {
+        let mut health = self.health();
+        let before = *health;
+        change(&mut health);
+        (*health != before).then_some(*health)
     }
 
     /// A place for one more call; `None` when the trunk has as many as it may.
@@ -242,7 +252,10 @@ mod tests {
         let carriers = Carriers::new(&config).unwrap();
         let names = || carriers.outbound().map(|carrier| carrier.trunk.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names(), ["first", "second"]);
-        assert!(carriers.at(0).unwrap().set_up(false) && !carriers.at(0).unwrap().set_up(false));
+        let answers = |is_up| carriers.at(0).unwrap().note(|health| health.answers = Some(is_up));
+        assert_eq!(answers(true), Some(Health { answers: Some(true), registered: None }));
+        assert_eq!(names(), ["first", "second"]);
+        assert!(answers(false).is_some() && answers(false).is_none());
         assert_eq!(names(), ["second", "first"]);
     }
 

@@ -9,10 +9,11 @@ use sip_stack::endpoint::{
     Event, OutgoingRequest, RegistrationConfig, RegistrationHandle, RegistrationNews, RequestHandle,
 };
 use sip_stack::message::{Method, NameAddr, SipUri, StatusCode};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::carriers::{Carrier, host_port};
+use super::carriers::{Carrier, Health, host_port};
 use super::services::Services;
+use crate::storage::{TrunkState, UnixMs, set_trunk_state};
 
 /// A carrier whose host cannot be looked up is tried again so often.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ impl TrunkWatch {
         if let Event::Registration { registration, news } = event {
             let index = self.handles().registrations.get(registration).copied();
             if let Some(carrier) = index.and_then(|index| services.carriers.at(index)) {
-                tell_registration(carrier, news);
+                note_registration(services, carrier, news);
             }
         } else if let Event::RequestAnswered { request, response, .. } = event {
             // Whatever it says, it is there; only 503 says that it does not want calls now.
@@ -57,7 +58,7 @@ impl TrunkWatch {
     fn note(&self, services: &Services, request: RequestHandle, is_up: bool) {
         let index = self.handles().requests.remove(&request);
         let Some(carrier) = index.and_then(|index| services.carriers.at(index)) else { return };
-        if carrier.set_up(is_up) {
+        if note(services, carrier, |health| health.answers = Some(is_up)) {
             match is_up {
                 true => info!(trunk = carrier.trunk.name, "Trunk answers"),
                 false => warn!(trunk = carrier.trunk.name, "Trunk does not answer; others are dialled first"),
@@ -66,22 +67,30 @@ impl TrunkWatch {
     }
 }
 
-fn tell_registration(carrier: &Carrier, news: &RegistrationNews) {
+fn note_registration(services: &Services, carrier: &Carrier, news: &RegistrationNews) {
     let trunk = &carrier.trunk.name;
+    let is_registered = matches!(news, RegistrationNews::Registered { .. });
+    let is_news = note(services, carrier, |health| health.registered = Some(is_registered));
     match news {
-        RegistrationNews::Registered { expires_seconds, .. } => {
-            if carrier.set_registered(true) {
-                info!(trunk, expires_seconds, "Trunk registered");
-            }
+        RegistrationNews::Registered { expires_seconds, .. } if is_news => {
+            info!(trunk, expires_seconds, "Trunk registered");
         }
         RegistrationNews::Failed { failure, retry_in } => {
-            carrier.set_registered(false);
             warn!(trunk, error = %failure, retry_seconds = retry_in.as_secs(), "Trunk not registered");
         }
-        RegistrationNews::Ended => {
-            carrier.set_registered(false);
-        }
+        RegistrationNews::Registered { .. } | RegistrationNews::Ended => {}
     }
+}
+
+/// Notes what was learnt of a trunk, also where `offhook status` finds it; true if it is news.
+fn note(services: &Services, carrier: &Carrier, change: impl FnOnce(&mut Health)) -> bool {
+    let Some(Health { answers, registered }) = carrier.note(change) else { return false };
+    let state = TrunkState { trunk: carrier.trunk.name.clone(), answers, registered, changed_at: UnixMs::now() };
+    // The picture is late by one change then, and the call path is not.
+    if let Err(error) = services.storage.try_write(move |sql_tx| set_trunk_state(sql_tx, &state)) {
+        debug!(%error, "State of a trunk not kept");
+    }
+    true
 }
 
 /// Registers with a trunk and asks how it is, for as long as the box runs.

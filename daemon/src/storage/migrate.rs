@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_knowledge.sql"),
     include_str!("migrations/0003_registrations.sql"),
     include_str!("migrations/0004_diversions.sql"),
+    include_str!("migrations/0005_trunk_states.sql"),
 ];
 
 /// The format this release reads and writes.

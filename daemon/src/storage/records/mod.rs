@@ -11,6 +11,7 @@ mod knowledge_document;
 mod knowledge_search;
 mod recording;
 mod registration;
+mod trunk_state;
 mod voicemail;
 
 pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
@@ -32,8 +33,10 @@ pub use knowledge_search::{
 };
 pub use recording::{Recording, RecordingKind, RecordingState, find_recording, insert_recording, recordings_of};
 pub use registration::{
-    Registration, delete_registrations, registrations, replace_registrations, restore_registrations,
+    Registration, delete_registrations, phones_by_extension, registrations, replace_registrations,
+    restore_registrations,
 };
+pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use voicemail::{
     Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, insert_voicemail, set_voicemail_transcript,
     voicemails_of,

@@ -86,6 +86,18 @@ pub fn delete_registrations(sql_tx: &Connection, extension: &str) -> Result<(), 
     Ok(())
 }
 
+/// How many phones are registered for each extension that has any.
+///
+/// # Errors
+/// Of the database.
+pub fn phones_by_extension(db: &Connection, unix_now: UnixMs) -> Result<Vec<(String, u32)>, StorageError> {
+    let mut query = db.prepare_cached(
+        "SELECT extension, count(*) FROM registrations WHERE expires_at > ?1 GROUP BY extension ORDER BY extension",
+    )?;
+    let rows = query.query_map(params![unix_now.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The phones that are still registered. A row that cannot be read is left out: the phone registers again.
 ///
 /// # Errors
