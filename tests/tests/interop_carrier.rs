@@ -496,6 +496,84 @@ fn a_wrong_password_of_the_trunk_fails_the_call() {
     office.offhook.stop();
 }
 
+/// The phone sends whoever called from outside on to a number outside, on a trunk that does that: the carrier is asked to
+/// connect the two, everybody is hung up on once it has, and the box has dialled nobody.
+#[test]
+fn a_transfer_to_outside_is_left_to_the_carrier() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    carrier.take_transfers();
+    let office = Office::open(&carrier, &Setup { trunk: "transfers_by_refer = true", ..Setup::default() });
+    let mut phone = office.phone();
+    let call = office.call_from(&carrier);
+    phone.wait_for("CALL_ESTABLISHED");
+    call.talk(Duration::from_secs(1));
+    phone.tell("transfer", "(212)555-0199");
+    assert_eq!(call.wait_for_refer(), "sip:+12125550199@office.pstn.example.com");
+    call.notify("100 Trying", false);
+    call.notify("200 OK", true);
+    call.wait_for_bye();
+    phone.wait_for("CALL_CLOSED");
+    let row = office.row();
+    assert_eq!(row["session"]["hangup_cause"], "transferred", "{row:#}");
+    // Somebody who is busy for the carrier is not dialled as well. This phone then hangs up by itself.
+    let call = office.call_from(&carrier);
+    phone.wait_for("CALL_ESTABLISHED");
+    phone.tell("transfer", "(212)555-0188");
+    assert_eq!(call.wait_for_refer(), "sip:+12125550188@office.pstn.example.com");
+    call.notify("486 Busy Here", true);
+    office.offhook.wait_for_log("Transfer failed status=486", LIMIT);
+    call.wait_for_bye();
+    assert!(!carrier.was_called());
+    office.offhook.stop();
+}
+
+/// The same on a trunk that does not do it after all: the number is dialled, and the two hear each other through the box.
+#[test]
+fn a_transfer_that_the_carrier_refuses_is_dialled() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let office = Office::open(&carrier, &Setup { trunk: "transfers_by_refer = true", ..Setup::default() });
+    let mut phone = office.phone();
+    let first = office.call_from(&carrier);
+    phone.wait_for("CALL_ESTABLISHED");
+    phone.tell("transfer", "(212)555-0199");
+    let second = carrier.wait_for_call(LIMIT).answer();
+    phone.wait_for("CALL_CLOSED");
+    first.talk(Duration::from_secs(3));
+    let heard = second.hang_up();
+    let with_tone = seconds_with_tone(&heard.samples, OUTSIDE_HZ);
+    assert!(with_tone.len() >= 2, "each other, in seconds {with_tone:?}");
+    first.wait_for_bye();
+    office.offhook.stop();
+}
+
+/// The carrier sends the phone on: as far as its calls get, which is not outside.
+#[test]
+fn a_carrier_that_transfers_gets_as_far_as_its_calls() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let carrier = Carrier::start(EDGE, account());
+    let second_number = "+12125550143";
+    let to_the_attendant = format!("concurrent_limit = 9\n[[inbound]]\nnumber = '{second_number}'\nto = 'attendant'");
+    let office = Office::open(&carrier, &Setup { trunk: &to_the_attendant, ..Setup::default() });
+    let phone = office.phone();
+    let call = office.call_from(&carrier);
+    phone.wait_for("CALL_ESTABLISHED");
+    let answer = call.refer(&format!("sip:{second_number}@{}", office.offhook.address()));
+    assert_eq!(answer.status(), Some(202), "{answer:?}");
+    call.wait_for_bye();
+    office.offhook.wait_for_log("Transferred", LIMIT);
+    assert!(!carrier.was_called());
+    drop(phone);
+    office.offhook.stop();
+}
+
 /// The screen of the box says whether the trunk answers, whether the phones are there, and what has changed.
 #[test]
 fn the_status_shows_the_trunk_and_the_phones() {

@@ -9,6 +9,7 @@
 //! Carriers may not: whom our callers are connected with is decided here.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use super::onward::Onward;
 use super::reach::{Course, Reached, Wish, course, reach};
 use super::record::write_end;
 use super::recorder::{Channel, Recorder};
+use super::referral::Referred;
 use super::services::Services;
 use super::task::End;
 use super::waiting::{Waiting, rendered};
@@ -49,7 +51,7 @@ pub struct Bridges(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Wanted>>>>);
 /// What another call wants of a bridge.
 enum Wanted {
     /// The side that is not `phone`, which is about to leave.
-    OtherSide { phone: CallHandle, answer: oneshot::Sender<Leg> },
+    OtherSide { phone: CallHandle, answer: oneshot::Sender<Box<Party>> },
     /// That somebody takes the place of `leg` (RFC 3891).
     Replacement { leg: CallHandle, party: Box<Party> },
 }
@@ -64,11 +66,11 @@ impl Bridges {
     }
 
     /// Takes the other side out of the bridge in which `phone` is.
-    async fn take_other_side(&self, phone: CallHandle) -> Option<Leg> {
+    async fn take_other_side(&self, phone: CallHandle) -> Option<Box<Party>> {
         let control = self.control_of(phone)?;
-        let (answer, leg) = oneshot::channel();
+        let (answer, party) = oneshot::channel();
         control.send(Wanted::OtherSide { phone, answer }).await.ok()?;
-        leg.await.ok()
+        party.await.ok()
     }
 
     fn control_of(&self, leg: CallHandle) -> Option<mpsc::Sender<Wanted>> {
@@ -107,8 +109,8 @@ impl Side {
 /// One person of a bridge.
 pub(super) struct Party {
     pub(super) leg: Leg,
-    /// The extension, if it is a phone of the office.
-    pub(super) extension: Option<String>,
+    /// As whom it may ask for something.
+    kind: CallerKind,
     /// The trunk it was dialled by, if it is somebody outside.
     trunk: Option<String>,
     /// What phones show that ring for it.
@@ -120,13 +122,15 @@ pub(super) struct Party {
 }
 
 impl Party {
-    pub(super) fn new(services: &Arc<Services>, leg: Leg, extension: Option<String>) -> Party {
-        let lit = extension.as_deref().map(|extension| Lit::new(services, extension, DialogState::Confirmed));
-        let shown = match &extension {
-            Some(extension) => services.inside_identity(extension),
-            None => services.outside_identity(None),
+    pub(super) fn new(services: &Arc<Services>, leg: Leg, kind: CallerKind) -> Party {
+        let (lit, shown) = match &kind {
+            CallerKind::Extension(extension) => {
+                let lit = Lit::new(services, extension, DialogState::Confirmed);
+                (Some(lit), services.inside_identity(extension))
+            }
+            CallerKind::Trunk(_) | CallerKind::Guest => (None, services.outside_identity(None)),
         };
-        Party { leg, extension, trunk: None, shown, _lit: lit, has_music: false }
+        Party { leg, kind, trunk: None, shown, _lit: lit, has_music: false }
     }
 
     /// Dialled by that trunk.
@@ -174,7 +178,7 @@ pub(super) struct Bridge {
 struct Transfer {
     by: Side,
     refer: ReferHandle,
-    reached: oneshot::Receiver<Reached>,
+    reached: oneshot::Receiver<Outcome>,
 }
 
 enum Happened {
@@ -314,7 +318,7 @@ impl Bridge {
     }
 
     fn pressed(&mut self, side: Side, key: char) {
-        let is_ours = self.party(side).extension.is_some();
+        let is_ours = matches!(self.party(side).kind, CallerKind::Extension(_));
         let Some(recorder) = self.recorder.as_mut().filter(|_| is_ours) else { return };
         if recorder.press(key, Instant::now()) {
             // Only the one who pressed hears that it is done.
@@ -391,24 +395,41 @@ impl Bridge {
         }
     }
 
-    /// A phone asks us to connect the other side with somebody else.
+    /// A phone asks us to connect the other side with somebody else; or a carrier, which gets as far as its calls do.
     async fn begin_transfer(&mut self, by: Side, request: PeerRequestHandle, referral: Referral) -> Happened {
-        let extension = self.party(by).extension.clone().filter(|_| self.transfer.is_none());
-        let Some(extension) = extension else { return self.refuse_transfer(request, StatusCode::DECLINE).await };
-        let dialled = super::incoming::user_of(&referral.refer_to.uri);
-        if let Some(dialled) = dialled.filter(|_| referral.replaces().is_none()) {
-            let wanted = course(&self.services, &CallerKind::Extension(extension.clone()), Some(&dialled));
-            match self.onward(wanted, &extension) {
-                Ok(Some(to)) => return self.accept_sending_on(by, request, to).await,
-                Ok(None) => {}
-                Err(status) => return self.refuse_transfer(request, status).await,
-            }
+        let caller = self.party(by).kind.clone();
+        if caller == CallerKind::Guest || self.transfer.is_some() {
+            return self.refuse_transfer(request, StatusCode::DECLINE).await;
         }
-        let Some(wish) = self.wish_of(&referral, extension).await else {
+        if let Some(replaces) = referral.replaces() {
+            let found = self.services.sip.with(move |endpoint, _| endpoint.call_of(&replaces)).await;
+            return match found {
+                Ok(Some(phone)) => self.transfer_to(by, request, Transferee::Attended(phone)).await,
+                Ok(None) | Err(_) => self.refuse_transfer(request, StatusCode::DECLINE).await,
+            };
+        }
+        let Some(dialled) = super::incoming::user_of(&referral.refer_to.uri) else {
             return self.refuse_transfer(request, StatusCode::DECLINE).await;
         };
-        self.transfer_to(by, request, wish).await;
-        Happened::Nothing
+        let wanted = course(&self.services, &caller, Some(&dialled));
+        let stays = self.party(by.other()).kind.clone();
+        let carrier_calls = match &wanted {
+            Course::Outside(number) => self.services.carriers.referral(&stays, number),
+            Course::Attendant | Course::Ring(_) | Course::Queue(_) | Course::Feature(_) | Course::Refuse(..) => None,
+        };
+        match self.onward(wanted, &caller) {
+            Ok(Some(to)) => return self.accept_sending_on(by, request, to).await,
+            Ok(None) => {}
+            Err(status) => return self.refuse_transfer(request, status).await,
+        }
+        // Phones that ring for it show who transfers.
+        let from = self.party(by).shown.clone();
+        let referred: Pin<Box<dyn Future<Output = Referred> + Send>> = match carrier_calls {
+            Some(target) => Box::pin(self.party(by.other()).leg.refer(target)),
+            None => Box::pin(std::future::ready(Referred::Unsupported)),
+        };
+        self.transfer_to(by, request, Transferee::Blind { wish: Box::new(Wish { dialled, caller, from }), referred })
+            .await
     }
 
     async fn refuse_transfer(&mut self, request: PeerRequestHandle, status: StatusCode) -> Happened {
@@ -419,15 +440,15 @@ impl Bridge {
     }
 
     /// Where the other side goes by itself, without anybody who has to answer first.
-    fn onward(&self, wanted: Course, by: &str) -> Result<Option<Onward>, StatusCode> {
-        match wanted {
-            Course::Feature(Feature::Park { place }) => {
+    fn onward(&self, wanted: Course, by: &CallerKind) -> Result<Option<Onward>, StatusCode> {
+        match (wanted, by) {
+            (Course::Feature(Feature::Park { place }), CallerKind::Extension(by)) => {
                 let offered = self.services.pickups.park(place).ok_or(StatusCode::BUSY_HERE)?;
-                Ok(Some(Onward::Parked { place, offered, by: by.to_owned() }))
+                Ok(Some(Onward::Parked { place, offered, by: by.clone() }))
             }
-            Course::Feature(_) => Err(StatusCode::FORBIDDEN),
-            Course::Attendant | Course::Queue(_) => Ok(Some(Onward::Course(wanted))),
-            Course::Ring(_) | Course::Outside { .. } | Course::Refuse(..) => Ok(None),
+            (Course::Feature(_), _) => Err(StatusCode::FORBIDDEN),
+            (wanted @ (Course::Attendant | Course::Queue(_)), _) => Ok(Some(Onward::Course(wanted))),
+            (Course::Ring(_) | Course::Outside { .. } | Course::Refuse(..), _) => Ok(None),
         }
     }
 
@@ -465,16 +486,15 @@ impl Bridge {
         leaves.leg.hang_up(None).await;
         stays.leg.command(|media, _| media.unbridge());
         stays.leg.command(|media, _| media.tap(false));
-        let caller = stays.extension.clone().map_or(CallerKind::Guest, CallerKind::Extension);
-        let waiting = Waiting::new(services, call_id, stays.leg, (caller, stays.shown), stop);
+        let waiting = Waiting::new(services, call_id, stays.leg, (stays.kind, stays.shown), stop);
         waiting.with_places(self.places)
     }
 
-    async fn transfer_to(&mut self, by: Side, request: PeerRequestHandle, wish: Transferee) {
+    async fn transfer_to(&mut self, by: Side, request: PeerRequestHandle, whom: Transferee) -> Happened {
         let handle = self.party(by).leg.events.handle();
         let accepted = self.services.sip.with(move |endpoint, now| endpoint.accept_refer(handle, request, now)).await;
-        let Ok(Ok(refer)) = accepted else { return };
-        info!(attended = matches!(wish, Transferee::Attended(_)), "Transfer");
+        let Ok(Ok(refer)) = accepted else { return Happened::Nothing };
+        info!(attended = matches!(whom, Transferee::Attended(_)), "Transfer");
         // The one who is sent elsewhere hears music until somebody answers.
         let services = Arc::clone(&self.services);
         if !self.party(by.other()).has_music {
@@ -483,46 +503,42 @@ impl Bridge {
         let (answer, reached) = oneshot::channel();
         self.transfer = Some(Transfer { by, refer, reached });
         tokio::spawn(async move {
-            let result = match wish {
+            let outcome = match whom {
                 Transferee::Attended(phone) => match services.bridges.take_other_side(phone).await {
-                    Some(leg) => {
-                        Reached::Answered { party: Box::new(Party::new(&services, leg, None)), places: Vec::new() }
-                    }
-                    None => Reached::Nobody(StatusCode::CALL_DOES_NOT_EXIST),
+                    Some(party) => Outcome::Reached(Reached::Answered { party, places: Vec::new() }),
+                    None => Outcome::Reached(Reached::Nobody(StatusCode::CALL_DOES_NOT_EXIST)),
                 },
-                Transferee::Blind(wish) => reach(&services, &wish).await,
+                Transferee::Blind { wish, referred } => match referred.await {
+                    Referred::Taken => Outcome::SentOn,
+                    Referred::Failed(status) => Outcome::Reached(Reached::Nobody(status)),
+                    Referred::Unsupported => Outcome::Reached(reach(&services, &wish).await),
+                },
             };
             // Whom we reached for nothing hangs up by itself, when it is dropped.
-            let _ = answer.send(result);
+            let _ = answer.send(outcome);
         });
+        Happened::Nothing
     }
 
-    async fn wish_of(&mut self, referral: &Referral, extension: String) -> Option<Transferee> {
-        if let Some(replaces) = referral.replaces() {
-            let found = self.services.sip.with(move |endpoint, _| endpoint.call_of(&replaces)).await;
-            return Some(Transferee::Attended(found.ok()??));
-        }
-        let dialled = super::incoming::user_of(&referral.refer_to.uri)?;
-        // Phones that ring for it show who transfers.
-        let from = self.services.inside_identity(&extension);
-        Some(Transferee::Blind(Box::new(Wish { dialled, caller: CallerKind::Extension(extension), from })))
-    }
-
-    async fn transferred(&mut self, reached: Reached) -> Happened {
+    async fn transferred(&mut self, outcome: Outcome) -> Happened {
         let Some(transfer) = self.transfer.take() else { return Happened::Nothing };
-        let status = match &reached {
-            Reached::Answered { .. } => StatusCode::OK,
-            Reached::Nobody(status) => *status,
+        let status = match &outcome {
+            Outcome::Reached(Reached::Answered { .. }) | Outcome::SentOn => StatusCode::OK,
+            Outcome::Reached(Reached::Nobody(status)) => *status,
         };
         let refer = transfer.refer;
         let _ = self.services.sip.with(move |endpoint, now| endpoint.report_refer(refer, status, now).is_ok()).await;
         self.party(transfer.by.other()).stop_music();
-        match reached {
-            Reached::Nobody(status) => {
+        match outcome {
+            Outcome::SentOn => {
+                info!("Transferred");
+                return Happened::Ended { by: None, end: End::TRANSFERRED };
+            }
+            Outcome::Reached(Reached::Nobody(status)) => {
                 info!(status = status.as_u16(), "Transfer failed");
                 self.follow_hold(transfer.by);
             }
-            Reached::Answered { party, places } => {
+            Outcome::Reached(Reached::Answered { party, places }) => {
                 info!("Transferred");
                 self.places.extend(places);
                 self.seat(transfer.by, *party).await;
@@ -561,7 +577,7 @@ impl Bridge {
     }
 
     /// Gives the other side of `phone` to another bridge and ends this one.
-    async fn surrender(mut self, phone: CallHandle, answer: oneshot::Sender<Leg>) -> Result<(), Box<Bridge>> {
+    async fn surrender(mut self, phone: CallHandle, answer: oneshot::Sender<Box<Party>>) -> Result<(), Box<Bridge>> {
         let Some(side) = self.side_of(phone) else { return Err(Box::new(self)) };
         self.finish_recording().await;
         for party in [&mut self.caller, &mut self.callee] {
@@ -579,7 +595,7 @@ impl Bridge {
         };
         phone.leg.hang_up(None).await;
         // Nobody who waits any more: the leg is dropped and hangs up.
-        let _ = answer.send(given.leg);
+        let _ = answer.send(Box::new(given));
         let ended = ended_session(End::TRANSFERRED, "answered_by_person");
         write_end(&self.services.storage, self.call_id, metrics, ended).await;
         info!(cause = End::TRANSFERRED.cause, "Call ended");
@@ -619,17 +635,26 @@ impl Bridge {
 
 /// Who somebody is sent to.
 enum Transferee {
-    Blind(Box<Wish>),
+    /// Somebody who is called once the carrier of the other side has not taken it on itself.
+    Blind { wish: Box<Wish>, referred: Pin<Box<dyn Future<Output = Referred> + Send>> },
     /// The other side of the call in which the phone has this leg.
     Attended(CallHandle),
 }
 
+/// What became of a transfer.
+enum Outcome {
+    /// Somebody has answered, or nobody.
+    Reached(Reached),
+    /// The carrier connects the two of them.
+    SentOn,
+}
+
 /// Whom a transfer has reached; waits for ever without one.
-async fn reached(transfer: &mut Option<Transfer>) -> Reached {
+async fn reached(transfer: &mut Option<Transfer>) -> Outcome {
     match transfer {
         Some(transfer) => match (&mut transfer.reached).await {
             Ok(reached) => reached,
-            Err(_) => Reached::Nobody(StatusCode::SERVER_INTERNAL_ERROR),
+            Err(_) => Outcome::Reached(Reached::Nobody(StatusCode::SERVER_INTERNAL_ERROR)),
         },
         None => std::future::pending().await,
     }

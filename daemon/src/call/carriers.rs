@@ -13,7 +13,9 @@ use sip_stack::message::{Host, HostPort, NameAddr, SipUri, Uri};
 use tracing::warn;
 
 use super::dial::Callee;
+use super::incoming::CallerKind;
 use super::minutes::{Minutes, Running};
+use super::reach::Outside;
 use crate::config::{Config, Extension, SrtpUse, Trunk};
 use crate::io::resolve::{NameServers, Resolver, SipAbilities};
 use crate::io::sip::SipHandle;
@@ -30,6 +32,8 @@ pub struct Carriers {
 /// One trunk.
 #[derive(Debug, Default)]
 pub(super) struct Carrier {
+    /// Its place in the configuration.
+    pub(super) index: usize,
     pub(super) trunk: Trunk,
     pub(super) credentials: Vec<Credentials>,
     resolver: Resolver,
@@ -74,20 +78,28 @@ impl Carriers {
     /// A password file that cannot be read, with its path and what it is for.
     pub fn new(config: &Config) -> anyhow::Result<Carriers> {
         let resolver = Resolver::new(abilities(config), NameServers::System);
-        let carrier = |trunk: &Trunk| {
+        let carrier = |(index, trunk): (usize, &Trunk)| {
             let credentials = match (&trunk.username, trunk.password()?) {
                 (Some(username), Some(password)) => vec![Credentials::new(username, password)],
                 (Some(_), None) | (None, _) => Vec::new(),
             };
             let (trunk, resolver) = (trunk.clone(), resolver.clone());
-            Ok(Carrier { trunk, credentials, resolver, ..Carrier::default() })
+            Ok(Carrier { index, trunk, credentials, resolver, ..Carrier::default() })
         };
-        Ok(Carriers { all: config.trunks.iter().map(carrier).collect::<anyhow::Result<_>>()? })
+        Ok(Carriers { all: config.trunks.iter().enumerate().map(carrier).collect::<anyhow::Result<_>>()? })
     }
 
     /// The trunk at that place in the configuration.
     pub(super) fn at(&self, index: usize) -> Option<&Carrier> {
         self.all.get(index)
+    }
+
+    /// What the carrier of `caller` is told to call instead of us; `None` if it is not asked.
+    pub(super) fn referral(&self, caller: &CallerKind, wanted: &Outside) -> Option<SipUri> {
+        // An emergency call is not left to a transfer.
+        let CallerKind::Trunk(index) = caller else { return None };
+        let carrier = self.at(*index).filter(|carrier| carrier.trunk.transfers_by_refer && !wanted.is_emergency)?;
+        carrier.uri_of(&wanted.number)
     }
 
     /// How many there are.
@@ -134,7 +146,7 @@ impl Carrier {
         let shown = extension.and_then(|extension| extension.caller_id.as_deref()).or(self.trunk.caller_id());
         let user = shown.or(self.trunk.username.as_deref()).unwrap_or("anonymous");
         Some(Callee {
-            target: SipUri::new(domain.clone()).with_user(number),
+            target: self.uri_of(number)?,
             from: NameAddr::new(SipUri::new(HostPort { port: None, ..domain }).with_user(user)),
             destination: *destination,
             alternatives: alternatives.to_vec(),
@@ -146,6 +158,11 @@ impl Carrier {
             // The telephone network has nothing better, and some carriers stumble over longer lists.
             is_wideband: false,
         })
+    }
+
+    /// `number` as the carrier knows it.
+    pub(super) fn uri_of(&self, number: &str) -> Option<SipUri> {
+        Some(SipUri::new(host_port(self.trunk.domain())?).with_user(number))
     }
 
     /// Every address of every host. For TLS the certificate there has to be the host's, not the address's.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sip_stack::endpoint::{CallHandle, Event};
+use sip_stack::endpoint::{CallHandle, Event, TransferNews};
+use sip_stack::message::SipUri;
 use sip_stack::message::header::ReasonHeader;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::legs::LegEvents;
 use super::negotiate::{self, InDialog, MediaAgreement};
+use super::referral::{self, Referred};
 use super::services::Services;
 use super::task::End;
 use crate::io::address::Reached;
@@ -36,6 +38,8 @@ pub(super) struct Leg {
     pub(super) moved: watch::Receiver<Reached>,
     services: Arc<Services>,
     began: Instant,
+    /// Who waits for what becomes of a REFER of ours.
+    referral: Option<mpsc::Sender<TransferNews>>,
     /// It hung up by itself, so that no BYE is due.
     hung_up: bool,
 }
@@ -71,11 +75,18 @@ impl Leg {
         Sound { media, frames }: Sound,
     ) -> Leg {
         let (services, moved) = (Arc::clone(services), services.address.changes());
-        Leg { events, agreement, media, frames, moved, services, began: Instant::now(), hung_up: false }
+        Leg { events, agreement, media, frames, moved, services, began: Instant::now(), referral: None, hung_up: false }
     }
 
     /// Deals with what happened in the dialog.
     pub(super) async fn handle(&mut self, event: Event) -> LegNews {
+        if let Event::Transfer { news, .. } = event {
+            if let Some(referral) = &self.referral {
+                // Nobody waits any more, or there are more reports than anybody needs.
+                let _ = referral.try_send(news);
+            }
+            return LegNews::Nothing;
+        }
         let handle = self.events.handle();
         match negotiate::in_dialog(&self.services, handle, event, &mut self.agreement).await {
             InDialog::Nothing => LegNews::Nothing,
@@ -109,6 +120,13 @@ impl Leg {
             Ok(true) => info!("The other side is told our new address"),
             Ok(false) | Err(_) => debug!("The other side cannot be told our new address yet"),
         }
+    }
+
+    /// Has the peer call `target` instead of us; comes to an end only while somebody handles the events of this leg.
+    pub(super) fn refer(&mut self, target: SipUri) -> impl Future<Output = Referred> + Send + use<> {
+        let (sender, news) = mpsc::channel(referral::NEWS_LIMIT);
+        self.referral = Some(sender);
+        referral::refer(Arc::clone(&self.services), self.events.handle(), target, news)
     }
 
     /// A peer that promised to send and does not is gone, or cannot reach us.

@@ -31,6 +31,7 @@ mod queue;
 mod reach;
 mod record;
 mod recorder;
+mod referral;
 mod replace;
 mod ring;
 mod router;

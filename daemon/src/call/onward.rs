@@ -10,10 +10,12 @@ use tracing::info;
 
 use super::bridge::{Bridge, Party};
 use super::carriers::Place;
+use super::incoming::CallerKind;
 use super::lamps::{DialogState, Lit};
 use super::pickups::Offered;
 use super::queue::wait_in_line;
-use super::reach::{Course, Reached, course_to, outside};
+use super::reach::{Course, Outside, Reached, course_to, outside};
+use super::referral::Referred;
 use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
 use super::waiting::{Interrupted, Waiting};
@@ -51,6 +53,8 @@ pub(super) enum Step {
     Next(Onward),
     /// The box talks with them itself.
     Attend,
+    /// Their carrier connects them with somebody.
+    SentOn,
 }
 
 /// Talks until the call is over, wherever one of the two sends the other.
@@ -73,6 +77,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
         match step {
             Ok(Step::Connected { party, places }) => return connect(waiting, *party, places).await,
             Ok(Step::Next(another)) => next = another,
+            Ok(Step::SentOn) => return waiting.finish(End::TRANSFERRED, "transferred_outside").await,
             Ok(Step::Attend) => match attend(waiting, opening).await {
                 None => return,
                 Some((handed_over, to)) => {
@@ -99,7 +104,7 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
             let rung = waiting.until_whatever_is_pressed(ring(&services, &plan, &from)).await?;
             Ok(match rung {
                 Rung::Answered { leg, extension } => {
-                    let party = Box::new(Party::new(&services, *leg, Some(extension)));
+                    let party = Box::new(Party::new(&services, *leg, CallerKind::Extension(extension)));
                     Step::Connected { party, places: Vec::new() }
                 }
                 Rung::Nobody(_) if plan.unanswered == Target::Attendant => Step::Attend,
@@ -107,6 +112,11 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
             })
         }
         Course::Outside(number) => {
+            match referred(waiting, &number).await? {
+                Referred::Taken => return Ok(Step::SentOn),
+                Referred::Failed(_) => return Ok(Step::Attend),
+                Referred::Unsupported => {}
+            }
             let caller = waiting.caller.clone();
             let reached = waiting.until_whatever_is_pressed(outside(&services, &caller, &number, None)).await?;
             Ok(match reached {
@@ -114,6 +124,17 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
                 Reached::Nobody(_) => Step::Attend,
             })
         }
+    }
+}
+
+/// Has the carrier of the caller send the call on, if it does such a thing.
+async fn referred(waiting: &mut Waiting, wanted: &Outside) -> Result<Referred, Interrupted> {
+    match waiting.services.carriers.referral(&waiting.caller, wanted) {
+        Some(target) => {
+            let referred = waiting.leg.refer(target);
+            waiting.until_whatever_is_pressed(referred).await
+        }
+        None => Ok(Referred::Unsupported),
     }
 }
 
@@ -132,7 +153,10 @@ async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: Stri
     Ok(match waiting.until_whatever_is_pressed(taken).await? {
         Some((leg, extension)) => {
             info!(place, "Taken from its place");
-            Step::Connected { party: Box::new(Party::new(&services, leg, Some(extension))), places: Vec::new() }
+            Step::Connected {
+                party: Box::new(Party::new(&services, leg, CallerKind::Extension(extension))),
+                places: Vec::new(),
+            }
         }
         None => {
             info!(place, "Nobody took it from its place");
@@ -144,9 +168,8 @@ async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: Stri
 async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
     waiting.be_quiet();
     places.append(&mut waiting.places);
-    let extension = waiting.extension();
-    let Waiting { services, call_id, leg, from, stop, .. } = waiting;
-    let caller = Party::new(&services, leg, extension).shown_as(from);
+    let Waiting { services, call_id, leg, caller, from, stop, .. } = waiting;
+    let caller = Party::new(&services, leg, caller).shown_as(from);
     talk(Bridge::new(services, call_id, caller, party).with_places(places), stop).await;
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::bridge::Party;
+use super::incoming::CallerKind;
 use super::lines::Ticket;
 use super::onward::{Onward, Step};
 use super::reach::course_to;
@@ -90,7 +91,7 @@ impl Line<'_> {
             };
             let from = waiting.from.clone();
             if let Rung::Answered { leg, extension } = waiting.until(ring(services, &plan, &from)).await? {
-                return Ok(Some(Party::new(services, *leg, Some(extension))));
+                return Ok(Some(Party::new(services, *leg, CallerKind::Extension(extension))));
             }
         }
         waiting.until(tokio::time::sleep(RETRY_INTERVAL)).await.map(|()| None)

@@ -162,7 +162,7 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
             Course::Ring(plan) => match ring(services, &plan, &wish.from).await {
                 Rung::Answered { leg, extension } => {
                     return Reached::Answered {
-                        party: Box::new(Party::new(services, *leg, Some(extension))),
+                        party: Box::new(Party::new(services, *leg, CallerKind::Extension(extension))),
                         places: Vec::new(),
                     };
                 }
@@ -223,7 +223,7 @@ pub(super) async fn outside(
                 if let Some(place) = places.first_mut() {
                     place.run(&services.minutes);
                 }
-                let party = Party::new(services, leg, None).by_trunk(&carrier.trunk.name);
+                let party = Party::new(services, leg, CallerKind::Trunk(carrier.index)).by_trunk(&carrier.trunk.name);
                 let party = party.shown_as(services.number_outside(number));
                 return Reached::Answered { party: Box::new(party), places };
             }

@@ -62,7 +62,7 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
                 };
                 match rung {
                     Rung::Answered { leg, extension } => {
-                        let party = Party::new(&services, *leg, Some(extension));
+                        let party = Party::new(&services, *leg, CallerKind::Extension(extension));
                         return connect(incoming, party, stop).await;
                     }
                     Rung::Nobody(status) => info!(status = status.as_u16(), "Nobody took the call"),
@@ -132,11 +132,7 @@ async fn answered(incoming: &mut Incoming, callee: Party) -> Result<Bridge, End>
 /// The caller, answered, for a bridge.
 pub(super) async fn answered_party(incoming: &mut Incoming) -> Result<Party, End> {
     let leg = incoming.answer().await?;
-    let extension = match &incoming.caller {
-        CallerKind::Extension(number) => Some(number.clone()),
-        CallerKind::Trunk(_) | CallerKind::Guest => None,
-    };
-    Ok(Party::new(&incoming.services, leg, extension).shown_as(shown(incoming)))
+    Ok(Party::new(&incoming.services, leg, incoming.caller.clone()).shown_as(shown(incoming)))
 }
 
 /// The caller, answered.

@@ -78,14 +78,6 @@ impl Waiting {
         self
     }
 
-    /// The extension, if it is a phone of the office.
-    pub(super) fn extension(&self) -> Option<String> {
-        match &self.caller {
-            CallerKind::Extension(number) => Some(number.clone()),
-            CallerKind::Trunk(_) | CallerKind::Guest => None,
-        }
-    }
-
     /// Music from its beginning, unless it plays.
     pub(super) fn play_music(&mut self) {
         if self.plays.is_none() {

@@ -45,6 +45,10 @@ pub struct Trunk {
     /// How often its health is asked for with OPTIONS. 15 to 3 600, and never by default: carriers ban who asks too
     /// often.
     pub options_interval_seconds: Option<u32>,
+    /// Calls of this carrier that go on to a number outside are given back to it with REFER, instead of taking two lines
+    /// for as long as they last; what is said then is neither recorded nor counted. Not by default: Twilio wants "Call
+    /// Transfer" enabled for the trunk.
+    pub transfers_by_refer: bool,
     /// Registers with the carrier, for those that want that. Twilio's trunks do not.
     pub registration: Option<TrunkRegistration>,
 }

@@ -13,7 +13,7 @@
 //! A secure trunk is the same over TLS, with certificates checked on both sides and sound as SRTP under keys of the
 //! descriptions: all or nothing.
 //!
-//! Left out: TCP without TLS; transfers; and loss, which [`crate::relay`] makes.
+//! Left out: TCP without TLS; whom a transfer reaches, which the test decides; and loss, which [`crate::relay`] makes.
 
 mod description;
 mod dialog;
@@ -107,6 +107,10 @@ struct State {
     dialogs: Vec<Dialog>,
     /// Statuses that calls of the box were refused with.
     refusals: Vec<u16>,
+    /// "Call Transfer" is enabled for the trunk.
+    takes_transfers: bool,
+    /// Transfers the box asked for and nobody has looked at.
+    transfers: Vec<Message>,
 }
 
 impl Carrier {
@@ -145,6 +149,11 @@ impl Carrier {
     /// Whether it is reached by TLS.
     pub fn is_secure(&self) -> bool {
         self.shared.edge.is_tls
+    }
+
+    /// Enables "Call Transfer" for the trunk: else a REFER is met with 405.
+    pub fn take_transfers(&self) {
+        self.shared.state().takes_transfers = true;
     }
 
     /// Whether the box has tried to call.
@@ -211,6 +220,8 @@ impl Shared {
             ("ACK", _) => self.acknowledged(&request, peer),
             ("BYE", _) => self.bye(request, peer),
             ("CANCEL", _) => self.cancelled(&request, peer),
+            ("NOTIFY", true) => self.notified(&request, peer),
+            ("REFER", true) => self.referred(request, peer),
             ("OPTIONS", _) => self.respond(&request, peer, "200 OK", &token(), "", ""),
             (_, _) => self.respond(&request, peer, "405 Method Not Allowed", &token(), "", ""),
         }

@@ -163,25 +163,64 @@ impl Call {
         (bye, self.finish())
     }
 
+    /// Waits for the box to ask for a transfer, which is accepted already: whom to call.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_for_refer(&self) -> String {
+        let refer = crate::poll(LIMIT, || {
+            let mut state = self.shared.state();
+            let at = state.transfers.iter().position(|refer| refer.header("Call-ID") == self.call_id)?;
+            Some(state.transfers.remove(at))
+        });
+        uri_in(refer.expect("a REFER of the box").header("Refer-To")).to_owned()
+    }
+
+    /// Tells the box how its transfer goes; after the last of it the box has to hang up.
+    ///
+    /// # Panics
+    /// When the box does not want to know.
+    pub fn notify(&self, status: &str, is_last: bool) {
+        let state = if is_last { "terminated;reason=noresource" } else { "active;expires=60" };
+        let headers = format!("Event: refer\r\nSubscription-State: {state}\r\nContent-Type: message/sipfrag\r\n");
+        let fragment = format!("SIP/2.0 {status}\r\n");
+        let headers = format!("{headers}Content-Length: {}\r\n\r\n{fragment}", fragment.len());
+        let response = self.request("NOTIFY", &headers);
+        assert_eq!(response.status(), Some(200), "{response:?}");
+    }
+
+    /// The carrier asks the box to connect its side with `target` instead; what the box says to that.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub fn refer(&self, target: &str) -> Message {
+        self.request("REFER", &with_body(&format!("Refer-To: <{target}>\r\n"), ""))
+    }
+
     /// Whoever talks outside hangs up: what was heard.
     ///
     /// # Panics
     /// When the box does not confirm it.
     pub fn hang_up(self) -> Heard {
+        let response = self.request("BYE", &with_body("Reason: Q.850;cause=16;text=\"Normal call clearing\"\r\n", ""));
+        assert_eq!(response.status(), Some(200), "{response:?}");
+        self.finish()
+    }
+
+    /// Sends a request of ours with what follows its head; the response to it.
+    fn request(&self, method: &str, rest: &str) -> Message {
         let (shared, branch) = (Arc::clone(&self.shared), format!("z9hG4bK{}", token()));
         let (text, peer) = {
             let mut state = shared.state();
             let dialog = state.dialogs.iter_mut().find(|dialog| dialog.call_id == self.call_id).unwrap();
             dialog.cseq += 1;
-            let head = dialog.request("BYE", shared.edge, &branch);
-            let text = with_body(&format!("{head}Reason: Q.850;cause=16;text=\"Normal call clearing\"\r\n"), "");
+            let text = format!("{}{rest}", dialog.request(method, shared.edge, &branch));
             (text, host_in(&dialog.target).parse().expect("an address in the box's Contact"))
         };
         let request = Message::parse(text.as_bytes()).unwrap();
         shared.send(&text, peer);
-        let response = shared.response_to(&request, peer, LIMIT, &mut || {}).expect("a response to our BYE");
-        assert_eq!(response.status(), Some(200), "{response:?}");
-        self.finish()
+        let response = shared.response_to(&request, peer, LIMIT, &mut || {});
+        response.unwrap_or_else(|| panic!("no response to our {method}"))
     }
 
     fn finish(self) -> Heard {
@@ -286,6 +325,28 @@ impl Shared {
         };
         let headers = format!("Contact: {}\r\n", dialog.contact);
         self.respond(request, peer, "200 OK", &tag, &headers, &dialog.sdp);
+    }
+
+    /// The box tells how a transfer of ours goes.
+    pub(super) fn notified(&self, request: &Message, peer: SocketAddr) {
+        let status = if self.in_dialog(request, peer).is_some() { "200 OK" } else { "481 Call Does Not Exist" };
+        self.respond(request, peer, status, &token(), "", "");
+    }
+
+    /// The box wants the call sent on.
+    pub(super) fn referred(&self, request: Message, peer: SocketAddr) {
+        let Some((dialog, tag)) = self.in_dialog(&request, peer) else {
+            return self.respond(&request, peer, "481 Call Does Not Exist", &token(), "", "");
+        };
+        if !self.state().takes_transfers {
+            return self.respond(&request, peer, "405 Method Not Allowed", &tag, "", "");
+        }
+        let target = uri_in(request.header("Refer-To"));
+        if !is_e164(user_in(target)) || host_in(target) != self.account.domain {
+            self.state().faults.push(format!("a transfer to nobody we could call: {target}"));
+        }
+        self.respond(&request, peer, "202 Accepted", &tag, &format!("Contact: {}\r\n", dialog.contact), "");
+        self.state().transfers.push(request);
     }
 
     pub(super) fn bye(&self, request: Message, peer: SocketAddr) {
