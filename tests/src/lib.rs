@@ -13,6 +13,7 @@ pub mod relay;
 pub mod shared;
 pub mod sim;
 pub mod softphone;
+pub mod stun;
 pub mod talkers;
 pub mod torture;
 

@@ -491,6 +491,7 @@ fn a_wrong_password_of_the_trunk_fails_the_call() {
     assert_eq!(carrier.refusals(), [407, 403], "asked once, and not guessed again");
     office.offhook.wait_for_log("Call ended before it was answered", LIMIT);
     let row = last_call(&office.offhook);
+    assert_eq!(row["session"]["trunk"], "carrier", "{row:#}");
     assert_eq!(row["session"]["hangup_cause"], "trunk_failed", "{row:#}");
     assert_eq!(row["session"]["termination"], "upstream_error", "{row:#}");
     office.offhook.stop();

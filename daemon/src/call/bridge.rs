@@ -28,7 +28,7 @@ use super::leg::{Leg, LegNews};
 use super::music::{ANNOUNCEMENT, MUSIC};
 use super::onward::Onward;
 use super::reach::{Course, Reached, Wish, course, reach};
-use super::record::write_end;
+use super::record::{note_trunk, write_end};
 use super::recorder::{Channel, Recorder};
 use super::referral::Referred;
 use super::services::Services;
@@ -37,7 +37,7 @@ use super::waiting::{Waiting, rendered};
 use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
-use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics, name_trunk};
+use crate::storage::{CallId, Leg as LegKind, Termination, UnixMs, add_metrics};
 
 /// Commands of other calls waiting for a bridge.
 const CONTROL_LIMIT: usize = 4;
@@ -241,15 +241,8 @@ impl Bridge {
         for side in [Side::Caller, Side::Callee] {
             self.follow_hold(side);
         }
-        self.note_trunk();
-    }
-
-    /// The row of a phone's call names the trunk that carries it, once somebody outside has answered.
-    fn note_trunk(&self) {
-        let Some(trunk) = [&self.caller, &self.callee].into_iter().find_map(|side| side.trunk.clone()) else { return };
-        let (call_id, at) = (self.call_id, UnixMs::now());
-        if let Err(error) = self.services.storage.try_write(move |sql_tx| name_trunk(sql_tx, call_id, &trunk, at)) {
-            warn!(%error, "Trunk of a call not written");
+        if let Some(trunk) = [&self.caller, &self.callee].into_iter().find_map(|side| side.trunk.as_deref()) {
+            note_trunk(&self.services.storage, self.call_id, trunk);
         }
     }
 

@@ -72,6 +72,8 @@ pub(super) enum Ringing {
 /// How far a call of ours has come that is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
+    /// By the trunk at this place in the configuration.
+    Dials(usize),
     /// It rings.
     Rings,
     /// There is something to be heard: the carrier's own ringing, or why there will be no answer.

@@ -203,6 +203,10 @@ pub(super) async fn outside(
         };
         let destinations = carrier.destinations(&services.sip).await;
         let Some(mut callee) = carrier.callee(&destinations, number, extension) else { continue };
+        if let Some(progress) = progress {
+            // Whoever cannot keep up hears the rest of it.
+            let _ = progress.try_send(Progress::Dials(carrier.index));
+        }
         if is_emergency {
             callee.headers.push(emergency::priority());
         }

@@ -10,7 +10,7 @@ use crate::conversation::machine::TurnRecord;
 use crate::redact::Redacted;
 use crate::storage::{
     CallId, CallMetrics, ConversationTurn, EndedSession, Pending, Speaker, Storage, StorageError, TurnTimings, UnixMs,
-    add_metrics, end_session,
+    add_metrics, end_session, name_trunk,
 };
 
 /// Work done for a turn that the conversation cannot see.
@@ -37,6 +37,14 @@ pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<C
     };
     if let Err(error) = written.await {
         warn!(%error, "End of the call not written; the next start closes its row");
+    }
+}
+
+/// The row of a phone's call to outside names the trunk; nobody waits for it.
+pub(super) fn note_trunk(storage: &Storage, call_id: CallId, trunk: &str) {
+    let (trunk, at) = (trunk.to_owned(), UnixMs::now());
+    if let Err(error) = storage.try_write(move |sql_tx| name_trunk(sql_tx, call_id, &trunk, at)) {
+        warn!(%error, "Trunk of a call not written");
     }
 }
 

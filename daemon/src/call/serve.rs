@@ -13,6 +13,7 @@ use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::onward::{Onward, onward, talk};
 use super::reach::{Course, Outside, Reached, course, course_to, outside};
+use super::record::note_trunk;
 use super::replace::replace;
 use super::ring::{Rung, ring};
 use super::task::End;
@@ -94,17 +95,23 @@ async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
 async fn call_outside(incoming: &mut Incoming, number: &Outside, stop: watch::Receiver<bool>) -> Result<(), End> {
     let (services, caller) = (Arc::clone(&incoming.services), incoming.caller.clone());
     let (told, mut progress) = mpsc::channel(PROGRESS_LIMIT);
+    let mut tried = None;
     let reached = outside(&services, &caller, number, Some(&told));
     tokio::pin!(reached);
     let reached = loop {
         tokio::select! {
-            reached = &mut reached => break reached,
+            biased;
             // The caller hears what the carrier lets it hear, and else that it rings when it does.
             Some(progress) = progress.recv() => match progress {
+                Progress::Dials(trunk) => tried = Some(trunk),
                 Progress::Rings => incoming.ring().await?,
                 Progress::Sounds(peer) => incoming.hear(peer).await?,
             },
-            end = incoming.given_up() => return Err(end),
+            reached = &mut reached => break reached,
+            end = incoming.given_up() => {
+                name_tried(incoming, tried);
+                return Err(end);
+            }
         }
     };
     match reached {
@@ -113,7 +120,17 @@ async fn call_outside(incoming: &mut Incoming, number: &Outside, stop: watch::Re
             talk(bridge.with_places(places), stop).await;
             Ok(())
         }
-        Reached::Nobody(status) => Err(incoming.reject(status, End::not_reached(status)).await),
+        Reached::Nobody(status) => {
+            name_tried(incoming, tried);
+            Err(incoming.reject(status, End::not_reached(status)).await)
+        }
+    }
+}
+
+/// The row of a call that nobody has answered names the trunk that was tried last.
+fn name_tried(incoming: &Incoming, tried: Option<usize>) {
+    if let Some(carrier) = tried.and_then(|index| incoming.services.carriers.at(index)) {
+        note_trunk(&incoming.services.storage, incoming.call_id, &carrier.trunk.name);
     }
 }
 
