@@ -8,23 +8,24 @@
 //! touched by what else the machine does, set-up times and rates are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints and fails loudly")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::load::{Load, Outcome, Sound, Usage, on_core, scenario};
+use tests::load::{Load, Outcome, Sound, Usage, on_core};
 use tests::offhook::{Offhook, free_port};
 use tests::office::talk;
 use tests::peers::is_installed;
+use tests::sipp_phone::SippPhone;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 /// The number of the box itself, and that of the phone.
 const ATTENDED: &str = "+12125550100";
 const BRIDGED: &str = "+12125550101";
 /// Where the phone is: a guest too, since a busy office's exchange is one.
-const PHONE: &str = "127.0.4.1";
+const PHONE: Ipv4Addr = Ipv4Addr::new(127, 0, 4, 1);
 /// Long enough for a few packets of sound.
 const HOLD: Duration = Duration::from_millis(100);
 /// The rate at which a call's cost is told.
@@ -195,20 +196,7 @@ fn phone(folder: &Path, offhook: &Offhook) -> Phone {
     let output = offhook.run(&["extensions", "password", "101", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let password = told["password"].as_str().unwrap();
-    let port = free_port().to_string();
-    let sipp = |name: &str| {
-        let mut command = Command::new("sipp");
-        command.args(["-sf", scenario(name).to_str().unwrap(), "-i", PHONE, "-p", &port, "-nostdin"]);
-        command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let registered = sipp("uac-registers.xml")
-        .arg(offhook.address().to_string())
-        .args(["-s", "101", "-au", "101", "-ap", password, "-m", "1"])
-        // Else it signs for a URI that it does not ask for.
-        .args(["-auth_uri", &offhook.address().to_string()])
-        .status()
-        .unwrap();
-    assert!(registered.success(), "{}", offhook.log());
-    Phone(sipp("uas-answers.xml").args(["-key", "sound_port", "9"]).spawn().unwrap())
+    let phone = SippPhone { at: PHONE.into(), ..SippPhone::new(folder, "101", password) };
+    let mut answers = phone.register(offhook, "uas-answers.xml");
+    Phone(answers.args(["-key", "sound_port", "9"]).spawn().unwrap())
 }

@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use audio::rtp::srtp::{MasterKey, Profile};
 use serde_json::Value;
-use tests::load::{FIRST_CALLER, Load, Outcome, Sound, Usage, pin, scenario};
+use tests::load::{FIRST_CALLER, Load, Outcome, Sound, Usage, pin};
 use tests::offhook::{Offhook, free_port};
 use tests::office::talk;
 use tests::peers::is_installed;
 use tests::poll;
+use tests::sipp_phone::SippPhone;
 use tests::talkers::Talkers;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -296,20 +297,7 @@ fn number_of_line(line: u32) -> String {
 fn register(folder: &Path, offhook: &Offhook, sound_port: u16) -> Ended {
     let output = offhook.run(&["extensions", "password", "101", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let (password, port) = (told["password"].as_str().unwrap(), free_port().to_string());
-    let sipp = |name: &str| {
-        let mut command = Command::new("sipp");
-        command.args(["-sf", scenario(name).to_str().unwrap(), "-i", &PHONE.to_string(), "-p", &port, "-nostdin"]);
-        command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let registered = sipp("uac-registers.xml")
-        .arg(offhook.address().to_string())
-        .args(["-s", "101", "-au", "101", "-ap", password, "-m", "1"])
-        // Else it signs for a URI that it does not ask for.
-        .args(["-auth_uri", &offhook.address().to_string()])
-        .status()
-        .unwrap();
-    assert!(registered.success(), "{}", offhook.log());
-    Ended(sipp("uas-answers.xml").args(["-key", "sound_port", &sound_port.to_string()]).spawn().unwrap())
+    let phone = SippPhone { at: PHONE.into(), ..SippPhone::new(folder, "101", told["password"].as_str().unwrap()) };
+    let mut answers = phone.register(offhook, "uas-answers.xml");
+    Ended(answers.args(["-key", "sound_port", &sound_port.to_string()]).spawn().unwrap())
 }

@@ -12,6 +12,7 @@ pub mod peers;
 pub mod relay;
 pub mod shared;
 pub mod sim;
+pub mod sipp_phone;
 pub mod softphone;
 pub mod stun;
 pub mod talkers;

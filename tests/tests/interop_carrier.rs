@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use audio::rtp::srtp::Profile as Suite;
@@ -12,9 +12,9 @@ use serde_json::Value;
 use tests::authority::Authority;
 use tests::carrier::message::uri_in;
 use tests::carrier::{Account, Attempt, Call, Carrier, EDGE, Heard, Security, stops_failover};
-use tests::load::scenario;
 use tests::offhook::{Offhook, free_port};
 use tests::peers::{is_installed, last_call};
+use tests::sipp_phone::SippPhone;
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -317,7 +317,13 @@ fn an_emergency_call_gets_through_and_is_told_in_the_office() {
     let office = Office::open(&carrier, &Setup { settings: &settings, ..Setup::default() });
     let password = office.password();
     let mut phone = office.phone_with(&password);
-    let reception = another_phone(&office, &password);
+    // A second phone of the extension, which waits for a text.
+    let reception = SippPhone::new(office.folder.path(), "101", &password)
+        .register(&office.offhook, "uas-is-told.xml")
+        .args(["-m", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     phone.tell("dial", "9911");
     let ringing = carrier.wait_for_call(LIMIT);
     assert!(ringing.request.uri().starts_with("sip:911@"), "{:?}", ringing.request);
@@ -329,26 +335,6 @@ fn an_emergency_call_gets_through_and_is_told_in_the_office() {
     phone.tell("hangup", "");
     call.wait_for_bye();
     office.offhook.stop();
-}
-
-/// SIPp as a second phone of the extension, which waits for a text.
-fn another_phone(office: &Office, password: &str) -> Child {
-    let port = free_port().to_string();
-    let sipp = |name: &str| {
-        let mut command = Command::new("sipp");
-        command.args(["-sf", scenario(name).to_str().unwrap(), "-i", "127.0.0.1", "-p", &port, "-m", "1", "-nostdin"]);
-        command.current_dir(office.folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command
-    };
-    let target = office.offhook.address().to_string();
-    let registered = sipp("uac-registers.xml")
-        .args([&target, "-s", "101", "-au", "101", "-ap", password])
-        // Else it signs for a URI that it does not ask for.
-        .args(["-auth_uri", &target])
-        .status()
-        .unwrap();
-    assert!(registered.success(), "{}", office.offhook.log());
-    sipp("uas-is-told.xml").spawn().unwrap()
 }
 
 /// What the carrier plays before the answer is heard at the phone, and goes on after it.

@@ -9,6 +9,7 @@ use tests::load::scenario;
 use tests::offhook::Offhook;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
+use tests::sipp_phone::SippPhone;
 use tests::softphone::{Profile, Softphone, seconds_with_tone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -241,6 +242,29 @@ fn a_queue_connects_one_after_the_other() {
     assert_eq!(last_call(&office.offhook)["session"]["disposition"], "answered_by_person");
     assert_hears(first, TONES_HZ[1]);
     assert_hears(second, TONES_HZ[1]);
+    office.offhook.stop();
+}
+
+/// A phone whose own menu forwards its calls: whoever calls it reaches the colleague there.
+#[test]
+fn a_phone_that_forwards_by_itself_is_followed() {
+    if !is_installed("baresip") || !is_installed("sipp") {
+        return;
+    }
+    let office = Office::open(PROGRAM, "");
+    let mut caller = office.phone(0);
+    let colleague = office.phone(2);
+    let forwarded = SippPhone::new(office.folder.path(), "102", &office.passwords[1])
+        .register(&office.offhook, "uas-is-forwarded.xml")
+        .args(["-m", "1", "-key", "instead", "103"])
+        .spawn()
+        .unwrap();
+    caller.tell("dial", &office.uri("102"));
+    caller.wait_for("CALL_ESTABLISHED");
+    assert!(forwarded.wait_with_output().unwrap().status.success(), "{}", office.offhook.log());
+    talk(Duration::from_secs(3));
+    caller.tell("hangup", "");
+    assert_hears(colleague, TONES_HZ[0]);
     office.offhook.stop();
 }
 

@@ -10,6 +10,7 @@ use sip_stack::message::{HeaderName, NameAddr, SipUri, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
+use super::incoming::user_of;
 use super::lamps::Lit;
 use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
@@ -43,18 +44,24 @@ pub(super) struct Callee {
 }
 
 /// Why a call of ours was not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// What the other side said, or what its silence means.
     pub(super) status: StatusCode,
+    /// With 3xx, whom to call instead: the number of the first Contact (RFC 3261 §8.1.3.4).
+    pub(super) instead: Option<String>,
 }
 
 impl Refusal {
-    pub(super) const CANCELLED: Refusal = Refusal { status: StatusCode::REQUEST_TERMINATED };
-    const TIMED_OUT: Refusal = Refusal { status: StatusCode::REQUEST_TIMEOUT };
-    const UNREACHABLE: Refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE };
-    const NO_ROOM: Refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE };
-    const NO_CODEC: Refusal = Refusal { status: StatusCode::NOT_ACCEPTABLE_HERE };
+    pub(super) const CANCELLED: Refusal = Refusal::new(StatusCode::REQUEST_TERMINATED);
+    const TIMED_OUT: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT);
+    const UNREACHABLE: Refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE);
+    const NO_ROOM: Refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE);
+    const NO_CODEC: Refusal = Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE);
+
+    const fn new(status: StatusCode) -> Refusal {
+        Refusal { status, instead: None }
+    }
 }
 
 /// When to stop ringing.
@@ -228,8 +235,10 @@ impl Placed {
 
 /// What a call of ours ends with that was not answered.
 fn refusal_of(event: &Event) -> Option<Refusal> {
-    if let Event::Rejected { status, .. } = event {
-        return Some(Refusal { status: *status });
+    if let Event::Rejected { status, response, .. } = event {
+        let contact = || user_of(&response.headers.contact().ok()??.uri);
+        let instead = (status.class() == 3).then(contact).flatten();
+        return Some(Refusal { status: *status, instead });
     }
     if matches!(event, Event::TimedOut { .. }) {
         return Some(Refusal::TIMED_OUT);

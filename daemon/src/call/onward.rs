@@ -107,6 +107,7 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
                     let party = Box::new(Party::new(&services, *leg, CallerKind::Extension(extension)));
                     Step::Connected { party, places: Vec::new() }
                 }
+                Rung::Forwarded(elsewhere) => Step::Next(Onward::Course(elsewhere)),
                 Rung::Nobody(_) if plan.unanswered == Target::Attendant => Step::Attend,
                 Rung::Nobody(_) => Step::Next(Onward::Course(course_to(&services, &plan.unanswered))),
             })

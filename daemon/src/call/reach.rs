@@ -149,6 +149,19 @@ pub(super) fn course_to(services: &Services, target: &Target) -> Course {
     dial_plan::ring_plan(&services.config, &target, shuffle).map_or(Course::Attendant, Course::Ring)
 }
 
+/// Where a call goes whose phone says that `number` is to be called instead; `None` where the phone itself could not call
+/// that either.
+pub(super) fn forwarded(services: &Services, extension: &str, number: &str) -> Option<Course> {
+    match dial_plan::from_phone(&services.config, number, services.is_open()) {
+        Decision::Inside(target) => Some(course_to(services, &target)),
+        Decision::Outside { number } if !services.minutes_are_used_up() => {
+            let diverted_by = Some(extension.to_owned());
+            Some(Course::Outside(Outside { number, is_emergency: false, diverted_by }))
+        }
+        Decision::Outside { .. } | Decision::Emergency { .. } | Decision::Feature(_) | Decision::Denied(_) => None,
+    }
+}
+
 /// Calls until somebody answers. The attendant is nobody here, and a queue neither: they need no answer.
 pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
     let mut course = course(services, &wish.caller, Some(&wish.dialled));
@@ -166,6 +179,7 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
                         places: Vec::new(),
                     };
                 }
+                Rung::Forwarded(elsewhere) => course = elsewhere,
                 Rung::Nobody(status) if plan.unanswered == Target::Attendant => return Reached::Nobody(status),
                 Rung::Nobody(_) => course = course_to(services, &plan.unanswered),
             },

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::dial::{Callee, Ringing, Witness, dial};
+use super::dial::{Callee, Refusal, Ringing, Witness, dial};
 use super::lamps::{DialogState, Lit};
 use super::leg::Leg;
 use super::pickups::Offered;
+use super::reach::{Course, forwarded};
 use super::services::Services;
 use crate::dial_plan::RingPlan;
 use crate::registrar::Binding;
@@ -25,6 +26,8 @@ pub(super) enum Rung {
         /// Whose phone it was.
         extension: String,
     },
+    /// The only phone that was called is forwarded by itself (302): the call goes on there.
+    Forwarded(Course),
     /// Nobody did: the last reason, by its weight for the caller.
     Nobody(StatusCode),
 }
@@ -49,7 +52,16 @@ pub(super) async fn ring(services: &Arc<Services>, plan: &RingPlan, from: &NameA
         let limit = Duration::from_secs(plan.step_seconds.into());
         match ring_together(services, bindings, from, (limit, offered)).await {
             Ok((extension, leg)) => return Rung::Answered { leg: Box::new(leg), extension },
-            Err(status) => last = status,
+            Err(Refusal { status, instead }) => {
+                last = status;
+                // One of several is no reason to leave the others alone.
+                if let ([extension], Some(number)) = (step.as_slice(), instead)
+                    && let Some(course) = forwarded(services, extension, &number)
+                {
+                    info!("Phone is forwarded by itself");
+                    return Rung::Forwarded(course);
+                }
+            }
         }
     }
     Rung::Nobody(last)
@@ -60,7 +72,7 @@ async fn ring_together(
     bindings: Vec<(String, Binding)>,
     from: &NameAddr,
     (limit, mut offered): (Duration, Offered),
-) -> Result<(String, Leg), StatusCode> {
+) -> Result<(String, Leg), Refusal> {
     // Dropped with this future: whoever rings then is told to stop.
     let (ringing, told) = watch::channel(Ringing::On);
     let mut phones = JoinSet::new();
@@ -72,7 +84,7 @@ async fn ring_together(
         let placed = tokio::spawn(async move { dial(&services, callee, told, witness).await });
         phones.spawn(async move { (extension, placed.await) });
     }
-    let mut status = StatusCode::TEMPORARILY_UNAVAILABLE;
+    let mut refused = Refusal { status: StatusCode::TEMPORARILY_UNAVAILABLE, instead: None };
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     loop {
@@ -82,32 +94,32 @@ async fn ring_together(
                     ringing.send_replace(Ringing::AnsweredElsewhere);
                     return Ok((extension, leg));
                 }
-                Some(Ok((_, Ok(Err(refusal))))) => status = weightier(status, refusal.status),
+                Some(Ok((_, Ok(Err(refusal))))) => refused = weightier(refused, refusal),
                 Some(Ok((_, Err(_))) | Err(_)) => {}
-                None => return Err(status),
+                None => return Err(refused),
             },
             claim = offered.claimed() => {
                 info!("Picked up by another phone");
                 ringing.send_replace(Ringing::AnsweredElsewhere);
                 // Nothing comes if the phone that wanted it has failed in the meantime.
-                return claim.leg.await.map(|leg| (claim.extension, leg)).map_err(|_| status);
+                return claim.leg.await.map(|leg| (claim.extension, leg)).map_err(|_| refused);
             }
             () = &mut deadline => {
                 ringing.send_replace(Ringing::Over);
-                return Err(status);
+                return Err(refused);
             }
         }
     }
 }
 
 /// Busy says more than not there, and what a person pressed (decline) more than either.
-fn weightier(one: StatusCode, other: StatusCode) -> StatusCode {
-    let weight = |status: StatusCode| match status {
+fn weightier(one: Refusal, other: Refusal) -> Refusal {
+    let weight = |refusal: &Refusal| match refusal.status {
         StatusCode::DECLINE => 3,
         StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => 2,
         _ => 1,
     };
-    if weight(other) >= weight(one) { other } else { one }
+    if weight(&other) >= weight(&one) { other } else { one }
 }
 
 fn phone(services: &Services, binding: Binding, from: &NameAddr) -> Callee {

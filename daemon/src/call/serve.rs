@@ -66,6 +66,10 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
                         let party = Party::new(&services, *leg, CallerKind::Extension(extension));
                         return connect(incoming, party, stop).await;
                     }
+                    Rung::Forwarded(elsewhere) => {
+                        course = elsewhere;
+                        continue;
+                    }
                     Rung::Nobody(status) => info!(status = status.as_u16(), "Nobody took the call"),
                 }
                 course = course_to(&services, &plan.unanswered);
