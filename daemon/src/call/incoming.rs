@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::leg::{Leg, Sound};
 use super::legs::LegEvents;
 use super::negotiate::{MediaAgreement, may_offer, refusal};
-use super::record::{note_failure, write_end};
+use super::record::write_end;
 use super::services::Services;
 use super::task::End;
 use crate::config::SrtpUse;
@@ -98,7 +98,8 @@ impl Incoming {
         asserted.filter(|_| matches!(self.caller, CallerKind::Trunk(_))).or_else(|| self.request.headers.from().ok())
     }
 
-    /// The row that says there was a call, on disk before anything rings.
+    /// The row that says there was a call, on disk within 50 ms. Not awaited: a disk that is slow, or full, must not keep
+    /// the phone from being answered. What is promised to callers is promised once it is kept.
     pub(super) async fn open_session(&self) {
         let (direction, trunk) = match &self.caller {
             CallerKind::Trunk(index) => (Direction::Inbound, self.trunk_name(*index)),
@@ -116,11 +117,8 @@ impl Incoming {
             sip_call_id: self.request.headers.call_id().unwrap_or_default(),
             started_at: UnixMs::now(),
         };
-        match self.services.storage.write(move |sql_tx| insert_session(sql_tx, &session)).await {
-            Ok(()) => info!("Call came in"),
-            // A full disk must not keep the phone from being answered; a message is promised only once it is kept.
-            Err(error) => warn!(%error, "Call came in, but its row could not be written"),
-        }
+        self.services.storage.post("call", move |sql_tx| insert_session(sql_tx, &session)).await;
+        info!("Call came in");
     }
 
     fn trunk_name(&self, index: usize) -> String {
@@ -219,8 +217,7 @@ impl Incoming {
             return Err(End::CALLER_CANCELLED);
         }
         let (call_id, at) = (self.call_id, UnixMs::now());
-        let written = self.services.storage.write_soon(move |sql_tx| mark_answered(sql_tx, call_id, at)).await;
-        note_failure(written, "answer");
+        self.services.storage.post("answer", move |sql_tx| mark_answered(sql_tx, call_id, at)).await;
         let mut events = self.events.take().ok_or(End::INTERNAL)?;
         if let Err(end) = confirmed(&mut events, &mut agreement).await {
             let _ = self.services.sip.with(move |endpoint, now| endpoint.bye(handle, None, now)).await;

@@ -37,8 +37,11 @@ pub(super) async fn wait_in_line(waiting: &mut Waiting, name: &str) -> Result<St
     let mut line = Line { queue, ticket, announced: None };
     let deadline = Instant::now() + Duration::from_secs(queue.wait_limit_seconds.into());
     while Instant::now() < deadline {
-        line.announce(waiting).await;
-        let wait = tokio::time::timeout_at(deadline, line.next(&services, waiting)).await;
+        let turn = async {
+            line.announce(waiting).await?;
+            line.next(&services, waiting).await
+        };
+        let wait = tokio::time::timeout_at(deadline, turn).await;
         match wait {
             Ok(Ok(Some(party))) => return Ok(Step::Connected { party: Box::new(party), places: Vec::new() }),
             Ok(Ok(None)) => {}
@@ -66,13 +69,14 @@ impl Line<'_> {
         Duration::from_secs(self.queue.announce_seconds.into())
     }
 
-    async fn announce(&mut self, waiting: &mut Waiting) {
+    async fn announce(&mut self, waiting: &mut Waiting) -> Result<(), Interrupted> {
         let before = self.ticket.before();
         let is_told = |(place, at): (usize, Instant)| place == before && at.elapsed() < self.announce_interval();
         if !self.announced.is_some_and(is_told) {
             self.announced = Some((before, Instant::now()));
-            waiting.say(&place_in_line(before)).await;
+            waiting.announce(&place_in_line(before)).await?;
         }
+        Ok(())
     }
 
     /// The next thing that happens: a member takes the call, or something has to be looked at again.

@@ -9,8 +9,8 @@ use tracing::warn;
 use crate::conversation::machine::TurnRecord;
 use crate::redact::Redacted;
 use crate::storage::{
-    CallId, CallMetrics, ConversationTurn, EndedSession, Pending, Speaker, Storage, StorageError, TurnTimings, UnixMs,
-    add_metrics, end_session, name_trunk,
+    CallId, CallMetrics, ConversationTurn, EndedSession, Speaker, Storage, TurnTimings, UnixMs, add_metrics,
+    end_session, name_trunk,
 };
 
 /// Work done for a turn that the conversation cannot see.
@@ -43,19 +43,7 @@ pub(super) async fn write_end(storage: &Storage, call_id: CallId, metrics: Vec<C
 /// The row of a phone's call to outside names the trunk; nobody waits for it.
 pub(super) fn note_trunk(storage: &Storage, call_id: CallId, trunk: &str) {
     let (trunk, at) = (trunk.to_owned(), UnixMs::now());
-    if let Err(error) = storage.try_write(move |sql_tx| name_trunk(sql_tx, call_id, &trunk, at)) {
-        warn!(%error, "Trunk of a call not written");
-    }
-}
-
-/// Says in the log, once it is known, that a row could not be written; nobody waits for it.
-pub(super) fn note_failure(written: Result<Pending<()>, StorageError>, what: &'static str) {
-    tokio::spawn(async move {
-        let written = async { written?.await };
-        if let Err(error) = written.await {
-            warn!(%error, what, "Row not written");
-        }
-    });
+    storage.try_post("trunk", move |sql_tx| name_trunk(sql_tx, call_id, &trunk, at));
 }
 
 /// The row of `turn`. `now` and `wall` are the same moment on both clocks.

@@ -19,7 +19,7 @@ use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::message::{Kept, Message};
-use super::record::{Work, note_failure, turn_row, write_end};
+use super::record::{Work, turn_row, write_end};
 use super::recorder::{Channel, Recorder};
 use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
@@ -313,7 +313,7 @@ impl CallTask {
         what: &'static str,
         job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), crate::storage::StorageError> + Send + 'static,
     ) {
-        note_failure(self.services.storage.try_write(job), what);
+        self.services.storage.try_post(what, job);
     }
 
     fn speak(&mut self, speech: SpeechId, sentences: Vec<String>) {

@@ -9,7 +9,7 @@ use sip_stack::endpoint::{
     Event, OutgoingRequest, RegistrationConfig, RegistrationHandle, RegistrationNews, RequestHandle,
 };
 use sip_stack::message::{Method, NameAddr, SipUri, StatusCode};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::carriers::{Carrier, Health, host_port};
 use super::services::Services;
@@ -86,10 +86,7 @@ fn note_registration(services: &Services, carrier: &Carrier, news: &Registration
 fn note(services: &Services, carrier: &Carrier, change: impl FnOnce(&mut Health)) -> bool {
     let Some(Health { answers, registered }) = carrier.note(change) else { return false };
     let state = TrunkState { trunk: carrier.trunk.name.clone(), answers, registered, changed_at: UnixMs::now() };
-    // The picture is late by one change then, and the call path is not.
-    if let Err(error) = services.storage.try_write(move |sql_tx| set_trunk_state(sql_tx, &state)) {
-        debug!(%error, "State of a trunk not kept");
-    }
+    services.storage.try_post("state of a trunk", move |sql_tx| set_trunk_state(sql_tx, &state));
     true
 }
 

@@ -99,6 +99,15 @@ impl Waiting {
         }
     }
 
+    /// As [`say`](Waiting::say), with music until there is something to be said.
+    pub(super) async fn announce(&mut self, text: &str) -> Result<(), Interrupted> {
+        let services = Arc::clone(&self.services);
+        if let Some(samples) = self.until(rendered(&services, text)).await? {
+            self.play_once(samples);
+        }
+        Ok(())
+    }
+
     /// Plays something instead of the music.
     pub(super) fn play_once(&mut self, samples: Samples) {
         self.be_quiet();

@@ -54,7 +54,7 @@ pub use reader::Reader;
 pub use records::*;
 pub use writer::WriterStats;
 
-use writer::{Counters, Message, TypedJob, Writer};
+use writer::{Aside, Counters, Job, Message, PostedJob, TypedJob, Writer};
 
 /// Where the database lies and how much may wait for it.
 #[derive(Debug, Clone)]
@@ -83,6 +83,7 @@ pub struct Storage {
 /// Dropped in this order: closing the queue is what ends the writer, which `writer` then waits for.
 struct Shared {
     queue: mpsc::Sender<Message>,
+    aside: Arc<Aside>,
     writer: JoinOnDrop,
     reader: Reader,
     counters: Arc<Counters>,
@@ -114,10 +115,18 @@ impl Storage {
         let (queue, receiver) = mpsc::channel(config.queue_jobs.max(1));
         let counters = Arc::new(Counters::default());
         let dir = config.dir.clone();
-        let writer = Writer { db, queue: receiver, counters: Arc::clone(&counters), dir: dir.clone(), lock };
+        let aside = Arc::new(Aside::new(config.queue_jobs.max(1)));
+        let writer = Writer {
+            db,
+            queue: receiver,
+            aside: Arc::clone(&aside),
+            counters: Arc::clone(&counters),
+            dir: dir.clone(),
+            lock,
+        };
         let thread = writer.spawn().map_err(|source| OpenError::File { path: dir.clone(), source })?;
         let writer = JoinOnDrop(Mutex::new(Some(thread)));
-        Ok(Storage { shared: Arc::new(Shared { queue, writer, reader, counters, dir }) })
+        Ok(Storage { shared: Arc::new(Shared { queue, aside, writer, reader, counters, dir }) })
     }
 
     /// Runs `job` in the next transaction and returns once that is on disk. Waits while the queue is full.
@@ -164,8 +173,36 @@ impl Storage {
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
         let (job, answer) = TypedJob::boxed(job);
-        self.shared.queue.send(Message::Soon(job)).await.map_err(|_| StorageError::Closed)?;
+        self.lay_aside(job).await?;
         Ok(Pending { answer })
+    }
+
+    /// As [`write_soon`](Storage::write_soon) for what nobody asks about: that the row of `what` could not be written
+    /// stands in the log. Waits while the queue is full.
+    pub async fn post<F>(&self, what: &'static str, job: F)
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
+    {
+        if let Err(error) = self.lay_aside(PostedJob::boxed(what, job)).await {
+            tracing::warn!(%error, what, "Row not written");
+        }
+    }
+
+    /// As [`post`](Storage::post), without waiting for anything: with a full queue the row is lost.
+    pub fn try_post<F>(&self, what: &'static str, job: F)
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
+    {
+        let laid = self.shared.aside.lay(PostedJob::boxed(what, job), &self.shared.queue);
+        let failed = laid.map_or_else(Some, |left| left.map(|_| StorageError::QueueFull));
+        if let Some(error) = failed {
+            tracing::warn!(%error, what, "Row not written");
+        }
+    }
+
+    async fn lay_aside(&self, job: Box<dyn Job>) -> Result<(), StorageError> {
+        let Some(job) = self.shared.aside.lay(job, &self.shared.queue)? else { return Ok(()) };
+        self.shared.queue.send(Message::Job(job)).await.map_err(|_| StorageError::Closed)
     }
 
     /// As [`write_soon`](Storage::write_soon), without waiting for anything.
@@ -178,11 +215,10 @@ impl Storage {
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
         let (job, answer) = TypedJob::boxed(job);
-        self.shared.queue.try_send(Message::Soon(job)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StorageError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => StorageError::Closed,
-        })?;
-        Ok(Pending { answer })
+        match self.shared.aside.lay(job, &self.shared.queue)? {
+            None => Ok(Pending { answer }),
+            Some(_) => Err(StorageError::QueueFull),
+        }
     }
 
     /// Runs `query` off the async threads on one consistent snapshot of what is committed.

@@ -6,17 +6,18 @@
 //! ```
 //! One commit costs one flush of the disk (2–10 ms on eMMC). Jobs that wait while a flush is under way share the next
 //! one, so the cost per row falls as load rises, and a job that somebody waits for never waits for a timer. Jobs that are
-//! to be written *soon* wait for the next of those, or a moment: most of the rows of a call cost no flush of their own.
-//! All are run in the order in which they came. A job that fails or panics is undone alone. Nobody is told "done" before
-//! the commit that made it true.
+//! to be written *soon* lie aside until the next of those, or a moment, and wake nobody: most of the rows of a call cost
+//! no flush of their own. They are run in the order in which they came, and before those that are committed with them.
+//! A job that fails or panics is undone alone. Nobody is told "done" before the commit that made it true.
 //!
 //! SQLite allows one writer at a time; pooled writers would only meet `SQLITE_BUSY`.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -33,11 +34,9 @@ use tokio::{
 use super::error::StorageError;
 
 /// Most jobs in one commit: bounds how long the first of them waits for the last.
-const GROUP_JOBS_MAX: u64 = 256;
+const GROUP_JOBS_MAX: usize = 256;
 /// How long a job that is to be written soon waits for others, at most.
 const SOON: Duration = Duration::from_millis(50);
-/// Most of them that wait.
-const HELD_JOBS_MAX: usize = 128;
 
 /// What the writer has done since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,8 +69,8 @@ impl Counters {
 /// What goes through the queue.
 pub(super) enum Message {
     Job(Box<dyn Job>),
-    /// Need not be written at once.
-    Soon(Box<dyn Job>),
+    /// The first job that need not be written at once lies aside.
+    Soon,
     /// Take no more, finish what is queued, end.
     Close,
 }
@@ -114,9 +113,7 @@ where
 {
     fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool {
         let Some(job) = self.job.take() else { return false };
-        self.result = catch_unwind(AssertUnwindSafe(|| job(sql_tx)))
-            .unwrap_or(Err(StorageError::JobPanicked))
-            .map_err(|error| error.or_disk_full(dir));
+        self.result = run_caught(job, sql_tx, dir);
         self.result.is_ok()
     }
 
@@ -138,10 +135,113 @@ where
     }
 }
 
+/// A job whose caller does not wait: that it has failed stands in the log.
+pub(super) struct PostedJob<F> {
+    job: Option<F>,
+    result: Result<(), StorageError>,
+    what: &'static str,
+}
+
+impl<F> PostedJob<F>
+where
+    F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
+{
+    /// The job boxed for the queue; `what` it writes.
+    pub(super) fn boxed(what: &'static str, job: F) -> Box<dyn Job> {
+        Box::new(PostedJob { job: Some(job), result: Err(StorageError::Closed), what })
+    }
+}
+
+impl<F> Job for PostedJob<F>
+where
+    F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send,
+{
+    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool {
+        let Some(job) = self.job.take() else { return false };
+        self.result = run_caught(job, sql_tx, dir);
+        self.result.is_ok()
+    }
+
+    fn error(&self) -> Option<StorageError> {
+        self.result.as_ref().err().cloned()
+    }
+
+    fn fail(&mut self, error: StorageError) {
+        self.result = Err(error);
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StorageError>) {
+        if let Err(error) = self.result.and(committed) {
+            tracing::warn!(%error, what = self.what, "Row not written");
+        }
+    }
+}
+
+fn run_caught<T>(
+    job: impl FnOnce(&Transaction<'_>) -> Result<T, StorageError>,
+    sql_tx: &Transaction<'_>,
+    dir: &Path,
+) -> Result<T, StorageError> {
+    catch_unwind(AssertUnwindSafe(|| job(sql_tx)))
+        .unwrap_or(Err(StorageError::JobPanicked))
+        .map_err(|error| error.or_disk_full(dir))
+}
+
+/// Jobs that are to be written soon, in the order in which they came.
+pub(super) struct Aside {
+    jobs: Mutex<VecDeque<Box<dyn Job>>>,
+    limit: usize,
+}
+
+impl Aside {
+    /// Room for `limit`.
+    pub(super) fn new(limit: usize) -> Aside {
+        Aside { jobs: Mutex::default(), limit }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, VecDeque<Box<dyn Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lays a job aside; the thread is told by `queue` if it is the first. The job again if there is no room.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`]: neither it nor the others there will be written, and who waits for them is told so.
+    pub(super) fn lay(
+        &self,
+        job: Box<dyn Job>,
+        queue: &mpsc::Sender<Message>,
+    ) -> Result<Option<Box<dyn Job>>, StorageError> {
+        let is_first = {
+            let mut jobs = self.jobs();
+            if jobs.len() >= self.limit {
+                return Ok(Some(job));
+            }
+            jobs.push_back(job);
+            jobs.len() == 1
+        };
+        if is_first && matches!(queue.try_send(Message::Soon), Err(mpsc::error::TrySendError::Closed(_))) {
+            self.jobs().clear();
+            return Err(StorageError::Closed);
+        }
+        // In a full queue there is a job that takes those aside along.
+        Ok(None)
+    }
+
+    fn pop(&self) -> Option<Box<dyn Job>> {
+        self.jobs().pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.jobs().is_empty()
+    }
+}
+
 /// The thread's side.
 pub(super) struct Writer {
     pub(super) db: Connection,
     pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) aside: Arc<Aside>,
     pub(super) counters: Arc<Counters>,
     pub(super) dir: PathBuf,
     /// Held while we may write; released when the thread ends.
@@ -156,21 +256,18 @@ impl Writer {
     }
 
     fn run(mut self, clock: &Runtime) {
-        let mut held = Held::default();
+        let mut due = None;
         loop {
-            match held.next(&mut self.queue, clock) {
-                Next::Message(Message::Job(job)) => self.commit_group(held.take(), Some(job)),
-                Next::Message(Message::Soon(job)) if held.jobs.len() < HELD_JOBS_MAX => held.add(job),
-                Next::Message(Message::Soon(job)) => self.commit_group(held.take(), Some(job)),
+            match next(&mut self.queue, due, clock) {
+                Next::Message(Message::Job(job)) => due = self.commit_group(Some(job)),
+                Next::Message(Message::Soon) => due = due.or_else(|| Some(Instant::now() + SOON)),
                 // Nothing more can be sent; what was queued before is still received.
                 Next::Message(Message::Close) => self.queue.close(),
-                Next::Due => self.commit_group(held.take(), None),
+                Next::Due => due = self.commit_group(None),
                 Next::Nothing => break,
             }
         }
-        if !held.jobs.is_empty() {
-            self.commit_group(held.take(), None);
-        }
+        while self.commit_group(None).is_some() {}
         let checkpointed = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match checkpointed {
             Ok(0) => tracing::debug!("Database checkpointed"),
@@ -180,17 +277,20 @@ impl Writer {
         drop(self.lock);
     }
 
-    /// Runs `held`, then `last` and whatever is queued behind it in one transaction, then answers them all.
-    fn commit_group(&mut self, held: Vec<Box<dyn Job>>, last: Option<Box<dyn Job>>) {
+    /// Runs what lies aside, then `last` and whatever is queued behind it in one transaction, then answers them all. When
+    /// what has been laid aside in the meantime is due.
+    fn commit_group(&mut self, last: Option<Box<dyn Job>>) -> Option<Instant> {
+        if last.is_none() && self.aside.is_empty() {
+            return None;
+        }
         let mut group = Group::default();
-        let jobs = held.into_iter().chain(last);
         let committed = match self.db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(sql_tx) => {
-                group.fill(&sql_tx, jobs, &mut self.queue, &self.dir);
+                group.fill(&sql_tx, last, (&mut self.queue, &self.aside), &self.dir);
                 group.commit(sql_tx, &self.dir)
             }
             Err(error) => {
-                group.jobs.extend(jobs);
+                group.jobs.extend(std::iter::from_fn(|| self.aside.pop()).take(GROUP_JOBS_MAX).chain(last));
                 Err(StorageError::from(error).or_disk_full(&self.dir))
             }
         };
@@ -201,6 +301,7 @@ impl Writer {
         for job in group.jobs {
             job.answer(committed.clone());
         }
+        (!self.aside.is_empty()).then(|| Instant::now() + SOON)
     }
 
     fn count(&self, group: &Group, committed: bool) {
@@ -212,14 +313,6 @@ impl Writer {
     }
 }
 
-/// Jobs that are to be written soon, in the order in which they came.
-#[derive(Default)]
-struct Held {
-    jobs: Vec<Box<dyn Job>>,
-    /// When the first of them is due.
-    due: Option<Instant>,
-}
-
 /// What the thread does next.
 enum Next {
     Message(Message),
@@ -229,27 +322,16 @@ enum Next {
     Nothing,
 }
 
-impl Held {
-    fn next(&self, queue: &mut mpsc::Receiver<Message>, clock: &Runtime) -> Next {
-        let received = match self.due {
-            None => queue.blocking_recv(),
-            Some(due) => match clock.block_on(async { timeout_at(due, queue.recv()).await }) {
-                Ok(received) => received,
-                Err(_) => return Next::Due,
-            },
-        };
-        received.map_or(Next::Nothing, Next::Message)
-    }
-
-    fn add(&mut self, job: Box<dyn Job>) {
-        self.jobs.push(job);
-        self.due.get_or_insert_with(|| Instant::now() + SOON);
-    }
-
-    fn take(&mut self) -> Vec<Box<dyn Job>> {
-        self.due = None;
-        std::mem::take(&mut self.jobs)
-    }
+/// Waits for the queue, but not longer than until `due`.
+fn next(queue: &mut mpsc::Receiver<Message>, due: Option<Instant>, clock: &Runtime) -> Next {
+    let received = match due {
+        None => queue.blocking_recv(),
+        Some(due) => match clock.block_on(async { timeout_at(due, queue.recv()).await }) {
+            Ok(received) => received,
+            Err(_) => return Next::Due,
+        },
+    };
+    received.map_or(Next::Nothing, Next::Message)
 }
 
 /// The jobs of one transaction.
@@ -258,7 +340,7 @@ struct Group {
     jobs: Vec<Box<dyn Job>>,
     /// How many of them have writes that stay.
     kept: u64,
-    run: u64,
+    run: usize,
     /// Set when nothing of the transaction can be kept.
     broken: Option<StorageError>,
 }
@@ -267,25 +349,30 @@ impl Group {
     fn fill(
         &mut self,
         sql_tx: &Transaction<'_>,
-        jobs: impl Iterator<Item = Box<dyn Job>>,
-        queue: &mut mpsc::Receiver<Message>,
+        mut last: Option<Box<dyn Job>>,
+        (queue, aside): (&mut mpsc::Receiver<Message>, &Aside),
         dir: &Path,
     ) {
-        for mut job in jobs {
-            match &self.broken {
-                None => self.run_one(sql_tx, job, dir),
-                Some(error) => {
-                    job.fail(error.clone());
-                    self.jobs.push(job);
-                }
-            }
-        }
         while self.run < GROUP_JOBS_MAX && self.broken.is_none() {
+            if let Some(job) = aside.pop().or_else(|| last.take()) {
+                self.run_one(sql_tx, job, dir);
+                continue;
+            }
             match queue.try_recv() {
-                Ok(Message::Job(job) | Message::Soon(job)) => self.run_one(sql_tx, job, dir),
+                Ok(Message::Job(job)) => self.run_one(sql_tx, job, dir),
+                Ok(Message::Soon) => {}
                 Ok(Message::Close) => queue.close(),
                 Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => return,
             }
+        }
+        match (last, self.broken.clone()) {
+            (Some(mut job), Some(error)) => {
+                job.fail(error);
+                self.jobs.push(job);
+            }
+            // There were too many before it.
+            (Some(job), None) => self.run_one(sql_tx, job, dir),
+            (None, _) => {}
         }
     }
 
