@@ -408,7 +408,12 @@ impl Bridge {
         let stays = self.party(by.other()).kind.clone();
         let carrier_calls = match &wanted {
             Course::Outside(number) => self.services.carriers.referral(&stays, number),
-            Course::Attendant | Course::Ring(_) | Course::Queue(_) | Course::Feature(_) | Course::Refuse(..) => None,
+            Course::Attendant
+            | Course::Voicemail
+            | Course::Ring(_)
+            | Course::Queue(_)
+            | Course::Feature(_)
+            | Course::Refuse(..) => None,
         };
         match self.onward(wanted, &caller) {
             Ok(Some(to)) => return self.accept_sending_on(by, request, to).await,
@@ -440,7 +445,9 @@ impl Bridge {
                 Ok(Some(Onward::Parked { place, offered, by: by.clone() }))
             }
             (Course::Feature(_), _) => Err(StatusCode::FORBIDDEN),
-            (wanted @ (Course::Attendant | Course::Queue(_)), _) => Ok(Some(Onward::Course(wanted))),
+            (wanted @ (Course::Attendant | Course::Voicemail | Course::Queue(_)), _) => {
+                Ok(Some(Onward::Course(wanted)))
+            }
             (Course::Ring(_) | Course::Outside { .. } | Course::Refuse(..), _) => Ok(None),
         }
     }

@@ -53,6 +53,8 @@ pub(super) enum Step {
     Next(Onward),
     /// The box talks with them itself.
     Attend,
+    /// The box asks them for a message.
+    TakeMessage,
     /// Their carrier connects them with somebody.
     SentOn,
 }
@@ -78,13 +80,12 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
             Ok(Step::Connected { party, places }) => return connect(waiting, *party, places).await,
             Ok(Step::Next(another)) => next = another,
             Ok(Step::SentOn) => return waiting.finish(End::TRANSFERRED, "transferred_outside").await,
-            Ok(Step::Attend) => match attend(waiting, opening).await {
-                None => return,
-                Some((handed_over, to)) => {
-                    (waiting, opening) = (handed_over, Opening::NobodyAnswered);
-                    next = Onward::Course(course_to(&waiting.services, &to));
-                }
-            },
+            Ok(step @ (Step::Attend | Step::TakeMessage)) => {
+                let opening_now = if matches!(step, Step::TakeMessage) { Opening::Message } else { opening };
+                let Some((handed_over, to)) = attend(waiting, opening_now).await else { return };
+                (waiting, opening) = (handed_over, Opening::NobodyAnswered);
+                next = Onward::Course(course_to(&waiting.services, &to));
+            }
             Err(interrupted) => return end(waiting, interrupted).await,
         }
     }
@@ -98,6 +99,7 @@ async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupt
     let services = Arc::clone(&waiting.services);
     match course {
         Course::Attendant | Course::Feature(_) | Course::Refuse(..) => Ok(Step::Attend),
+        Course::Voicemail => Ok(Step::TakeMessage),
         Course::Queue(name) => wait_in_line(waiting, &name).await,
         Course::Ring(plan) => {
             let from = waiting.from.clone();

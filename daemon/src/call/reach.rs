@@ -53,6 +53,8 @@ pub(super) enum Reached {
 pub(super) enum Course {
     /// The box answers it.
     Attendant,
+    /// The box answers it and asks for a message.
+    Voicemail,
     /// Phones ring.
     Ring(RingPlan),
     /// The caller waits until somebody of a queue is free.
@@ -142,8 +144,10 @@ pub(super) fn course_to(services: &Services, target: &Target) -> Course {
             None => break,
         }
     }
-    if let Target::Queue(name) = target {
-        return Course::Queue(name);
+    match target {
+        Target::Queue(name) => return Course::Queue(name),
+        Target::Voicemail => return Course::Voicemail,
+        Target::Attendant | Target::Extension(_) | Target::Group(_) => {}
     }
     let shuffle = |members: &mut Vec<String>| members.shuffle(&mut rand::rng());
     dial_plan::ring_plan(&services.config, &target, shuffle).map_or(Course::Attendant, Course::Ring)
@@ -167,7 +171,7 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
     let mut course = course(services, &wish.caller, Some(&wish.dialled));
     for _ in 0..HOP_LIMIT {
         match course {
-            Course::Attendant | Course::Queue(_) | Course::Feature(_) => {
+            Course::Attendant | Course::Voicemail | Course::Queue(_) | Course::Feature(_) => {
                 return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
             }
             Course::Refuse(status, _) => return Reached::Nobody(status),

@@ -222,7 +222,11 @@ impl Router {
     fn expire(&mut self) {
         let now = Instant::now();
         if self.tasks.is_empty() && self.idle_since.take_if(|since| *since + LINGERING <= now).is_some() {
-            tokio::task::spawn_blocking(crate::memory::give_back);
+            let storage = self.services.storage.clone();
+            tokio::task::spawn_blocking(move || {
+                storage.rest_blocking();
+                crate::memory::give_back();
+            });
         }
         for extension in self.services.phones.expire(now) {
             self.services.phones.store(&self.services.storage, extension, now);

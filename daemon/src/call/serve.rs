@@ -18,7 +18,6 @@ use super::replace::replace;
 use super::ring::{Rung, ring};
 use super::task::End;
 use super::waiting::Waiting;
-use crate::dial_plan::Target;
 
 /// Targets that point to each other are followed so often; then the attendant answers.
 const HOP_LIMIT: usize = 6;
@@ -45,7 +44,7 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
     incoming.prepare().await?;
     for _ in 0..HOP_LIMIT {
         match course {
-            Course::Attendant => break,
+            Course::Attendant | Course::Voicemail => return attend(incoming, course, stop).await,
             Course::Refuse(status, end) => return Err(incoming.reject(status, end).await),
             Course::Outside(number) => return call_outside(incoming, &number, stop).await,
             Course::Feature(feature) => return features::serve(incoming, feature, stop).await,
@@ -73,17 +72,14 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
                     Rung::Nobody(status) => info!(status = status.as_u16(), "Nobody took the call"),
                 }
                 course = course_to(&services, &plan.unanswered);
-                if plan.unanswered == Target::Attendant {
-                    break;
-                }
             }
         }
     }
-    attend(incoming, stop).await
+    attend(incoming, Course::Attendant, stop).await
 }
 
 /// The box talks with the caller itself.
-async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
+async fn attend(incoming: &mut Incoming, course: Course, stop: watch::Receiver<bool>) -> Result<(), End> {
     let limit = incoming.services.config.calls.attendant_limit;
     let Some(place) = incoming.services.attended.enter(limit) else {
         info!(limit, "Call refused: the box talks with as many callers as it may");
@@ -92,7 +88,7 @@ async fn attend(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
     let leg = incoming.ring_and_answer().await?;
     // Taken again right there.
     drop(place);
-    onward(waiting(incoming, leg, stop), Onward::Course(Course::Attendant)).await;
+    onward(waiting(incoming, leg, stop), Onward::Course(course)).await;
     Ok(())
 }
 

@@ -269,7 +269,9 @@ impl<'a> Checker<'a> {
         let all = of_people.chain([("operator".to_owned(), &office.operator)]);
         for (key, target) in all.filter_map(|(key, target)| Some((format!("office.{key}"), target.as_ref()?))) {
             match target {
-                Target::Attendant => self.mistake(&key, target, "an extension, a group or a queue"),
+                Target::Attendant | Target::Voicemail => {
+                    self.mistake(&key, target, "an extension, a group or a queue");
+                }
                 Target::Extension(_) | Target::Group(_) | Target::Queue(_) => self.target(&key, target),
             }
         }
@@ -340,7 +342,7 @@ impl<'a> Checker<'a> {
 
     fn target(&mut self, key: &str, target: &Target) {
         match target {
-            Target::Attendant => {}
+            Target::Attendant | Target::Voicemail => {}
             Target::Extension(number) if !self.config.has_extension(number) => {
                 self.mistake(key, target, "an extension of [[extensions]]");
             }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Who takes a call. In the configuration: `attendant`, `extension:101`, `group:front`,
-/// `queue:sales`.
+/// `queue:sales`, `voicemail`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Target {
@@ -19,12 +19,15 @@ pub enum Target {
     Group(String),
     /// Whoever of a queue is free first; the caller waits with music.
     Queue(String),
+    /// The caller is asked for a message at once.
+    Voicemail,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Attendant => f.write_str("attendant"),
+            Target::Voicemail => f.write_str("voicemail"),
             Target::Extension(number) => write!(f, "extension:{number}"),
             Target::Group(name) => write!(f, "group:{name}"),
             Target::Queue(name) => write!(f, "queue:{name}"),
@@ -38,11 +41,13 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Target, String> {
         match text.split_once(':') {
             None if text == "attendant" => Ok(Target::Attendant),
+            None if text == "voicemail" => Ok(Target::Voicemail),
             Some(("extension", number)) => Ok(Target::Extension(number.to_owned())),
             Some(("group", name)) => Ok(Target::Group(name.to_owned())),
             Some(("queue", name)) => Ok(Target::Queue(name.to_owned())),
             None | Some(_) => {
-                Err(format!("{text:?}: expected \"attendant\", \"extension:NUMBER\", \"group:NAME\" or \"queue:NAME\""))
+                let expected = "\"attendant\", \"voicemail\", \"extension:NUMBER\", \"group:NAME\" or \"queue:NAME\"";
+                Err(format!("{text:?}: expected {expected}"))
             }
         }
     }

@@ -249,6 +249,17 @@ impl Storage {
         &self.shared.reader
     }
 
+    /// Lets go of the pages that are kept to be faster: they are read again when they are needed. For a box without calls;
+    /// blocks for some milliseconds.
+    pub fn rest_blocking(&self) {
+        let shrink = |db: &Connection| Ok(db.execute_batch("PRAGMA shrink_memory")?);
+        let writer = self.write_blocking(move |sql_tx| shrink(sql_tx));
+        let readers = self.shared.reader.on_each(shrink);
+        if let Err(error) = writer.and(readers) {
+            tracing::debug!(%error, "Pages kept");
+        }
+    }
+
     /// The data folder.
     pub fn dir(&self) -> &Path {
         &self.shared.dir

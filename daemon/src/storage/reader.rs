@@ -76,6 +76,11 @@ impl Reader {
         query(&snapshot)
     }
 
+    /// Runs `work` on every connection that is not in use.
+    pub(super) fn on_each(&self, work: impl Fn(&Connection) -> Result<(), StorageError>) -> Result<(), StorageError> {
+        self.pool.idle().iter().try_for_each(work)
+    }
+
     fn lease(&self) -> Result<Lease<'_>, StorageError> {
         let waited = self.pool.returned.wait_timeout_while(self.pool.idle(), WAIT, |idle| idle.is_empty());
         let (mut idle, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -178,8 +178,13 @@ impl Conversation {
             self.start_recording(now);
             return;
         }
-        if self.settings.opening == Opening::NobodyAnswered {
-            return self.nobody_answered();
+        match self.settings.opening {
+            Opening::NobodyAnswered => return self.nobody_answered(),
+            Opening::Message => {
+                let sentences = vec![self.office.disclosure.clone(), phrases::NOBODY_ANSWERED.to_owned()];
+                return self.queue.push_back(Line::fixed(sentences).message());
+            }
+            Opening::Greeting => {}
         }
         self.queue.push_back(Line::fixed(vec![self.office.disclosure.clone()]).uninterruptible());
         let greeting =

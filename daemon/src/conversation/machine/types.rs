@@ -53,6 +53,8 @@ pub enum Opening {
     Greeting,
     /// The caller was to be connected and nobody took the call: they have been greeted before.
     NobodyAnswered,
+    /// Nobody is to be asked: the caller can leave a message.
+    Message,
 }
 
 impl Default for Settings {
