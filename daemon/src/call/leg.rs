@@ -15,7 +15,7 @@ use super::referral::{self, Referred};
 use super::services::Services;
 use super::task::End;
 use crate::io::address::Reached;
-use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable};
+use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable, Refused};
 use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
 
 /// What a leg's dialog means for its call.
@@ -75,7 +75,11 @@ impl Leg {
         Sound { media, frames }: Sound,
     ) -> Leg {
         let (services, moved) = (Arc::clone(services), services.address.changes());
-        Leg { events, agreement, media, frames, moved, services, began: Instant::now(), referral: None, hung_up: false }
+        let began = Instant::now();
+        let leg = Leg { events, agreement, media, frames, moved, services, began, referral: None, hung_up: false };
+        // Most of what becomes of a call needs no frames.
+        leg.command(|media, _| media.listen(false));
+        leg
     }
 
     /// Deals with what happened in the dialog.
@@ -160,6 +164,15 @@ impl Leg {
         }
     }
 
+    /// What came and was not used, for whoever wonders about a bad line or an attack.
+    fn tell_refused(&self) {
+        let Refused { foreign, oversized, malformed, unexpected, replayed, unauthenticated, reports } =
+            self.media.stats().refused();
+        if foreign + oversized + malformed + unexpected + replayed + unauthenticated + reports > 0 {
+            info!(foreign, oversized, malformed, unexpected, replayed, unauthenticated, reports, "Packets refused");
+        }
+    }
+
     /// The peer may be silent from now on as if the call had just begun.
     pub(super) fn restart_watch(&mut self) {
         self.began = Instant::now();
@@ -176,6 +189,7 @@ impl Leg {
 /// Whoever is not needed any more is told so, whatever became of the task that talked with them.
 impl Drop for Leg {
     fn drop(&mut self) {
+        self.tell_refused();
         if !self.hung_up && tokio::runtime::Handle::try_current().is_ok() {
             tokio::spawn(bye(Arc::clone(&self.services), self.events.handle(), None));
         }

@@ -159,6 +159,7 @@ impl MediaAgreement {
         StreamConfig {
             remote: negotiated.remote,
             remote_rtcp: negotiated.remote_rtcp,
+            rtcp_mux: false,
             signalled_from: self.signalled_from,
             receiver,
             sender,

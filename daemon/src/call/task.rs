@@ -150,6 +150,7 @@ impl CallTask {
         if recorder.is_some() {
             leg.command(|media, _| media.tap(true));
         }
+        leg.command(|media, _| media.listen(true));
         let now = Instant::now();
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
@@ -216,6 +217,7 @@ impl CallTask {
     async fn hand_over(mut self) -> Waiting {
         info!("Handed over");
         self.finish_recording().await;
+        self.leg.command(|media, _| media.listen(false));
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let turns = self.conversation.context().turns;
         let waiting = Waiting::new(self.services, self.call_id, self.leg, self.identity, self.stop);

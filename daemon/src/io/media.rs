@@ -1,14 +1,18 @@
 //! The media thread: every call's RTP on one monotonic 20 ms clock.
 //!
-//! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call, take
-//! one frame of what the call wants to say (or silence) and send it. Two streams that are bridged hear each other: what
-//! one brings goes out on the other in the same tick, unless a call has something of its own to say there. So at most one frame of ours is ever queued, and a
-//! stop takes effect within 20 ms. Sending never pauses: sequence and timestamp are continuous and the marker bit is
-//! set once, which keeps NAT bindings open and every peer's jitter buffer calm.
+//! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call if it
+//! wants to know, take one frame of what the call wants to say (or silence) and make it ready; then all of them are sent,
+//! on the grid. Two streams that are bridged hear each other: what one brings goes out on the other in the same tick,
+//! unless a call has something of its own to say there. So at most one frame of ours is ever queued, and a stop takes
+//! effect with the next one. Sending never pauses: sequence and timestamp are continuous and the marker bit is set once,
+//! which keeps NAT bindings open and every peer's jitter buffer calm.
 //!
-//! The thread neither locks nor waits for anything but its clock. Commands and events travel through bounded channels;
-//! a call that does not take its events loses frames (counted), it does not delay the others.
+//! The thread neither locks nor waits for anything but its clock, and in steady state it allocates nothing
+//! (`tests/media_allocates_nothing.rs`). Commands and events travel through bounded channels; a call that does not take its
+//! events loses frames (counted), it does not delay the others.
 
+mod datagrams;
+mod readiness;
 mod reports;
 mod security;
 mod stream;
@@ -44,8 +48,10 @@ pub const EVENT_LIMIT: usize = 128;
 pub struct StreamConfig {
     /// Where our packets go, from the peer's SDP, until the peer's own packets show where it really is.
     pub remote: SocketAddr,
-    /// Where our reports go (RTCP).
+    /// Where our reports go (RTCP), unless they go with the sound.
     pub remote_rtcp: SocketAddr,
+    /// Reports of both sides go over the ports of the sound (RFC 5761).
+    pub rtcp_mux: bool,
     /// Where the peer's signalling comes from: behind NAT its packets come from there, not from what its SDP says.
     pub signalled_from: IpAddr,
     /// How incoming packets are read.
@@ -73,6 +79,7 @@ impl StreamConfig {
         StreamConfig {
             remote,
             remote_rtcp: SocketAddr::new(remote.ip(), remote.port().wrapping_add(1)),
+            rtcp_mux: false,
             signalled_from: remote.ip(),
             receiver: ReceiverConfig::new(&[codec], None),
             sender,
@@ -130,6 +137,12 @@ pub struct StreamStats {
     pub sent_packets: u64,
     /// Packets from another address than the peer's, ignored.
     pub foreign_packets: u64,
+    /// The peer's packets that were longer than any of RTP, ignored.
+    pub oversized_packets: u64,
+    /// RTCP packets of the peer's.
+    pub reports: u64,
+    /// RTCP packets that were not the peer's, not understood or not genuine.
+    pub refused_reports: u64,
     /// Frames the call did not take in time.
     pub dropped_events: u64,
     /// What SRTP let through and what it refused; `None` for plain RTP.
@@ -142,6 +155,41 @@ pub struct StreamStats {
     pub mos: Option<f64>,
 }
 
+/// Packets that were not used, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refused {
+    /// From another address than the peer's.
+    pub foreign: u64,
+    /// Longer than any packet of RTP.
+    pub oversized: u64,
+    /// Cut off, of another version, or otherwise not RTP.
+    pub malformed: u64,
+    /// RTP that nobody agreed on: another payload type, or a source that did not go on.
+    pub unexpected: u64,
+    /// Came before (SRTP), or too late to know.
+    pub replayed: u64,
+    /// Without the right tag (SRTP), or under a key that is used up.
+    pub unauthenticated: u64,
+    /// RTCP of any of these kinds.
+    pub reports: u64,
+}
+
+impl StreamStats {
+    /// What was not used.
+    pub fn refused(&self) -> Refused {
+        let (rtp, srtp) = (self.received.errors, self.srtp.map(|srtp| srtp.errors).unwrap_or_default());
+        Refused {
+            foreign: self.foreign_packets,
+            oversized: self.oversized_packets,
+            malformed: rtp.malformed() + srtp.too_short + srtp.wrong_version + srtp.truncated_header,
+            unexpected: rtp.unknown_payload_type + rtp.unconfirmed_source + rtp.rtcp + srtp.rtcp + srtp.unencrypted,
+            replayed: srtp.replayed + srtp.too_old,
+            unauthenticated: srtp.authentication_failed + srtp.key_expired,
+            reports: self.refused_reports,
+        }
+    }
+}
+
 enum Command {
     Open(Box<Stream>),
     Configure { stream: u64, config: Box<StreamConfig> },
@@ -151,6 +199,7 @@ enum Command {
     Press { stream: u64, digit: char },
     Bridge { stream: u64, with: Option<u64> },
     Tap { stream: u64, is_on: bool },
+    Listen { stream: u64, is_on: bool },
     Close { stream: u64 },
 }
 
@@ -302,6 +351,15 @@ impl MediaSession {
     /// [`MediaUnavailable`].
     pub fn tap(&self, is_on: bool) -> Result<(), MediaUnavailable> {
         self.send(Command::Tap { stream: self.stream, is_on })
+    }
+
+    /// Whether frames are told at all (they are, until this says otherwise): who only plays something need not be woken
+    /// fifty times a second. [`tap`](Self::tap) has them told all the same.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn listen(&self, is_on: bool) -> Result<(), MediaUnavailable> {
+        self.send(Command::Listen { stream: self.stream, is_on })
     }
 
     /// The stream's counters as of the last second.

@@ -1,18 +1,19 @@
 //! One stream on the media thread: what it does in each tick.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use audio::dsp::half_band::Downsampler;
 use audio::e_model::Line;
 use audio::playout::{Playout, PlayoutEvent};
-use audio::rtp::{DtmfEvent, Receiver, Sender};
+use audio::rtp::{DtmfEvent, Receiver, Sender, is_rtcp};
 use audio::time::SampleRate;
 use audio::{Frame, SILENT_FRAME, WideFrame};
 use tokio::sync::{mpsc, watch};
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::datagrams::{BATCH, Datagram, Datagrams};
 use super::reports::Reports;
 use super::security::Security;
 use super::{MediaEvent, StreamConfig, StreamStats};
@@ -24,8 +25,10 @@ const READ_LIMIT: usize = 16;
 /// Datagrams of others thrown away per stream and tick. They cost a read and a comparison each, and must not take the
 /// peer's place: if the flood is read more slowly than it comes, the peer's packets are lost with it.
 const FOREIGN_LIMIT: usize = 256;
-/// Largest datagram that is RTP audio; longer ones are cut by the read and fail to parse.
-pub(super) const DATAGRAM_LIMIT_BYTES: usize = 2_048;
+/// Longer than any packet of ours: 20 ms of any codec, a header and a tag.
+const PACKET_BYTES: usize = 400;
+/// How far speech is lowered while we find out whether the caller interrupts.
+const DUCK_GAIN_DB: f32 = -15.0;
 /// Digits of one tick that cross a bridge; a keypad manages one in several ticks.
 const DIGIT_LIMIT: usize = 4;
 
@@ -53,6 +56,8 @@ pub(super) struct Stream {
     pub(super) bridged_with: Option<u64>,
     /// Somebody records.
     pub(super) is_tapped: bool,
+    /// The call wants to know what was heard.
+    pub(super) is_listened_to: bool,
     /// What this tick brought from there.
     bridged: Option<Heard>,
     /// What this tick brought, for the other side of a bridge.
@@ -64,6 +69,7 @@ pub(super) struct Stream {
     events: mpsc::Sender<MediaEvent>,
     stats: StreamStats,
     published: watch::Sender<StreamStats>,
+    /// This tick's packet; empty when none is to be sent.
     packet: Vec<u8>,
 }
 
@@ -87,6 +93,7 @@ impl Stream {
             playout: Playout::new(),
             bridged_with: None,
             is_tapped: false,
+            is_listened_to: true,
             bridged: None,
             heard: Heard::Narrow(SILENT_FRAME),
             downsampler: Downsampler::default(),
@@ -94,8 +101,13 @@ impl Stream {
             events,
             stats: StreamStats::default(),
             published,
-            packet: Vec::with_capacity(DATAGRAM_LIMIT_BYTES),
+            packet: Vec::with_capacity(PACKET_BYTES),
         }
+    }
+
+    /// The socket of reports, to be watched: where they come with the sound nothing comes there.
+    pub(super) fn rtcp_socket(&self) -> Option<&UdpSocket> {
+        self.port.rtcp_socket()
     }
 
     pub(super) fn configure(&mut self, config: StreamConfig) {
@@ -111,21 +123,29 @@ impl Stream {
         self.config = config;
     }
 
-    /// The first half of a tick: what came in.
-    pub(super) fn listen(&mut self, buffer: &mut [u8], now: Instant) {
-        self.read(buffer, now);
+    pub(super) fn duck(&mut self, is_ducked: bool) {
+        match is_ducked {
+            true => self.playout.duck(DUCK_GAIN_DB),
+            false => self.playout.unduck(),
+        }
+    }
+
+    /// The first third of a tick: what came in.
+    pub(super) fn listen(&mut self, datagrams: &mut Datagrams, now: Instant) {
+        self.read(datagrams, now);
         let is_bridged = self.bridged_with.is_some();
+        let is_told = self.is_tapped || (self.is_listened_to && !is_bridged);
         if is_bridged && self.config.sender.codec.sample_rate() == SampleRate::WIDE_BAND {
             let played = self.receiver.poll_wide_frame(now);
             self.heard = Heard::Wide(played.frame);
-            if self.is_tapped {
+            if is_told {
                 let frame = self.downsampler.process(&played.frame);
                 self.emit(MediaEvent::Frame { frame, kind: played.kind, at: now });
             }
         } else {
             let played = self.receiver.poll_frame(now);
             self.heard = Heard::Narrow(played.frame);
-            if !is_bridged || self.is_tapped {
+            if is_told {
                 self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
             }
         }
@@ -133,7 +153,8 @@ impl Stream {
         while let Some(event) = self.receiver.poll_dtmf() {
             match event {
                 DtmfEvent::Pressed { digit, .. } => {
-                    if self.pressed.len() < DIGIT_LIMIT {
+                    // One that was heard in the sound crosses a bridge with it, and must not come twice.
+                    if self.pressed.len() < DIGIT_LIMIT && !self.config.receiver.listens_for_tones {
                         self.pressed.push(digit);
                     }
                     self.emit(MediaEvent::Digit(digit));
@@ -152,45 +173,81 @@ impl Stream {
         }
     }
 
-    /// The second half of a tick: what goes out.
-    pub(super) fn speak(&mut self, now: Instant) {
-        self.write(now);
+    /// The second third of a tick: what is to go out at `due` is made ready.
+    pub(super) fn prepare(&mut self, due: Instant) {
+        self.encode();
         while let Some(event) = self.playout.poll_event() {
             self.emit(match event {
-                PlayoutEvent::Started { clip } => MediaEvent::ClipStarted { clip, at: now },
-                PlayoutEvent::Finished { clip } => MediaEvent::ClipFinished { clip, at: now },
+                PlayoutEvent::Started { clip } => MediaEvent::ClipStarted { clip, at: due },
+                PlayoutEvent::Finished { clip } => MediaEvent::ClipFinished { clip, at: due },
                 PlayoutEvent::Stopped { clip, heard } => MediaEvent::ClipStopped { clip, heard },
             });
         }
     }
 
-    /// Reports of both sides, whenever there are some.
-    pub(super) fn report(&mut self, now: Instant) {
+    /// The last third of a tick: it goes out.
+    pub(super) fn send(&mut self) {
+        if self.packet.is_empty() {
+            return;
+        }
+        let target = self.latched.unwrap_or(self.config.remote);
+        match self.port.socket().send_to(&self.packet, target) {
+            Ok(_) => self.stats.sent_packets += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => debug!(%error, stream = self.id, "RTP packet not sent"),
+        }
+        self.packet.clear();
+    }
+
+    /// Reads the peer's reports, of which there are some.
+    pub(super) fn read_reports(&mut self, datagrams: &mut Datagrams, now: Instant) {
         let Some(socket) = self.port.rtcp_socket() else { return };
         let peer = self.rtcp_peer();
-        self.reports.read(socket, peer, &mut self.security, now);
-        self.reports.write((socket, peer), (&self.receiver, &self.sender), &mut self.security, now);
+        self.reports.read(socket, peer, datagrams, &mut self.security, now);
+        self.follow_loss();
+    }
+
+    /// Reports, when one is due.
+    pub(super) fn report(&mut self, now: Instant) {
+        if self.reports.is_due(now) {
+            let peer = self.rtcp_peer();
+            let Some(socket) = rtcp_socket(&self.port, &self.config) else { return };
+            self.reports.write((socket, peer), (&self.receiver, &self.sender), &mut self.security, now);
+        }
     }
 
     pub(super) fn say_goodbye(&mut self) {
-        let Some(socket) = self.port.rtcp_socket() else { return };
         let peer = self.rtcp_peer();
+        let Some(socket) = rtcp_socket(&self.port, &self.config) else { return };
         self.reports.end((socket, peer), (&self.receiver, &self.sender), &mut self.security, Instant::now());
     }
 
-    /// Behind NAT where its sound comes from, one port further.
+    /// Where our reports go: with the sound, or behind NAT where its sound comes from, one port further.
     fn rtcp_peer(&self) -> SocketAddr {
         match self.latched.filter(|latched| *latched != self.config.remote) {
+            _ if self.config.rtcp_mux => self.latched.unwrap_or(self.config.remote),
             Some(latched) => SocketAddr::new(latched.ip(), latched.port().wrapping_add(1)),
             None => self.config.remote_rtcp,
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8], now: Instant) {
+    /// A report of the peer's. What it loses of our sound, a codec that can prepares for.
+    fn take_report(&mut self, datagram: &mut [u8], now: Instant) {
+        self.reports.take(datagram, &mut self.security, now);
+        self.follow_loss();
+    }
+
+    fn follow_loss(&mut self) {
+        if let Some(report) = self.reports.take_news() {
+            self.sender.expect_loss(report.fraction_lost);
+        }
+    }
+
+    fn read(&mut self, datagrams: &mut Datagrams, now: Instant) {
         let (mut read, mut foreign) = (0, 0);
         while read < READ_LIMIT && foreign < FOREIGN_LIMIT {
-            let (length, source) = match self.port.socket().recv_from(buffer) {
-                Ok(read) => read,
+            let count = match datagrams.read(self.port.socket()) {
+                Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // ICMP port unreachable and the like: the peer is not listening yet, or not any more.
                 Err(_) => {
@@ -198,18 +255,37 @@ impl Stream {
                     continue;
                 }
             };
-            if !self.is_peer(source) {
-                self.stats.foreign_packets += 1;
-                foreign += 1;
-                continue;
+            for index in 0..count {
+                let is_foreign = !self.take(datagrams.datagram(index), now);
+                foreign += usize::from(is_foreign);
+                read += usize::from(!is_foreign);
             }
-            read += 1;
-            // Before the address is locked: only a peer that has the key may say where it is.
-            let Some(packet) = self.security.open(&mut buffer[..length]) else { continue };
-            if self.receiver.handle_packet(packet, now).is_ok() {
-                self.latched.get_or_insert(source);
+            if count < BATCH {
+                return;
             }
         }
+    }
+
+    /// Takes a datagram; false if it is not the peer's.
+    fn take(&mut self, datagram: Datagram<'_>, now: Instant) -> bool {
+        if !self.is_peer(datagram.source) {
+            self.stats.foreign_packets += 1;
+            return false;
+        }
+        if datagram.is_cut {
+            self.stats.oversized_packets += 1;
+            return true;
+        }
+        if self.config.rtcp_mux && is_rtcp(datagram.bytes) {
+            self.take_report(datagram.bytes, now);
+            return true;
+        }
+        // Before the address is locked: only a peer that has the key may say where it is.
+        let Some(packet) = self.security.open(datagram.bytes) else { return true };
+        if self.receiver.handle_packet(packet, now).is_ok() {
+            self.latched.get_or_insert(datagram.source);
+        }
+        true
     }
 
     fn is_peer(&self, source: SocketAddr) -> bool {
@@ -219,7 +295,7 @@ impl Stream {
         }
     }
 
-    fn write(&mut self, now: Instant) {
+    fn encode(&mut self) {
         let bridged = self.bridged.take();
         // What we have to say ourselves is narrow.
         let ours = self.playout.poll_frame();
@@ -227,27 +303,27 @@ impl Stream {
             self.emit(MediaEvent::Said(ours.unwrap_or(SILENT_FRAME)));
         }
         let said = ours.map(Heard::Narrow).or(bridged).unwrap_or(Heard::Narrow(SILENT_FRAME));
+        self.packet.clear();
         if !self.config.sending {
             self.sender.skip();
             return;
         }
-        self.packet.clear();
         match &said {
             Heard::Narrow(frame) => self.sender.packet(frame, &mut self.packet),
             Heard::Wide(frame) => self.sender.wide_packet(frame, &mut self.packet),
         }
         if !self.security.seal(&mut self.packet) {
-            return;
-        }
-        let target = self.latched.unwrap_or(self.config.remote);
-        match self.port.socket().send_to(&self.packet, target) {
-            Ok(_) => self.stats.sent_packets += 1,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => debug!(%error, stream = self.id, ?now, "RTP packet not sent"),
+            self.packet.clear();
         }
     }
 
-    pub(super) fn emit(&mut self, event: MediaEvent) {
+    /// A clip that cannot be queued.
+    pub(super) fn drop_clip(&mut self, clip: audio::playout::ClipId) {
+        warn!(stream = self.id, "Play-out queue full, clip dropped");
+        self.emit(MediaEvent::ClipStopped { clip, heard: Duration::ZERO });
+    }
+
+    fn emit(&mut self, event: MediaEvent) {
         if self.events.try_send(event).is_err() {
             self.stats.dropped_events += 1;
         }
@@ -257,9 +333,15 @@ impl Stream {
         self.stats.received = self.receiver.stats();
         self.stats.srtp = self.security.stats();
         self.stats.round_trip = self.reports.round_trip;
+        (self.stats.reports, self.stats.refused_reports) = (self.reports.taken, self.reports.refused);
         self.stats.jitter_max_ms = self.stats.jitter_max_ms.max(self.stats.received.jitter_ms);
         let line = Line::of(&self.stats.received, self.config.sender.codec, self.stats.round_trip);
         self.stats.mos = (self.stats.received.received > 0).then(|| line.rating().mos);
         self.published.send_replace(self.stats.clone());
     }
+}
+
+/// The socket our reports leave from; `None` if its port was taken.
+fn rtcp_socket<'a>(port: &'a MediaPort, config: &StreamConfig) -> Option<&'a UdpSocket> {
+    if config.rtcp_mux { Some(port.socket()) } else { port.rtcp_socket() }
 }

@@ -109,3 +109,74 @@ fn a_peer_with_another_key_or_none_hears_nothing() {
     let (loudest, _) = heard(None, Some(wrong));
     assert!(loudest < -60.0, "plain RTP must not pass: {loudest} dBov");
 }
+
+/// A stream of ours, and a socket as its peer: what is refused is counted by kind.
+#[test]
+fn what_is_not_used_is_counted_by_kind() {
+    let media = MediaHandle::start().unwrap();
+    let [peer, stranger] = [(); 2].map(|()| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
+    let port = PortPool::new(LOOPBACK, 0, 1).lend().unwrap();
+    let target = SocketAddr::new(LOOPBACK, port.local().port());
+    let keys = Keys { outbound: key(1), inbound: key(2) };
+    let config =
+        StreamConfig { srtp: Some(keys.clone()), ..StreamConfig::plain(peer.local_addr().unwrap(), CodecKind::Pcmu) };
+    let (events, mut heard) = mpsc::channel(EVENT_LIMIT);
+    let session = media.open(port, config, events).unwrap();
+    let mut outbound = srtp::Outbound::new(&keys.inbound);
+    let mut protected = |payload_type: u8, sequence: u8| {
+        let mut packet = [&[0x80, payload_type, 0, sequence, 0, 0, 0, sequence, 0, 0, 0, 1][..], &[0xff; 160]].concat();
+        outbound.protect_rtp(&mut packet).unwrap();
+        packet
+    };
+    let genuine = protected(0, 1);
+    let mut forged = protected(0, 2);
+    forged[20] ^= 1;
+    let second = protected(0, 3);
+    let comfort_noise = protected(13, 4);
+    for datagram in
+        [&genuine, &second, &genuine, &forged, &comfort_noise, &vec![0x80; 5], &vec![0; 100], &vec![0; 3_000]]
+    {
+        peer.send_to(datagram, target).unwrap();
+    }
+    // From the peer's address, but not from where it is by now.
+    stranger.send_to(&second, target).unwrap();
+    while heard.try_recv().is_ok() {}
+    for _ in 0..10 {
+        heard.blocking_recv().unwrap();
+    }
+    let mut stats = session.stats.clone();
+    drop(session);
+    while heard.blocking_recv().is_some() {}
+    let stats = stats.borrow_and_update().clone();
+    let expected =
+        Refused { foreign: 1, oversized: 1, malformed: 2, unexpected: 1, replayed: 1, unauthenticated: 1, reports: 0 };
+    assert_eq!(stats.refused(), expected, "{stats:?}");
+    assert_eq!(stats.received.received, 3);
+}
+
+/// Reports that were agreed to come with the sound are taken there (RFC 5761), the goodbye at the end among them.
+#[test]
+fn reports_come_with_the_sound_where_that_is_agreed() {
+    for rtcp_mux in [true, false] {
+        let media = MediaHandle::start().unwrap();
+        let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+        let mut remotes = [&ports[1], &ports[0]].map(|port| port.local()).into_iter();
+        let [(near, mut heard), (far, _far_heard)] = ports.map(|port| {
+            let plain = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
+            // Nobody is there: only what comes with the sound can come at all.
+            let config = StreamConfig { rtcp_mux, remote_rtcp: SocketAddr::new(LOOPBACK, 9), ..plain };
+            let (events, heard) = mpsc::channel(EVENT_LIMIT);
+            (media.open(port, config, events).unwrap(), heard)
+        });
+        let mut wait = || (0..10).for_each(|_| assert!(heard.blocking_recv().is_some()));
+        wait();
+        drop(far);
+        wait();
+        let mut stats = near.stats.clone();
+        drop(near);
+        while heard.blocking_recv().is_some() {}
+        let stats = stats.borrow_and_update().clone();
+        assert_eq!(stats.reports, u64::from(rtcp_mux), "{stats:?}");
+        assert_eq!(stats.refused(), Refused::default());
+    }
+}
