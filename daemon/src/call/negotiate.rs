@@ -159,7 +159,7 @@ impl MediaAgreement {
         StreamConfig {
             remote: negotiated.remote,
             remote_rtcp: negotiated.remote_rtcp,
-            rtcp_mux: false,
+            rtcp_mux: negotiated.rtcp_mux,
             signalled_from: self.signalled_from,
             receiver,
             sender,
