@@ -9,6 +9,7 @@ use sip_stack::message::header::ReasonHeader;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use super::figures::Figures;
 use super::legs::LegEvents;
 use super::negotiate::{self, InDialog, MediaAgreement};
 use super::referral::{self, Referred};
@@ -16,7 +17,7 @@ use super::services::Services;
 use super::task::End;
 use crate::io::address::Reached;
 use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable, Refused};
-use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
+use crate::storage::{CallId, CallMetrics, Leg as LegKind, UnixMs, add_metrics};
 
 /// What a leg's dialog means for its call.
 pub(super) enum LegNews {
@@ -38,6 +39,7 @@ pub(super) struct Leg {
     pub(super) moved: watch::Receiver<Reached>,
     services: Arc<Services>,
     began: Instant,
+    figures: Figures,
     /// Who waits for what becomes of a REFER of ours.
     referral: Option<mpsc::Sender<TransferNews>>,
     /// It hung up by itself, so that no BYE is due.
@@ -76,7 +78,9 @@ impl Leg {
     ) -> Leg {
         let (services, moved) = (Arc::clone(services), services.address.changes());
         let began = Instant::now();
-        let leg = Leg { events, agreement, media, frames, moved, services, began, referral: None, hung_up: false };
+        let figures = Figures::new(began);
+        let (referral, hung_up) = (None, false);
+        let leg = Leg { events, agreement, media, frames, moved, services, began, figures, referral, hung_up };
         // Most of what becomes of a call needs no frames.
         leg.command(|media, _| media.listen(false));
         leg
@@ -141,27 +145,19 @@ impl Leg {
         !self.agreement.may_be_silent() && last.max(self.began).elapsed() > limit
     }
 
-    /// How it sounded, for its row.
-    pub(super) fn metrics(&self, call_id: CallId, leg: LegKind, at: UnixMs) -> CallMetrics {
-        let stats = self.media.stats();
-        CallMetrics {
-            metrics_id: MetricsId::new(at),
-            call_id,
-            leg,
-            codec: self.agreement.codec_name().to_owned(),
-            packets_sent: stats.sent_packets,
-            packets_received: stats.received.received,
-            packets_lost: stats.received.lost,
-            packets_late: stats.received.late,
-            packets_duplicated: stats.received.duplicate,
-            concealed_ms: stats.received.concealed_frames * 20,
-            jitter_ms: Some(stats.received.jitter_ms),
-            jitter_max_ms: Some(stats.jitter_max_ms),
-            round_trip_ms: stats.round_trip.map(|time| time.as_secs_f64() * 1e3),
-            send_late_max_ms: Some(self.services.media.clock().pacing.worst_lateness.as_secs_f64() * 1e3),
-            mos: stats.mos,
-            created_at: at,
+    /// How it sounded since the last time it was asked, for its row.
+    pub(super) fn metrics(&mut self, call_id: CallId, leg: LegKind, at: UnixMs) -> CallMetrics {
+        let late = self.services.media.clock().pacing.worst_lateness;
+        self.figures.row((call_id, leg, at), self.agreement.codec_name(), &self.media.stats(), late)
+    }
+
+    /// Adds to its row how it sounded, every few seconds: asked once a second.
+    pub(super) fn keep_metrics(&mut self, call_id: CallId, leg: LegKind) {
+        if !self.figures.are_due(Instant::now()) {
+            return;
         }
+        let row = self.metrics(call_id, leg, UnixMs::now());
+        self.services.storage.try_post("figures of a leg", move |sql_tx| add_metrics(sql_tx, &row));
     }
 
     /// What came and was not used, for whoever wonders about a bad line or an attack.

@@ -14,6 +14,7 @@ mod dial;
 mod diversions;
 mod emergency;
 mod features;
+mod figures;
 mod incoming;
 mod lamps;
 mod leg;

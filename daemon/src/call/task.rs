@@ -421,6 +421,7 @@ impl CallTask {
                 }
                 self.feed(Input::Frame { index: sound.index, speech: sound.speech, level_dbov: sound.level_dbov });
                 if sound.index.is_multiple_of(50) {
+                    self.leg.keep_metrics(self.call_id, LegKind::Caller);
                     return self.leg.is_silent().then_some(End::NO_RTP);
                 }
             }
@@ -496,7 +497,7 @@ impl CallTask {
         );
     }
 
-    fn last_rows(&self, end: End) -> (CallMetrics, EndedSession) {
+    fn last_rows(&mut self, end: End) -> (CallMetrics, EndedSession) {
         let at = UnixMs::now();
         let metrics = self.leg.metrics(self.call_id, LegKind::Caller, at);
         let disposition = Some(match (self.message_taken, end.termination) {
