@@ -39,6 +39,7 @@ mod router;
 mod serve;
 mod services;
 mod task;
+mod to_disk;
 mod trunk_watch;
 mod voice;
 mod waiting;
