@@ -201,7 +201,7 @@ impl CallTask {
                 },
                 Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
-                Some(event) = self.leg.frames.recv() => self.handle_media(event),
+                Some(event) = self.leg.frames.recv() => self.handle_sound(event),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
                 Ok(()) = self.stop.changed() => { let told = *self.stop.borrow(); told.then_some(End::STOPPED) }
             };
@@ -400,6 +400,18 @@ impl CallTask {
                 self.feed(Input::RecordingEnded { why: kept.why, kept: kept.reference });
             }
         }
+    }
+
+    /// A tick brings more than one event, and to wait anew for each costs more than to deal with it.
+    fn handle_sound(&mut self, first: MediaEvent) -> Option<End> {
+        let mut event = Some(first);
+        while let Some(next) = event {
+            if let Some(end) = self.handle_media(next) {
+                return Some(end);
+            }
+            event = self.leg.frames.try_recv().ok();
+        }
+        None
     }
 
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
