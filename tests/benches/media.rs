@@ -1,4 +1,6 @@
-//! What the sound of a call costs the box, how evenly it is sent and what memory it takes, with SIPp's echo as the floor.
+//! What the sound of a call costs the box, how evenly it is sent and what memory it takes. Two floors are measured in the
+//! same run: SIPp's echo, which has one socket for all, and a loop of recvfrom and sendto on a socket for each call, as
+//! every telephone exchange has them.
 //!
 //! Callers are SIPp for signalling and [`tests::talkers`] for sound, all on one core; the box has the other to itself.
 //! `OFFHOOK_MEDIA_SECONDS` (20 by default) is how long each kind of call is watched, `OFFHOOK_MEDIA_CALLS` (200) how many
@@ -8,14 +10,16 @@
 //! packets are the kernel's, taken as the box sends them: what else the callers' core does is not seen in them.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints and fails loudly")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use audio::FRAME_DURATION;
 use audio::rtp::srtp::{MasterKey, Profile};
 use serde_json::Value;
 use tests::load::{FIRST_CALLER, Load, Outcome, Sound, Usage, pin};
@@ -40,6 +44,10 @@ const LINES: u32 = 6;
 const RATE: u32 = 50;
 /// After the last call is up, until all is quiet.
 const SETTLING: Duration = Duration::from_secs(3);
+/// What transactions leave behind for repeats is gone after that (RFC 3261, Timer J).
+const LINGERING: Duration = Duration::from_secs(36);
+/// Has this program be the second floor.
+const LOOP: &str = "--echo-on-sockets";
 /// The box's core and the callers'.
 const CORES: [u32; 2] = [0, 1];
 
@@ -67,6 +75,9 @@ const KINDS: [(Kind, &str); 5] = [
 ];
 
 fn main() {
+    if let Some(calls) = std::env::args().skip_while(|argument| argument != LOOP).nth(1) {
+        return echo_on_sockets(calls.parse().unwrap());
+    }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it starts.
     if std::env::args().any(|argument| argument == "--test") || !is_installed("sipp") {
         return;
@@ -74,11 +85,12 @@ fn main() {
     let (calls, seconds) = (number_from("OFFHOOK_MEDIA_CALLS", 200), number_from("OFFHOOK_MEDIA_SECONDS", 20));
     let wanted = std::env::var("OFFHOOK_MEDIA_KINDS").ok();
     pin(std::process::id(), CORES[1]);
-    let floor = floor(calls, seconds);
-    println!("SIPp's echo: {floor:.3} % of a core for a call, at {calls} calls");
+    let floors = [sipp_floor(calls, seconds), loop_floor(calls, seconds)];
+    println!("SIPp's echo: {:.3} % of a core for a call, at {calls} calls", floors[0]);
+    println!("recvfrom and sendto, a socket each: {:.3} % of a core for a call", floors[1]);
     for (kind, name) in KINDS {
         if wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|one| one == name)) {
-            measure(kind, name, calls, seconds, floor);
+            measure(kind, name, calls, seconds, floors);
         }
     }
 }
@@ -92,7 +104,7 @@ fn share(used_ms: f64, seconds: u32, calls: u32) -> f64 {
 }
 
 /// SIPp gives back what it is sent. Percent of a core for a call.
-fn floor(calls: u32, seconds: u32) -> f64 {
+fn sipp_floor(calls: u32, seconds: u32) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let (sip, port) = (free_port().to_string(), free_port());
     let mut command = Command::new("sipp");
@@ -100,11 +112,46 @@ fn floor(calls: u32, seconds: u32) -> f64 {
     command.args(["-mp", &port.to_string(), "-nostdin"]);
     let echo = Ended(command.current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     pin(echo.0.id(), CORES[0]);
-    let talkers = Talkers::speaking_to(ECHO, SocketAddr::from((ECHO, port)), calls as usize);
+    let talkers = Talkers::speaking_to(ECHO, vec![SocketAddr::from((ECHO, port)); calls as usize]);
     poll(Duration::from_secs(10), || (talkers.streams() > 0).then_some(())).expect("SIPp gives back nothing");
     let before = Usage::of(echo.0.id());
     talk(Duration::from_secs(seconds.into()));
     share(Usage::of(echo.0.id()).cpu_ms - before.cpu_ms, seconds, calls)
+}
+
+/// A process that gives back what comes on as many sockets as there are calls, every 20 ms. Percent of a core for a call.
+fn loop_floor(calls: u32, seconds: u32) -> f64 {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut echo = Ended(command.args([LOOP, &calls.to_string()]).stdout(Stdio::piped()).spawn().unwrap());
+    pin(echo.0.id(), CORES[0]);
+    let lines = BufReader::new(echo.0.stdout.take().unwrap()).lines();
+    let targets = lines.take(calls as usize).map(|line| line.unwrap().parse().unwrap()).collect();
+    let talkers = Talkers::speaking_to(ECHO, targets);
+    let is_up = || (talkers.streams() == calls as usize).then_some(());
+    poll(Duration::from_secs(10), is_up).expect("the loop gives back nothing");
+    let before = Usage::of(echo.0.id());
+    talk(Duration::from_secs(seconds.into()));
+    share(Usage::of(echo.0.id()).cpu_ms - before.cpu_ms, seconds, calls)
+}
+
+/// That process: prints its addresses, and never ends.
+fn echo_on_sockets(calls: usize) {
+    let sockets: Vec<UdpSocket> = (0..calls).map(|_| UdpSocket::bind((ECHO, 0)).unwrap()).collect();
+    for socket in &sockets {
+        socket.set_nonblocking(true).unwrap();
+        println!("{}", socket.local_addr().unwrap());
+    }
+    let mut datagram = [0; 2_048];
+    let mut next = Instant::now();
+    loop {
+        for socket in &sockets {
+            while let Ok((length, source)) = socket.recv_from(&mut datagram) {
+                socket.send_to(&datagram[..length], source).unwrap();
+            }
+        }
+        next += FRAME_DURATION;
+        talk(next.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Killed when dropped.
@@ -117,7 +164,7 @@ impl Drop for Ended {
     }
 }
 
-fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floor: f64) {
+fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
     let phone = Talkers::start(PHONE, None);
     let office = Office::open(kind, &phone);
     let key = MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(b'A'));
@@ -136,12 +183,16 @@ fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floor: f64) {
     let disturbed = office.watch(&[&talkers, &phone], seconds);
     drop(busy);
     let outcomes: Vec<Outcome> = running.into_iter().map(|load| load.join().unwrap()).collect();
-    talk(SETTLING);
+    talk(LINGERING);
     let after = Usage::of(office.offhook.pid());
     assert!(outcomes.iter().all(|outcome| outcome.failed == 0), "{outcomes:?}");
     let cost = share(quiet.cpu_ms, seconds, calls);
     let of_a_call = |now: f64| (now - empty.resident_mib) * 1_024.0 / f64::from(calls);
-    println!("{name}: {cost:.3} % of a core for a call, {:.2} times the floor; {} calls", cost / floor, calls);
+    let ratios = floors.map(|floor| cost / floor);
+    println!(
+        "{name}: {cost:.3} % of a core for a call, {:.2} and {:.2} times the floors; {calls} calls",
+        ratios[0], ratios[1]
+    );
     println!("{name}: {}", quiet.told);
     println!("{name}, other core busy: {}", disturbed.told);
     println!(

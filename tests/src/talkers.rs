@@ -67,12 +67,12 @@ impl Talkers {
         Talkers::with(address, key, Vec::new())
     }
 
-    /// So many callers at `address` who all speak to `target` from the beginning.
+    /// Callers at `address` who speak from the beginning, each to one of `targets`.
     ///
     /// # Panics
     /// As [`start`](Talkers::start).
-    pub fn speaking_to(address: Ipv4Addr, target: SocketAddr, callers: usize) -> Talkers {
-        Talkers::with(address, None, vec![target; callers])
+    pub fn speaking_to(address: Ipv4Addr, targets: Vec<SocketAddr>) -> Talkers {
+        Talkers::with(address, None, targets)
     }
 
     fn with(address: Ipv4Addr, key: Option<MasterKey>, targets: Vec<SocketAddr>) -> Talkers {

@@ -13,7 +13,7 @@ mod tone_keys;
 
 pub use dtmf::{DtmfError, DtmfEvent, DtmfReceiver, EventPayload, digit_of, event_code_of};
 pub use error::{ErrorCounts, RtpError};
-pub use packet::{HEADER_BYTES, MAX_PACKET_BYTES, Packet, PayloadType};
+pub use packet::{HEADER_BYTES, MAX_PACKET_BYTES, Packet, PayloadType, is_rtcp};
 pub use receiver::{FrameKind, Played, Receiver, ReceiverConfig, ReceiverStats};
 pub use reception::{Reception, Verdict};
 pub use sender::{DtmfQueueError, Sender, SenderConfig, SenderStats};

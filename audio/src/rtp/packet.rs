@@ -97,6 +97,11 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// Whether `datagram` is RTCP by the rule of RFC 5761 §4, and not RTP.
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    rtcp_packet_type(datagram).is_some()
+}
+
 /// The RTCP packet type if `datagram` is RTCP by the rule of RFC 5761 §4: version 2 and a second byte of 192 to 223.
 pub(super) fn rtcp_packet_type(datagram: &[u8]) -> Option<u8> {
     match datagram {

@@ -321,6 +321,8 @@ impl Bridge {
     }
 
     fn watch(&mut self) -> Happened {
+        self.caller.leg.keep_metrics(self.call_id, LegKind::Caller);
+        self.callee.leg.keep_metrics(self.call_id, LegKind::Callee);
         let silent = [Side::Caller, Side::Callee].into_iter().find(|side| self.party(*side).leg.is_silent());
         // The silent one is not hung up on as if it had: it gets a BYE, in case it is only its sound that is gone.
         silent.map_or(Happened::Nothing, |_| Happened::Ended { by: None, end: End::NO_RTP })

@@ -9,14 +9,15 @@ use sip_stack::message::header::ReasonHeader;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use super::figures::Figures;
 use super::legs::LegEvents;
 use super::negotiate::{self, InDialog, MediaAgreement};
 use super::referral::{self, Referred};
 use super::services::Services;
 use super::task::End;
 use crate::io::address::Reached;
-use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable};
-use crate::storage::{CallId, CallMetrics, Leg as LegKind, MetricsId, UnixMs};
+use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable, Refused};
+use crate::storage::{CallId, CallMetrics, Leg as LegKind, UnixMs, add_metrics};
 
 /// What a leg's dialog means for its call.
 pub(super) enum LegNews {
@@ -38,6 +39,7 @@ pub(super) struct Leg {
     pub(super) moved: watch::Receiver<Reached>,
     services: Arc<Services>,
     began: Instant,
+    figures: Figures,
     /// Who waits for what becomes of a REFER of ours.
     referral: Option<mpsc::Sender<TransferNews>>,
     /// It hung up by itself, so that no BYE is due.
@@ -75,7 +77,13 @@ impl Leg {
         Sound { media, frames }: Sound,
     ) -> Leg {
         let (services, moved) = (Arc::clone(services), services.address.changes());
-        Leg { events, agreement, media, frames, moved, services, began: Instant::now(), referral: None, hung_up: false }
+        let began = Instant::now();
+        let figures = Figures::new(began);
+        let (referral, hung_up) = (None, false);
+        let leg = Leg { events, agreement, media, frames, moved, services, began, figures, referral, hung_up };
+        // Most of what becomes of a call needs no frames.
+        leg.command(|media, _| media.listen(false));
+        leg
     }
 
     /// Deals with what happened in the dialog.
@@ -137,26 +145,27 @@ impl Leg {
         !self.agreement.may_be_silent() && last.max(self.began).elapsed() > limit
     }
 
-    /// How it sounded, for its row.
-    pub(super) fn metrics(&self, call_id: CallId, leg: LegKind, at: UnixMs) -> CallMetrics {
-        let stats = self.media.stats();
-        CallMetrics {
-            metrics_id: MetricsId::new(at),
-            call_id,
-            leg,
-            codec: self.agreement.codec_name().to_owned(),
-            packets_sent: stats.sent_packets,
-            packets_received: stats.received.received,
-            packets_lost: stats.received.lost,
-            packets_late: stats.received.late,
-            packets_duplicated: stats.received.duplicate,
-            concealed_ms: stats.received.concealed_frames * 20,
-            jitter_ms: Some(stats.received.jitter_ms),
-            jitter_max_ms: Some(stats.jitter_max_ms),
-            round_trip_ms: stats.round_trip.map(|time| time.as_secs_f64() * 1e3),
-            send_late_max_ms: Some(self.services.media.clock().pacing.worst_lateness.as_secs_f64() * 1e3),
-            mos: stats.mos,
-            created_at: at,
+    /// How it sounded since the last time it was asked, for its row.
+    pub(super) fn metrics(&mut self, call_id: CallId, leg: LegKind, at: UnixMs) -> CallMetrics {
+        let late = self.services.media.clock().pacing.worst_lateness;
+        self.figures.row((call_id, leg, at), self.agreement.codec_name(), &self.media.stats(), late)
+    }
+
+    /// Adds to its row how it sounded, every few seconds: asked once a second.
+    pub(super) fn keep_metrics(&mut self, call_id: CallId, leg: LegKind) {
+        if !self.figures.are_due(Instant::now()) {
+            return;
+        }
+        let row = self.metrics(call_id, leg, UnixMs::now());
+        self.services.storage.try_post("figures of a leg", move |sql_tx| add_metrics(sql_tx, &row));
+    }
+
+    /// What came and was not used, for whoever wonders about a bad line or an attack.
+    fn tell_refused(&self) {
+        let Refused { foreign, oversized, malformed, unexpected, replayed, unauthenticated, reports } =
+            self.media.stats().refused();
+        if foreign + oversized + malformed + unexpected + replayed + unauthenticated + reports > 0 {
+            info!(foreign, oversized, malformed, unexpected, replayed, unauthenticated, reports, "Packets refused");
         }
     }
 
@@ -176,6 +185,7 @@ impl Leg {
 /// Whoever is not needed any more is told so, whatever became of the task that talked with them.
 impl Drop for Leg {
     fn drop(&mut self) {
+        self.tell_refused();
         if !self.hung_up && tokio::runtime::Handle::try_current().is_ok() {
             tokio::spawn(bye(Arc::clone(&self.services), self.events.handle(), None));
         }

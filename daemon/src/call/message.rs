@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use audio::{FRAME_DURATION, Frame};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::services::Services;
+use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
 use crate::conversation::machine::{Failure, RecordingEnd};
 use crate::inference::Priority;
 use crate::redact::Redacted;
@@ -18,8 +19,6 @@ use crate::storage::{
     set_voicemail_transcript,
 };
 
-/// Frames that may wait for the disk: 20 s. A disk that is slower than that has lost the message anyway.
-const FRAME_LIMIT: usize = 1_000;
 /// Frames likelier than this to be speech keep a message going.
 const SPEECH_PROBABILITY: f32 = 0.5;
 /// Speech a message must have to be one: shorter than a word is a click.
@@ -29,7 +28,7 @@ const PIECE_SAMPLES: usize = 25 * 8_000;
 
 /// The message of one call while it is being left.
 pub(super) struct Message {
-    frames: mpsc::Sender<Frame>,
+    frames: ToDisk,
     kept: oneshot::Receiver<Result<VoicemailId, Failure>>,
     end: oneshot::Sender<End>,
     length: Duration,
@@ -55,7 +54,7 @@ pub(super) struct Kept {
 impl Message {
     /// Begins to record; the first frame pushed is its first sound.
     pub(super) fn start(services: &Services, call_id: CallId, longest: Duration, silence: Duration) -> Message {
-        let (frames, received) = mpsc::channel(FRAME_LIMIT);
+        let (frames, blocks) = to_disk(RecordingKind::Voicemail);
         let (end, ended) = oneshot::channel();
         let (result, kept) = oneshot::channel();
         let writer = Writer {
@@ -64,9 +63,9 @@ impl Message {
             ears: services.ears.clone(),
             call_id,
         };
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
             // The call may be over; the message is kept all the same.
-            let _ = result.send(writer.run(received, ended));
+            let _ = result.send(writer.run(blocks, ended).await);
         });
         let none = Duration::ZERO;
         Message { frames, kept, end, length: none, quiet: none, speech: none, longest, silence }
@@ -74,9 +73,7 @@ impl Message {
 
     /// The next frame; tells when the message is over by itself.
     pub(super) fn push(&mut self, frame: &Frame, speech: f32) -> Option<RecordingEnd> {
-        if self.frames.try_send(*frame).is_err() {
-            warn!("Message frame lost: the disk does not keep up");
-        }
+        self.frames.push(*frame);
         self.length += FRAME_DURATION;
         if speech >= SPEECH_PROBABILITY {
             self.speech += FRAME_DURATION;
@@ -126,21 +123,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&self, mut frames: mpsc::Receiver<Frame>, ended: oneshot::Receiver<End>) -> Result<VoicemailId, Failure> {
+    async fn run(&self, blocks: Blocks, ended: oneshot::Receiver<End>) -> Result<VoicemailId, Failure> {
         let mut samples = Vec::new();
-        let partial = self.record(&mut frames, &mut samples).map_err(|error| {
+        let partial = self.record(blocks, &mut samples).await.map_err(|error| {
             warn!(%error, "Message not recorded");
             Failure::Failed
         })?;
         // The sender was dropped without a word only if the call's task died; then the message counts.
-        let end = ended.blocking_recv().unwrap_or(End { by: VoicemailEnd::Hangup, keep: true });
+        let end = ended.await.unwrap_or(End { by: VoicemailEnd::Hangup, keep: true });
         if !end.keep {
-            if let Err(error) = partial.discard() {
+            if let Err(error) = on_disk(move || partial.discard()).await {
                 warn!(%error, "Empty message not removed");
             }
             return Err(Failure::Empty);
         }
-        let voicemail_id = self.keep(partial, end.by).map_err(|error| {
+        let voicemail_id = self.keep(partial, end.by).await.map_err(|error| {
             warn!(%error, "Message not kept; the next start tries again");
             Failure::Failed
         })?;
@@ -149,28 +146,16 @@ impl Writer {
         Ok(voicemail_id)
     }
 
-    fn record(
-        &self,
-        frames: &mut mpsc::Receiver<Frame>,
-        samples: &mut Vec<i16>,
-    ) -> Result<PartialRecording, StorageError> {
+    async fn record(&self, blocks: Blocks, samples: &mut Vec<i16>) -> Result<PartialRecording, StorageError> {
         let now = UnixMs::now();
-        let mut partial = self.files.begin(NewAudio {
-            recording_id: RecordingId::new(now),
-            call_id: self.call_id,
-            kind: RecordingKind::Voicemail,
-            started_at: now,
-        })?;
-        while let Some(frame) = frames.blocking_recv() {
-            partial.write(&frame)?;
-            samples.extend_from_slice(&frame);
-        }
-        Ok(partial)
+        let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Voicemail);
+        let audio = NewAudio { recording_id, call_id: self.call_id, kind, started_at: now };
+        record(self.files.clone(), audio, blocks, |block| samples.extend_from_slice(block)).await
     }
 
-    fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
+    async fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
         let now = UnixMs::now();
-        let finished = partial.finish(now)?;
+        let finished = on_disk(move || partial.finish(now)).await?;
         let recording = finished.recording.clone();
         let voicemail = Voicemail {
             voicemail_id: VoicemailId::new(now),
@@ -184,11 +169,16 @@ impl Writer {
             created_at: now,
         };
         let voicemail_id = voicemail.voicemail_id;
-        self.storage.write_blocking(move |sql_tx| {
+        let written = self.storage.write(move |sql_tx| {
             insert_recording(sql_tx, &recording)?;
             insert_voicemail(sql_tx, &voicemail)
-        })?;
-        finished.registered();
+        });
+        written.await?;
+        on_disk(move || {
+            finished.registered();
+            Ok(())
+        })
+        .await?;
         Ok(voicemail_id)
     }
 

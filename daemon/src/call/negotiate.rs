@@ -144,6 +144,8 @@ impl MediaAgreement {
             CodecKind::ALL.into_iter().filter(|kind| *kind != CodecKind::Opus && has(kind)).collect();
         let mut receiver =
             ReceiverConfig::new(&static_codecs, negotiated.dtmf_payload_type_receive.and_then(PayloadType::new));
+        // Without telephone events keys can only be heard.
+        receiver.listens_for_tones = receiver.dtmf_payload_type.is_none();
         // Of the codec that is agreed, whichever stands first in the list.
         receiver.dtmf_clock_rate = Some(codec.clock_rate());
         let received = payload_type(negotiated.payload_type_receive);
@@ -159,6 +161,7 @@ impl MediaAgreement {
         StreamConfig {
             remote: negotiated.remote,
             remote_rtcp: negotiated.remote_rtcp,
+            rtcp_mux: negotiated.rtcp_mux,
             signalled_from: self.signalled_from,
             receiver,
             sender,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! caller's frames ─┐
-//!                  ├► pairs of one tick ─► channel ─► writer thread ─► recordings/partial/….part ─► row when it is over
+//!                  ├► pairs of one tick ─► blocks ─► recordings/partial/….part ─► row when it is over
 //! the other's ─────┘
 //! ```
 //! A killed process loses less than the last second ([`AudioFiles`](crate::storage::AudioFiles)). Keys are not heard in it:
@@ -12,16 +12,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use audio::{Frame, SILENT_FRAME};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::services::Services;
+use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
 use crate::storage::{
     AudioFiles, CallId, NewAudio, RecordingId, RecordingKind, Storage, StorageError, UnixMs, insert_recording,
 };
 
-/// Pairs that may wait for the disk: 20 s.
-const PAIR_LIMIT: usize = 1_000;
 /// Frames one side may be ahead of the other before that one counts as silent: its leg is being exchanged.
 const SKEW_LIMIT: usize = 10;
 /// Keys of a code follow each other within this time.
@@ -38,23 +37,21 @@ pub(super) enum Channel {
 
 /// See the module. Dropped, it is kept in the background.
 pub(super) struct Recorder {
-    pairs: mpsc::Sender<[Frame; 2]>,
+    pairs: ToDisk,
     kept: oneshot::Receiver<()>,
     waiting: [VecDeque<Frame>; 2],
     is_paused: bool,
-    /// Said once: a full disk must not fill the log as well.
-    has_lost: bool,
     keys: Keys,
 }
 
 impl Recorder {
     /// Begins to record.
     pub(super) fn start(services: &Services, call_id: CallId) -> Recorder {
-        let (pairs, received) = mpsc::channel(PAIR_LIMIT);
+        let (pairs, blocks) = to_disk(RecordingKind::Call);
         let (done, kept) = oneshot::channel();
         let (storage, files) = (services.storage.clone(), services.audio_files.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&storage, &files, call_id, received) {
+        tokio::spawn(async move {
+            if let Err(error) = write(&storage, files, call_id, blocks).await {
                 warn!(%error, "Recording not kept; the next start tries again");
             }
             // Nobody waits if the call's task has ended badly.
@@ -62,17 +59,15 @@ impl Recorder {
         });
         info!("Recording");
         let keys = Keys::new(&services.config.recording.pause_code);
-        Recorder { pairs, kept, waiting: Default::default(), is_paused: false, has_lost: false, keys }
+        Recorder { pairs, kept, waiting: Default::default(), is_paused: false, keys }
     }
 
     /// The next frame of a side.
     pub(super) fn push(&mut self, channel: Channel, frame: Frame) {
         self.waiting[channel as usize].push_back(frame);
         while let Some(pair) = self.next_pair() {
-            let pair = if self.is_paused { [SILENT_FRAME; 2] } else { pair };
-            if self.pairs.try_send(pair).is_err() && !std::mem::replace(&mut self.has_lost, true) {
-                warn!("Sound of a recording lost: the disk does not keep up");
-            }
+            let [caller, other] = if self.is_paused { [SILENT_FRAME; 2] } else { pair };
+            self.pairs.push(caller.into_iter().zip(other).flat_map(<[i16; 2]>::from));
         }
     }
 
@@ -136,70 +131,67 @@ impl Keys {
     }
 }
 
-fn write(
-    storage: &Storage,
-    files: &AudioFiles,
-    call_id: CallId,
-    mut pairs: mpsc::Receiver<[Frame; 2]>,
-) -> Result<(), StorageError> {
+async fn write(storage: &Storage, files: AudioFiles, call_id: CallId, blocks: Blocks) -> Result<(), StorageError> {
     let now = UnixMs::now();
     let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Call);
-    let mut partial = files.begin(NewAudio { recording_id, call_id, kind, started_at: now })?;
-    while let Some([caller, other]) = pairs.blocking_recv() {
-        let mut both = [0; 2 * SILENT_FRAME.len()];
-        for (at, (caller, other)) in caller.into_iter().zip(other).enumerate() {
-            both[2 * at] = caller;
-            both[2 * at + 1] = other;
-        }
-        partial.write(&both)?;
-    }
+    let partial = record(files, NewAudio { recording_id, call_id, kind, started_at: now }, blocks, |_| {}).await?;
     if partial.duration_ms() == 0 {
-        return partial.discard();
+        return on_disk(move || partial.discard()).await;
     }
-    let finished = partial.finish(UnixMs::now())?;
+    let finished = on_disk(move || partial.finish(UnixMs::now())).await?;
     let recording = finished.recording.clone();
-    storage.write_blocking(move |sql_tx| insert_recording(sql_tx, &recording))?;
+    storage.write(move |sql_tx| insert_recording(sql_tx, &recording)).await?;
     info!(seconds = finished.recording.duration_ms / 1_000, "Recording kept");
-    finished.registered();
-    Ok(())
+    on_disk(move || {
+        finished.registered();
+        Ok(())
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn recorder() -> (Recorder, mpsc::Receiver<[Frame; 2]>) {
-        let (pairs, received) = mpsc::channel(PAIR_LIMIT);
+    const LOUD: Frame = [1_000; SILENT_FRAME.len()];
+
+    fn recorder() -> (Recorder, Blocks) {
+        let (pairs, blocks) = to_disk(RecordingKind::Call);
         let kept = oneshot::channel().1;
         let (waiting, keys) = (Default::default(), Keys::new("*1"));
-        (Recorder { pairs, kept, waiting, is_paused: false, has_lost: false, keys }, received)
+        (Recorder { pairs, kept, waiting, is_paused: false, keys }, blocks)
     }
 
-    const LOUD: Frame = [1_000; SILENT_FRAME.len()];
+    /// What goes to disk, as the first sample of each frame of both sides.
+    fn recorded(recorder: Recorder, mut blocks: Blocks) -> Vec<[i16; 2]> {
+        drop(recorder);
+        let samples: Vec<i16> = std::iter::from_fn(|| blocks.try_recv().ok()).flatten().collect();
+        samples.chunks(2 * SILENT_FRAME.len()).map(|pair| [pair[0], pair[1]]).collect()
+    }
 
     #[test]
     fn both_sides_stand_beside_each_other_and_a_missing_one_is_silent() {
-        let (mut recorder, mut received) = recorder();
-        recorder.push(Channel::Caller, LOUD);
-        assert!(received.try_recv().is_err(), "the other side of the tick is still to come");
-        recorder.push(Channel::Other, SILENT_FRAME);
-        assert_eq!(received.try_recv().unwrap(), [LOUD, SILENT_FRAME]);
-        (0..=SKEW_LIMIT).for_each(|_| recorder.push(Channel::Other, LOUD));
-        assert_eq!(received.try_recv().unwrap(), [SILENT_FRAME, LOUD]);
+        let (mut one, blocks) = recorder();
+        one.push(Channel::Caller, LOUD);
+        assert!(recorded(one, blocks).is_empty(), "the other side of the tick is still to come");
+        let (mut both, blocks) = recorder();
+        both.push(Channel::Caller, LOUD);
+        both.push(Channel::Other, SILENT_FRAME);
+        (0..=SKEW_LIMIT).for_each(|_| both.push(Channel::Other, LOUD));
+        assert_eq!(recorded(both, blocks), [[1_000, 0], [0, 1_000]]);
     }
 
     #[test]
     fn a_paused_recording_keeps_silence_until_the_code_comes_again() {
-        let (mut recorder, mut received) = recorder();
+        let (mut recorder, blocks) = recorder();
         let now = Instant::now();
         assert!(!recorder.press('*', now) && !recorder.press('1', now + KEY_INTERVAL * 2), "too slow for a code");
         assert!(!recorder.press('*', now + KEY_INTERVAL * 2) && recorder.press('1', now + KEY_INTERVAL * 3));
         recorder.push(Channel::Caller, LOUD);
         recorder.push(Channel::Other, LOUD);
-        assert_eq!(received.try_recv().unwrap(), [SILENT_FRAME; 2]);
         assert!(!recorder.press('*', now + KEY_INTERVAL * 3) && recorder.press('1', now + KEY_INTERVAL * 3));
         recorder.push(Channel::Caller, LOUD);
         recorder.push(Channel::Other, LOUD);
-        assert_eq!(received.try_recv().unwrap(), [LOUD; 2]);
+        assert_eq!(recorded(recorder, blocks), [[0; 2], [1_000; 2]]);
     }
 }

@@ -150,6 +150,7 @@ impl CallTask {
         if recorder.is_some() {
             leg.command(|media, _| media.tap(true));
         }
+        leg.command(|media, _| media.listen(true));
         let now = Instant::now();
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
@@ -200,7 +201,7 @@ impl CallTask {
                 },
                 Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
-                Some(event) = self.leg.frames.recv() => self.handle_media(event),
+                Some(event) = self.leg.frames.recv() => self.handle_sound(event),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
                 Ok(()) = self.stop.changed() => { let told = *self.stop.borrow(); told.then_some(End::STOPPED) }
             };
@@ -216,6 +217,7 @@ impl CallTask {
     async fn hand_over(mut self) -> Waiting {
         info!("Handed over");
         self.finish_recording().await;
+        self.leg.command(|media, _| media.listen(false));
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let turns = self.conversation.context().turns;
         let waiting = Waiting::new(self.services, self.call_id, self.leg, self.identity, self.stop);
@@ -400,6 +402,18 @@ impl CallTask {
         }
     }
 
+    /// A tick brings more than one event, and to wait anew for each costs more than to deal with it.
+    fn handle_sound(&mut self, first: MediaEvent) -> Option<End> {
+        let mut event = Some(first);
+        while let Some(next) = event {
+            if let Some(end) = self.handle_media(next) {
+                return Some(end);
+            }
+            event = self.leg.frames.try_recv().ok();
+        }
+        None
+    }
+
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
         match event {
             MediaEvent::Said(frame) => {
@@ -419,6 +433,7 @@ impl CallTask {
                 }
                 self.feed(Input::Frame { index: sound.index, speech: sound.speech, level_dbov: sound.level_dbov });
                 if sound.index.is_multiple_of(50) {
+                    self.leg.keep_metrics(self.call_id, LegKind::Caller);
                     return self.leg.is_silent().then_some(End::NO_RTP);
                 }
             }
@@ -494,7 +509,7 @@ impl CallTask {
         );
     }
 
-    fn last_rows(&self, end: End) -> (CallMetrics, EndedSession) {
+    fn last_rows(&mut self, end: End) -> (CallMetrics, EndedSession) {
         let at = UnixMs::now();
         let metrics = self.leg.metrics(self.call_id, LegKind::Caller, at);
         let disposition = Some(match (self.message_taken, end.termination) {

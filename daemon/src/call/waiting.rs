@@ -179,7 +179,10 @@ impl Waiting {
                 MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::Said(_) | MediaEvent::ClipStarted { .. }
                 | MediaEvent::ClipStopped { .. } => None,
             },
-            _ = watch.tick() => if self.leg.is_silent() { ended(End::NO_RTP) } else { None },
+            _ = watch.tick() => {
+                self.leg.keep_metrics(self.call_id, LegKind::Caller);
+                if self.leg.is_silent() { ended(End::NO_RTP) } else { None }
+            }
             Ok(()) = self.stop.changed() => if *self.stop.borrow() { ended(End::STOPPED) } else { None },
         }
     }

@@ -7,8 +7,8 @@
 //! ```
 //! At every moment either the row or the `.part` exists, so a crash anywhere loses no finished sound:
 //! [`AudioFiles::recover`] finishes each leftover `.part` from its length and writes its row. Equal content is stored
-//! once. Sound reaches the kernel once a second; a killed process loses less than that, a power cut the few seconds the
-//! kernel had not written yet.
+//! once. Sound reaches the kernel at least twice a second; a killed process loses less than that, a power cut the few seconds
+//! the kernel had not written yet.
 //!
 //! Encryption at rest fits behind [`Sealer`]; today files are [`PlainWav`].
 
@@ -29,7 +29,8 @@ use super::{
 /// Samples per second of every recording.
 pub const RECORDING_SAMPLE_RATE: u32 = 8_000;
 
-const SAMPLES_PER_FLUSH: usize = RECORDING_SAMPLE_RATE as usize;
+/// Half a second of one channel.
+const SAMPLES_PER_FLUSH: usize = RECORDING_SAMPLE_RATE as usize / 2;
 const HEADER_BYTES: u64 = 44;
 const BYTES_PER_SAMPLE: u64 = 2;
 
@@ -259,7 +260,7 @@ pub struct PartialRecording {
 }
 
 impl PartialRecording {
-    /// Appends sound, the samples of two channels by turns. Blocks on the disk about once a second: not for the media thread.
+    /// Appends sound, the samples of two channels by turns. Blocks on the disk a few times a second: not for the media thread.
     ///
     /// # Errors
     /// [`StorageError::DiskFull`], [`StorageError::File`]; what was written before can still be finished.

@@ -27,7 +27,7 @@ pub(super) fn ringing(storage: &Storage) -> CallId {
     call_id
 }
 
-fn open() -> (tempfile::TempDir, Storage) {
+pub(super) fn open() -> (tempfile::TempDir, Storage) {
     let dir = tempfile::tempdir().unwrap();
     let storage = Storage::open(&StorageConfig::new(dir.path())).unwrap().storage;
     (dir, storage)

@@ -61,6 +61,9 @@ impl Direction {
     }
 }
 
+/// RTP and RTCP over one port (RFC 5761 §5.1.1).
+pub(super) const RTCP_MUX: &str = "rtcp-mux";
+
 /// One RTP payload type of a media line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Format {
@@ -77,8 +80,10 @@ pub(super) struct Audio {
     pub(super) formats: Vec<Format>,
     /// Where the peer receives RTP.
     pub(super) rtp: SocketAddr,
-    /// Where the peer receives RTCP.
-    pub(super) rtcp: SocketAddr,
+    /// Where the peer receives RTCP, unless that goes over the port of RTP.
+    separate_rtcp: SocketAddr,
+    /// The peer can have it there (RFC 5761).
+    pub(super) rtcp_mux: bool,
     /// Seen from the peer.
     pub(super) direction: Direction,
     pub(super) ptime_ms: Option<u32>,
@@ -100,11 +105,17 @@ impl Audio {
         Ok(Self {
             formats: media.fmt.split_ascii_whitespace().filter_map(|format| Format::read(media, format)).collect(),
             rtp,
-            rtcp: rtcp_address(media, rtp),
+            separate_rtcp: rtcp_address(media, rtp),
+            rtcp_mux: media.has_attribute(RTCP_MUX),
             direction,
             ptime_ms: milliseconds(session, media, "ptime"),
             maxptime_ms: milliseconds(session, media, "maxptime"),
         })
+    }
+
+    /// Where the peer receives RTCP.
+    pub(super) fn rtcp(&self) -> SocketAddr {
+        if self.rtcp_mux { self.rtp } else { self.separate_rtcp }
     }
 }
 

@@ -89,6 +89,8 @@ pub struct LocalSession {
     /// Of telephone-events, one for each clock that a codec has.
     pub(super) dtmf: Vec<(u32, u8)>,
     pub(super) srtp: Option<SrtpPolicy>,
+    /// RTCP goes over the port of RTP, as last answered.
+    pub(super) rtcp_mux: bool,
 }
 
 impl LocalSession {
@@ -102,6 +104,7 @@ impl LocalSession {
             // What almost everybody has there.
             dtmf: vec![(8_000, 101)],
             srtp: None,
+            rtcp_mux: false,
         }
     }
 

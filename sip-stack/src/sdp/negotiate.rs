@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use sdp_types::{Connection, Media, Origin, Session, Time};
 
-use super::audio::{Audio, Direction, Format, is_usable};
+use super::audio::{Audio, Direction, Format, RTCP_MUX, is_usable};
 use super::crypto::{CryptoLine, SrtpKeys};
 use super::local::{Capabilities, CodecSpec, LocalSession, Profile};
 use super::{SdpError, SessionDescription};
@@ -20,6 +20,8 @@ pub struct Negotiated {
     pub remote: SocketAddr,
     /// Where to send RTCP.
     pub remote_rtcp: SocketAddr,
+    /// RTCP goes over the ports of RTP (RFC 5761), at both sides.
+    pub rtcp_mux: bool,
     /// The codec both ways.
     pub codec: CodecSpec,
     /// Its payload type in what we send.
@@ -60,9 +62,10 @@ impl Negotiated {
     /// What is not as it was.
     pub fn change_from(&self, before: &Self) -> MediaChange {
         let codec = |one: &Self| (one.codec.clone(), one.payload_type_send, one.payload_type_receive, one.ptime_ms);
+        let ports = |one: &Self| (one.remote, one.remote_rtcp, one.rtcp_mux);
         let events = |one: &Self| (one.dtmf_payload_type_send, one.dtmf_payload_type_receive);
         MediaChange {
-            address: (self.remote, self.remote_rtcp) != (before.remote, before.remote_rtcp),
+            address: ports(self) != ports(before),
             codec: codec(self) != codec(before) || events(self) != events(before),
             direction: self.direction != before.direction,
             keys: self.srtp != before.srtp,
@@ -85,7 +88,8 @@ pub fn answer(
     let dtmf = capabilities.dtmf.then(|| telephone_event(&audio, &codec)).flatten();
     let negotiated = Negotiated {
         remote: audio.rtp,
-        remote_rtcp: audio.rtcp,
+        remote_rtcp: audio.rtcp(),
+        rtcp_mux: audio.rtcp_mux,
         payload_type_send: format.payload_type,
         payload_type_receive: format.payload_type,
         dtmf_payload_type_send: dtmf.map(|format| format.payload_type),
@@ -96,6 +100,7 @@ pub fn answer(
         srtp: crypto.as_ref().map(|(keys, _)| keys.clone()),
     };
     session.assign(&codec, format.payload_type);
+    session.rtcp_mux = audio.rtcp_mux;
     let formats = [(codec, format.payload_type)];
     let clock_rate = negotiated.codec.clock_rate;
     let events: Vec<_> =
@@ -105,7 +110,9 @@ pub fn answer(
         session.dtmf.push((clock_rate, *payload_type));
     }
     let crypto_lines: Vec<CryptoLine> = crypto.into_iter().map(|(_, line)| line).collect();
-    let ours = audio_line(local.port(), &formats, &events, negotiated.ptime_ms, negotiated.direction, &crypto_lines);
+    let mut ours =
+        audio_line(local.port(), &formats, &events, negotiated.ptime_ms, negotiated.direction, &crypto_lines);
+    note_rtcp_mux(&mut ours, session);
     let mut description = empty_session(session.id, local);
     description.medias = offer.0.medias.iter().map(rejected).collect();
     description.medias[line] = ours;
@@ -124,7 +131,8 @@ pub fn offer(capabilities: &Capabilities, local: SocketAddr, session: &mut Local
     let events: Vec<_> =
         clock_rates.into_iter().map(|clock| (session.dtmf_payload_type(clock), clock, "0-16")).collect();
     let crypto_lines = offered_crypto(session);
-    let ours = audio_line(local.port(), &formats, &events, capabilities.ptime_ms, session.direction, &crypto_lines);
+    let mut ours = audio_line(local.port(), &formats, &events, capabilities.ptime_ms, session.direction, &crypto_lines);
+    note_rtcp_mux(&mut ours, session);
     let mut description = empty_session(session.id, local);
     // A later offer keeps the lines of the earlier ones, in their order (RFC 3264 §8).
     let line = match &session.last {
@@ -156,7 +164,9 @@ pub fn accept_answer(
     }
     let media = answer.0.medias.get(*line).filter(|media| is_usable(media)).ok_or(SdpError::NoAudio)?;
     let srtp = accept_crypto(media, &offered.medias[*line], session)?;
-    let audio = Audio::read(&answer.0, media)?;
+    let mut audio = Audio::read(&answer.0, media)?;
+    // What was not offered cannot be answered (RFC 5761 §5.1.1).
+    audio.rtcp_mux &= offered.medias[*line].has_attribute(RTCP_MUX);
     let offered_number =
         |codec: &CodecSpec| session.assigned.iter().find(|(other, _)| other == codec).map(|(_, pt)| *pt);
     let offered_events =
@@ -169,7 +179,8 @@ pub fn accept_answer(
     let dtmf = capabilities.dtmf.then(|| telephone_event(&audio, codec)).flatten();
     Ok(Negotiated {
         remote: audio.rtp,
-        remote_rtcp: audio.rtcp,
+        remote_rtcp: audio.rtcp(),
+        rtcp_mux: audio.rtcp_mux,
         codec: codec.clone(),
         payload_type_send: format.payload_type,
         payload_type_receive: offered_number(codec).unwrap_or(format.payload_type),
@@ -303,6 +314,13 @@ fn audio_line(
     media.add_attribute_with_value("ptime", ptime_ms);
     media.add_attribute_from_str(direction.as_str());
     media
+}
+
+/// We take it where it is offered, and from then on offer it too.
+fn note_rtcp_mux(media: &mut Media, session: &LocalSession) {
+    if session.rtcp_mux {
+        media.add_attribute_from_str(RTCP_MUX);
+    }
 }
 
 /// The same line with port 0: not wanted (RFC 3264 §6).

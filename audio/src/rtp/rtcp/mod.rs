@@ -1,7 +1,7 @@
 //! RTCP (RFC 3550 §6): reports on both directions of one stream, and what the peer reports about ours.
 //!
 //! A [`Reporter`] makes compound packets (SR or RR, then SDES with the CNAME, BYE at the end) and reads the peer's.
-//! `rtcp-types` knows the bytes. NTP time is wall-clock time and is passed in beside `now`.
+//! `rtcp-types` reads reports; writing is ours, since its builders allocate. NTP time is wall-clock time and is passed in beside `now`.
 //!
 //! [`Schedule`] says when.
 //!
@@ -10,8 +10,7 @@
 use std::time::{Duration, Instant};
 
 use rtcp_types::{
-    Bye, Compound, Packet, ReceiverReport, ReportBlock, ReportBlockBuilder, RtcpPacketWriterExt, RtcpWriteError, Sdes,
-    SdesChunk, SdesItem, SenderReport,
+    Bye, ReceiverReport, ReportBlock, RtcpPacket as _, RtcpPacketParser as _, Sdes, SdesItem, SenderReport,
 };
 use thiserror::Error;
 
@@ -21,9 +20,6 @@ pub use schedule::{Due, Schedule};
 
 use super::reception::Reception;
 use crate::time::{RtpTimestamp, SampleRate};
-
-/// Bytes a compound of ours needs at most: SR with one block, SDES with the longest CNAME, BYE.
-const MAX_REPORT_BYTES: usize = 52 + 268 + 8;
 
 /// Largest loss count of a report block: 24 bits with sign.
 const MAX_CUMULATIVE_LOST: u64 = 0x7f_ffff;
@@ -166,25 +162,31 @@ impl Reporter {
     ) -> Result<Feedback, RtcpError> {
         let malformed = |error: rtcp_types::RtcpParseError| RtcpError::Malformed { reason: error.to_string() };
         let mut feedback = Feedback::default();
-        for packet in Compound::parse(datagram).map_err(malformed)? {
-            match packet.map_err(malformed)? {
-                Packet::Sr(report) => {
+        let mut rest = datagram;
+        loop {
+            let (packet, following) = split_first(rest)?;
+            rest = following;
+            // Only what concerns us is read: the names of `rtcp-types` are a list on the heap.
+            match packet[1] {
+                SenderReport::PACKET_TYPE => {
+                    let report = SenderReport::parse(packet).map_err(malformed)?;
                     self.last_sender_report = Some((NtpTime(report.ntp_timestamp()).middle(), arrival));
                     feedback.report = self.about_us(report.report_blocks(), ntp_arrival).or(feedback.report);
                 }
-                Packet::Rr(report) => {
+                ReceiverReport::PACKET_TYPE => {
+                    let report = ReceiverReport::parse(packet).map_err(malformed)?;
                     feedback.report = self.about_us(report.report_blocks(), ntp_arrival).or(feedback.report);
                 }
-                Packet::Bye(_) => feedback.is_goodbye = true,
-                Packet::App(_)
-                | Packet::Sdes(_)
-                | Packet::TransportFeedback(_)
-                | Packet::PayloadFeedback(_)
-                | Packet::Xr(_)
-                | Packet::Unknown(_) => {}
+                Bye::PACKET_TYPE => {
+                    Bye::parse(packet).map_err(malformed)?;
+                    feedback.is_goodbye = true;
+                }
+                _ => {}
+            }
+            if rest.is_empty() {
+                return Ok(feedback);
             }
         }
-        Ok(feedback)
     }
 
     fn about_us<'a>(
@@ -204,7 +206,7 @@ impl Reporter {
     }
 
     /// What we say about the peer's stream (RFC 3550 §6.4.1, §A.3); `None` before its first packet.
-    fn block(&mut self, reception: &Reception, now: Instant) -> Option<ReportBlockBuilder> {
+    fn block(&mut self, reception: &Reception, now: Instant) -> Option<[u32; BLOCK_WORDS]> {
         let ssrc = reception.ssrc()?;
         let (expected, received) = reception.expected_and_received();
         let (expected_before, received_before) = match self.reported {
@@ -219,51 +221,74 @@ impl Reporter {
         let (last_report, delay) = self
             .last_sender_report
             .map_or((0, 0), |(middle, arrival)| (middle, fixed_point(now.saturating_duration_since(arrival))));
-        let block = ReportBlock::builder(ssrc)
-            .fraction_lost(fraction_lost as u8)
-            .cumulative_lost(lost as u32)
-            .extended_sequence_number(reception.highest_sequence())
-            .interarrival_jitter(reception.jitter_ticks() as u32)
-            .last_sender_report_timestamp(last_report)
-            .delay_since_last_sender_report_timestamp(delay);
-        Some(block)
+        let losses = (fraction_lost << 24 | lost) as u32;
+        let jitter = reception.jitter_ticks() as u32;
+        Some([ssrc, losses, reception.highest_sequence(), jitter, last_report, delay])
     }
 
+    /// Allocates nothing once `datagram` has held a report.
     fn write(
         &self,
-        block: Option<ReportBlockBuilder>,
+        block: Option<[u32; BLOCK_WORDS]>,
         sent: Option<SenderInfo>,
         ntp_now: NtpTime,
         with_goodbye: bool,
         datagram: &mut Vec<u8>,
     ) {
-        let mut compound = Compound::builder();
-        compound = match (sent, block) {
-            (Some(sent), Some(block)) => compound.add_packet(self.sender_report(sent, ntp_now).add_report_block(block)),
-            (Some(sent), None) => compound.add_packet(self.sender_report(sent, ntp_now)),
-            (None, Some(block)) => compound.add_packet(ReceiverReport::builder(self.ssrc).add_report_block(block)),
-            (None, None) => compound.add_packet(ReceiverReport::builder(self.ssrc)),
-        };
-        let cname = SdesChunk::builder(self.ssrc).add_item(SdesItem::builder(SdesItem::CNAME, &self.cname));
-        compound = compound.add_packet(Sdes::builder().add_chunk(cname));
-        if with_goodbye {
-            compound = compound.add_packet(Bye::builder().add_source(self.ssrc));
-        }
         datagram.clear();
-        datagram.resize(MAX_REPORT_BYTES, 0);
-        let written: Result<usize, RtcpWriteError> = compound.write_into(datagram);
-        debug_assert!(written.is_ok(), "all fields are in range and the buffer is large enough: {written:?}");
-        datagram.truncate(written.unwrap_or(0));
+        let block: &[u32] = block.as_ref().map_or(&[], |block| block);
+        let count = u8::from(!block.is_empty());
+        match sent {
+            // Counts wrap at 32 bits (RFC 3550 §6.4.1).
+            Some(sent) => {
+                let ntp = [(ntp_now.0 >> 32) as u32, ntp_now.0 as u32];
+                let info = [ntp[0], ntp[1], sent.timestamp.0, sent.packets as u32, sent.payload_bytes as u32];
+                put(datagram, count, SenderReport::PACKET_TYPE, &[&[self.ssrc], &info, block]);
+            }
+            None => put(datagram, count, ReceiverReport::PACKET_TYPE, &[&[self.ssrc], block]),
+        }
+        self.put_name(datagram);
+        if with_goodbye {
+            put(datagram, 1, Bye::PACKET_TYPE, &[&[self.ssrc]]);
+        }
     }
 
-    fn sender_report(&self, sent: SenderInfo, ntp_now: NtpTime) -> rtcp_types::SenderReportBuilder {
-        // Counts wrap at 32 bits (RFC 3550 §6.4.1).
-        SenderReport::builder(self.ssrc)
-            .ntp_timestamp(ntp_now.0)
-            .rtp_timestamp(sent.timestamp.0)
-            .packet_count(sent.packets as u32)
-            .octet_count(sent.payload_bytes as u32)
+    /// One chunk with the CNAME, ended and filled up to whole words by one to four zeros (RFC 3550 §6.5).
+    fn put_name(&self, datagram: &mut Vec<u8>) {
+        let words = 1 + (2 + self.cname.len()) / 4 + 1;
+        let start = datagram.len();
+        put_header(datagram, 1, Sdes::PACKET_TYPE, words);
+        datagram.extend(self.ssrc.to_be_bytes());
+        // Its length fits: `new` has seen to that.
+        datagram.extend([SdesItem::CNAME, self.cname.len() as u8]);
+        datagram.extend(self.cname.as_bytes());
+        datagram.resize(start + 4 * (1 + words), 0);
     }
+}
+
+/// The first packet of a compound, which says how long it is, and what follows (RFC 3550 §6.4.1).
+fn split_first(compound: &[u8]) -> Result<(&[u8], &[u8]), RtcpError> {
+    let malformed = |reason: &str| RtcpError::Malformed { reason: reason.to_owned() };
+    let [first, _, high, low, ..] = *compound else { return Err(malformed("the header of a packet is cut off")) };
+    if first >> 6 != 2 {
+        return Err(malformed("a packet is not of version 2"));
+    }
+    let length_bytes = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
+    compound.split_at_checked(length_bytes).ok_or_else(|| malformed("a packet is cut off"))
+}
+
+/// Words of a report block: source, losses, highest sequence, jitter, last report, and the delay since.
+const BLOCK_WORDS: usize = 6;
+
+/// An RTCP packet of whole words (RFC 3550 §6.4).
+fn put(datagram: &mut Vec<u8>, count: u8, packet_type: u8, body: &[&[u32]]) {
+    put_header(datagram, count, packet_type, body.iter().map(|part| part.len()).sum());
+    body.iter().copied().flatten().for_each(|word| datagram.extend(word.to_be_bytes()));
+}
+
+fn put_header(datagram: &mut Vec<u8>, count: u8, packet_type: u8, words: usize) {
+    let [high, low] = (words as u16).to_be_bytes();
+    datagram.extend([0x80 | count, packet_type, high, low]);
 }
 
 /// Arrival minus the time of our report minus the time the peer kept it (RFC 3550 §6.4.1), if it is one that can be:
@@ -350,6 +375,25 @@ mod tests {
         assert!((report.fraction_lost - 1.0 / 3.0).abs() < 0.01, "{}", report.fraction_lost);
         let round_trip = report.round_trip.unwrap();
         assert!(round_trip.abs_diff(Duration::from_millis(70)) < Duration::from_millis(1), "{round_trip:?}");
+    }
+
+    /// What is damaged is an error; what follows a sound packet and is of no concern is passed over.
+    #[test]
+    fn only_whole_packets_of_version_2_are_read() {
+        let goodbye = [0x81, 203, 0, 1, 0, 0, 0, 9];
+        let names = [0x81, 202, 0, 1, 0xff, 0xff, 0xff, 0xff];
+        let table: [(&str, &[u8], bool); 6] = [
+            ("nothing at all", &[], false),
+            ("a header cut off", &goodbye[..3], false),
+            ("a body cut off", &goodbye[..6], false),
+            ("version 1", &[0x41, 203, 0, 1, 0, 0, 0, 9], false),
+            ("a packet and half of the next", &[&goodbye[..], &names[..5]].concat(), false),
+            ("names that are none, then goodbye", &[names, goodbye].concat(), true),
+        ];
+        for (name, datagram, is_good) in table {
+            let feedback = reporter(1).handle_packet(datagram, at(0), ntp(0));
+            assert_eq!(feedback.is_ok_and(|feedback| feedback.is_goodbye), is_good, "{name}");
+        }
     }
 
     #[test]

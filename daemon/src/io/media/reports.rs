@@ -1,6 +1,6 @@
 //! RTCP of one stream (RFC 3550 §6): what we tell the peer about its sound and ours, and what it tells about ours.
 //!
-//! Left out on purpose: RTCP on the port of RTP (RFC 5761), which we neither offer nor accept.
+//! They come and go over a socket of their own, or over that of the sound where this was agreed (RFC 5761).
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,14 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use audio::rtp::rtcp::{Due, NtpTime, PeerReport, Reporter, Schedule, SenderInfo};
 use audio::rtp::{Receiver, Sender, SenderConfig};
 
+use super::datagrams::Datagrams;
 use super::security::Security;
 
 /// Both directions of a call in G.711, with headers: what RTCP takes its share of.
 const SESSION_BITS_PER_SECOND: u32 = 160_000;
-/// Datagrams read in a tick; a peer sends one in five seconds.
-const READ_LIMIT: usize = 4;
-/// Longer than any compound packet that concerns us.
-const DATAGRAM_LIMIT_BYTES: usize = 1_500;
+/// Longer than any report of ours, with what SRTCP adds.
+const REPORT_BYTES: usize = 400;
 
 /// See the module.
 pub(super) struct Reports {
@@ -24,10 +23,14 @@ pub(super) struct Reports {
     schedule: Schedule,
     sent_packets: u64,
     datagram: Vec<u8>,
-    /// The peer's latest report.
-    pub(super) peer: Option<PeerReport>,
+    /// The peer's latest report, until it was asked for.
+    news: Option<PeerReport>,
     /// There and back again, as of the latest report that told.
     pub(super) round_trip: Option<Duration>,
+    /// Packets of the peer's that were understood.
+    pub(super) taken: u64,
+    /// Packets of others, and of the peer what was not understood or not genuine.
+    pub(super) refused: u64,
 }
 
 impl Reports {
@@ -38,9 +41,11 @@ impl Reports {
             reporter: Reporter::new(sender.ssrc, &name, sender.codec.clock_rate()).ok(),
             schedule: Schedule::new(SESSION_BITS_PER_SECOND, now, rand::random()),
             sent_packets: 0,
-            datagram: Vec::with_capacity(DATAGRAM_LIMIT_BYTES),
-            peer: None,
+            datagram: Vec::with_capacity(REPORT_BYTES),
+            news: None,
             round_trip: None,
+            taken: 0,
+            refused: 0,
         }
     }
 
@@ -51,25 +56,51 @@ impl Reports {
         }
     }
 
-    /// Takes what came on the socket. Whoever else sends something there is not believed.
-    pub(super) fn read(&mut self, socket: &UdpSocket, peer: SocketAddr, security: &mut Security, now: Instant) {
-        let mut buffer = [0; DATAGRAM_LIMIT_BYTES];
-        for _ in 0..READ_LIMIT {
-            let Ok((length, source)) = socket.recv_from(&mut buffer) else { return };
-            if source.ip() != peer.ip() {
-                continue;
-            }
-            let Some(packet) = security.open_report(&mut buffer[..length]) else { continue };
-            let length = packet.len();
-            let Some(Ok(feedback)) = self.reporter.as_mut().map(|one| one.handle_packet(packet, now, ntp_now())) else {
-                continue;
-            };
-            self.schedule.handle_received(length, now);
-            if let Some(report) = feedback.report {
-                self.peer = Some(report);
-                self.round_trip = report.round_trip.or(self.round_trip);
+    /// Takes what waits on the socket, as much as is read at once. Whoever else sends something there is not believed.
+    pub(super) fn read(
+        &mut self,
+        socket: &UdpSocket,
+        peer: SocketAddr,
+        datagrams: &mut Datagrams,
+        security: &mut Security,
+        now: Instant,
+    ) {
+        let Ok(count) = datagrams.read(socket) else { return };
+        for index in 0..count {
+            let datagram = datagrams.datagram(index);
+            if datagram.source.ip() == peer.ip() {
+                self.take(datagram.bytes, security, now);
+            } else {
+                self.refused += 1;
             }
         }
+    }
+
+    /// Takes a packet of the peer's, or counts it if it is not genuine or not understood.
+    pub(super) fn take(&mut self, datagram: &mut [u8], security: &mut Security, now: Instant) {
+        let opened = security.open_report(datagram);
+        let length = opened.map_or(0, <[u8]>::len);
+        let read = opened.zip(self.reporter.as_mut()).map(|(packet, one)| one.handle_packet(packet, now, ntp_now()));
+        let Some(Ok(feedback)) = read else {
+            self.refused += 1;
+            return;
+        };
+        self.taken += 1;
+        self.schedule.handle_received(length, now);
+        if let Some(report) = feedback.report {
+            self.news = Some(report);
+            self.round_trip = report.round_trip.or(self.round_trip);
+        }
+    }
+
+    /// The peer's latest report, once.
+    pub(super) fn take_news(&mut self) -> Option<PeerReport> {
+        self.news.take()
+    }
+
+    /// Whether it is time to look whether a report is due.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.schedule.poll_timeout()
     }
 
     /// Sends a report when one is due.
@@ -80,7 +111,7 @@ impl Reports {
         security: &mut Security,
         now: Instant,
     ) {
-        if now >= self.schedule.poll_timeout() && self.schedule.handle_timeout(now, rand::random()) == Due::Report {
+        if self.schedule.handle_timeout(now, rand::random()) == Due::Report {
             self.send((socket, peer), (receiver, sender), security, now, false);
         }
     }

@@ -1,4 +1,4 @@
-//! `call_metrics`: how one leg sounded, written when it ends.
+//! `call_metrics`: how one leg sounded, written while it lasts and when it ends.
 
 use rusqlite::{Connection, Row, named_params};
 
@@ -52,8 +52,8 @@ pub struct CallMetrics {
     pub created_at: UnixMs,
 }
 
-/// Writes a leg's metrics. A side whose person has changed, by a transfer or a parked call, has several legs one after the
-/// other: they are added up.
+/// Adds to a side's metrics: what is new of its leg, every few seconds. A side whose person has changed, by a transfer or a
+/// parked call, has several legs one after the other, which are added up; the worst of them is what is told of its score.
 ///
 /// # Errors
 /// A constraint if the call is unknown.
@@ -70,8 +70,10 @@ pub fn add_metrics(sql_tx: &Connection, metrics: &CallMetrics) -> Result<(), Sto
                 packets_lost = packets_lost + :lost, packets_late = packets_late + :late,
                 packets_duplicated = packets_duplicated + :duplicated, concealed_ms = concealed_ms + :concealed_ms,
                 jitter_ms = :jitter_ms, jitter_max_ms = max(ifnull(jitter_max_ms, 0), :jitter_max_ms),
-                round_trip_ms = :round_trip_ms, send_late_max_ms = max(ifnull(send_late_max_ms, 0), :send_late_max_ms),
-                mos = min(ifnull(mos, 5), :mos)",
+                round_trip_ms = ifnull(:round_trip_ms, round_trip_ms),
+                send_late_max_ms = max(ifnull(send_late_max_ms, 0), :send_late_max_ms),
+                mos = CASE metrics_id WHEN :metrics_id THEN ifnull(:mos, mos)
+                    ELSE ifnull(min(ifnull(mos, 5), :mos), mos) END",
         )?
         .execute(named_params! {
             ":metrics_id": metrics.metrics_id,
@@ -124,4 +126,47 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CallMetrics> {
         mos: row.get("mos")?,
         created_at: row.get("created_at")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::tests::{open, ringing};
+
+    /// Counts add up whatever the leg; the score of the same leg is the latest, of several legs the worst.
+    #[test]
+    fn rows_of_a_side_are_added_up() {
+        let (_dir, storage) = open();
+        let call_id = ringing(&storage);
+        let legs = [MetricsId::new(UnixMs(1)), MetricsId::new(UnixMs(2))];
+        let add = |leg: usize, round_trip_ms, mos| {
+            let metrics = CallMetrics {
+                metrics_id: legs[leg],
+                call_id,
+                leg: Leg::Caller,
+                codec: "PCMU".to_owned(),
+                packets_sent: 250,
+                packets_received: 240,
+                packets_lost: 10,
+                packets_late: 2,
+                packets_duplicated: 1,
+                concealed_ms: 200,
+                jitter_ms: Some(1.0),
+                jitter_max_ms: Some(3.0),
+                round_trip_ms,
+                send_late_max_ms: Some(0.5),
+                mos,
+                created_at: UnixMs(5_000),
+            };
+            storage.write_blocking(move |sql_tx| add_metrics(sql_tx, &metrics)).unwrap();
+            let rows = storage.read_blocking(|db| metrics_of(db, call_id)).unwrap();
+            let [row] = rows.as_slice() else { panic!("one row for a side: {rows:?}") };
+            (row.packets_sent, row.packets_lost, row.round_trip_ms, row.mos)
+        };
+        assert_eq!(add(0, None, Some(3.0)), (250, 10, None, Some(3.0)));
+        assert_eq!(add(0, Some(40.0), Some(4.0)), (500, 20, Some(40.0), Some(4.0)));
+        assert_eq!(add(0, None, None), (750, 30, Some(40.0), Some(4.0)), "what is not known any more stays");
+        assert_eq!(add(1, None, Some(4.2)), (1_000, 40, Some(40.0), Some(4.0)));
+        assert_eq!(add(1, None, Some(2.0)), (1_250, 50, Some(40.0), Some(2.0)));
+    }
 }

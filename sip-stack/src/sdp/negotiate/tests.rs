@@ -156,6 +156,32 @@ fn rtcp_goes_where_the_attribute_says() {
     assert_eq!(rtcp("a=rtcp:nonsense\r\n"), "192.0.2.5:5005");
 }
 
+/// RFC 5761 §5.1.1: where it is offered it is answered, and only there it is used.
+#[test]
+fn rtcp_shares_the_port_of_rtp_where_that_is_offered() {
+    let mut session = LocalSession::new(1);
+    let offer = audio("m=audio 4000 RTP/AVP 0\r\na=rtcp:4009\r\na=rtcp-mux\r\n");
+    let (answer, negotiated) = answer_to(&offer, &mut session).unwrap();
+    assert!(negotiated.rtcp_mux);
+    assert_eq!(negotiated.remote_rtcp, negotiated.remote);
+    assert!(answer.to_string().contains("a=rtcp-mux\r\n"), "{answer}");
+    // What is agreed is offered again in this session, and may be declined.
+    let ours = super::offer(&Capabilities::default(), local(), &mut session);
+    assert!(ours.to_string().contains("a=rtcp-mux\r\n"), "{ours}");
+    for (theirs, expected) in [("a=rtcp-mux\r\n", true), ("", false)] {
+        let answer = audio(&format!("m=audio 4000 RTP/AVP 0\r\n{theirs}"));
+        let answer = SessionDescription::parse(answer.as_bytes()).unwrap();
+        let negotiated = accept_answer(&answer, &Capabilities::default(), &session).unwrap();
+        assert_eq!(negotiated.rtcp_mux, expected);
+    }
+    // Not in one where it was not.
+    let mut session = LocalSession::new(1);
+    let ours = super::offer(&Capabilities::default(), local(), &mut session);
+    assert!(!ours.to_string().contains("rtcp-mux"), "{ours}");
+    let answer = SessionDescription::parse(audio("m=audio 4000 RTP/AVP 0\r\na=rtcp-mux\r\n").as_bytes()).unwrap();
+    assert!(!accept_answer(&answer, &Capabilities::default(), &session).unwrap().rtcp_mux);
+}
+
 #[test]
 fn events_are_answered_only_in_the_codecs_clock_and_only_if_offered() {
     assert_eq!(negotiated("m=audio 5004 RTP/AVP 0\r\n").dtmf_payload_type_send, None);

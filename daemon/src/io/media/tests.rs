@@ -1,0 +1,182 @@
+//! Streams that hear each other, over real sockets.
+
+use audio::dsp::level::peak_dbov;
+use audio::rtp::PayloadType;
+use audio::rtp::srtp::{MasterKey, Profile};
+
+use super::*;
+use crate::io::ports::PortPool;
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn key(seed: u8) -> MasterKey {
+    MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(seed))
+}
+
+/// Two streams that talk to each other, `ours` and `theirs` as their keys: what the second hears of a tone of the
+/// first in 50 frames (loudest peak in dBov), and its counters.
+fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
+    let media = MediaHandle::start().unwrap();
+    let [near, far] = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+    let config = |remote: &MediaPort, srtp| StreamConfig {
+        srtp,
+        ..StreamConfig::plain(SocketAddr::new(LOOPBACK, remote.local().port()), CodecKind::Pcmu)
+    };
+    let (near_config, far_config) = (config(&far, ours), config(&near, theirs));
+    let ((near_events, _near_heard), (far_events, mut far_heard)) = (mpsc::channel(128), mpsc::channel(128));
+    let speaker = media.open(near, near_config, near_events).unwrap();
+    let listener = media.open(far, far_config, far_events).unwrap();
+    let tone: Vec<i16> = (0..8_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
+    speaker.play(ClipId(1), tone.into()).unwrap();
+    let mut loudest = f32::NEG_INFINITY;
+    for _ in 0..50 {
+        match far_heard.blocking_recv() {
+            Some(MediaEvent::Frame { frame, .. }) => loudest = loudest.max(peak_dbov(&frame)),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut stats = listener.stats.clone();
+    drop(listener);
+    // The last counters are published as the stream closes.
+    while let Some(MediaEvent::Frame { .. }) = far_heard.blocking_recv() {}
+    let last = stats.borrow_and_update().clone();
+    (loudest, last)
+}
+
+/// One of our streams and the far end of it, each on a port of its own.
+fn pair(media: &MediaHandle) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
+    let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+    let locals = [&ports[1], &ports[0]].map(|port| SocketAddr::new(LOOPBACK, port.local().port()));
+    let mut remotes = locals.into_iter();
+    ports.map(|port| {
+        let mut config = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
+        let events = PayloadType::new(101).unwrap();
+        config.receiver = ReceiverConfig::new(&[CodecKind::Pcmu], Some(events));
+        config.sender.dtmf_payload_type = Some(events);
+        let (sender, receiver) = mpsc::channel(EVENT_LIMIT);
+        (media.open(port, config, sender).unwrap(), receiver)
+    })
+}
+
+/// What one far end says and presses comes out at the other far end, and not at the box.
+#[test]
+fn bridged_streams_hear_each_other() {
+    let media = MediaHandle::start().unwrap();
+    let [(caller, _caller_events), (near, mut near_events)] = pair(&media);
+    let [(callee, mut callee_events), (far, _far_events)] = pair(&media);
+    near.bridge(far.peer()).unwrap();
+    let tone: Vec<i16> = (0..16_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
+    caller.play(ClipId(1), tone.into()).unwrap();
+    caller.press('7').unwrap();
+    let (mut loudest, mut digits) = (f32::NEG_INFINITY, String::new());
+    for _ in 0..100 {
+        match callee_events.blocking_recv().unwrap() {
+            MediaEvent::Frame { frame, .. } => loudest = loudest.max(peak_dbov(&frame)),
+            MediaEvent::Digit(digit) => digits.push(digit),
+            MediaEvent::Said(_)
+            | MediaEvent::ClipStarted { .. }
+            | MediaEvent::ClipFinished { .. }
+            | MediaEvent::ClipStopped { .. } => {}
+        }
+    }
+    assert!(loudest > -15.0, "{loudest} dBov");
+    assert_eq!(digits, "7");
+    near.unbridge().unwrap();
+    drop((callee, far));
+    let mut frames = 0;
+    while frames < 10 {
+        frames += u32::from(matches!(near_events.blocking_recv().unwrap(), MediaEvent::Frame { .. }));
+    }
+}
+
+#[test]
+fn srtp_is_heard_by_the_peer_with_the_keys() {
+    let ours = Keys { outbound: key(1), inbound: key(2) };
+    let theirs = Keys { outbound: key(2), inbound: key(1) };
+    let (loudest, stats) = heard(Some(ours), Some(theirs));
+    assert!(loudest > -15.0, "{loudest} dBov");
+    assert!(stats.srtp.unwrap().rtp_packets > 20, "{stats:?}");
+}
+
+#[test]
+fn a_peer_with_another_key_or_none_hears_nothing() {
+    let ours = Keys { outbound: key(1), inbound: key(2) };
+    let wrong = Keys { outbound: key(2), inbound: key(3) };
+    let (loudest, stats) = heard(Some(ours), Some(wrong.clone()));
+    assert!(loudest < -60.0, "{loudest} dBov");
+    assert_eq!(stats.srtp.unwrap().rtp_packets, 0);
+    let (loudest, _) = heard(None, Some(wrong));
+    assert!(loudest < -60.0, "plain RTP must not pass: {loudest} dBov");
+}
+
+/// A stream of ours, and a socket as its peer: what is refused is counted by kind.
+#[test]
+fn what_is_not_used_is_counted_by_kind() {
+    let media = MediaHandle::start().unwrap();
+    let [peer, stranger] = [(); 2].map(|()| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
+    let port = PortPool::new(LOOPBACK, 0, 1).lend().unwrap();
+    let target = SocketAddr::new(LOOPBACK, port.local().port());
+    let keys = Keys { outbound: key(1), inbound: key(2) };
+    let config =
+        StreamConfig { srtp: Some(keys.clone()), ..StreamConfig::plain(peer.local_addr().unwrap(), CodecKind::Pcmu) };
+    let (events, mut heard) = mpsc::channel(EVENT_LIMIT);
+    let session = media.open(port, config, events).unwrap();
+    let mut outbound = srtp::Outbound::new(&keys.inbound);
+    let mut protected = |payload_type: u8, sequence: u8| {
+        let mut packet = [&[0x80, payload_type, 0, sequence, 0, 0, 0, sequence, 0, 0, 0, 1][..], &[0xff; 160]].concat();
+        outbound.protect_rtp(&mut packet).unwrap();
+        packet
+    };
+    let genuine = protected(0, 1);
+    let mut forged = protected(0, 2);
+    forged[20] ^= 1;
+    let second = protected(0, 3);
+    let comfort_noise = protected(13, 4);
+    for datagram in
+        [&genuine, &second, &genuine, &forged, &comfort_noise, &vec![0x80; 5], &vec![0; 100], &vec![0; 3_000]]
+    {
+        peer.send_to(datagram, target).unwrap();
+    }
+    // From the peer's address, but not from where it is by now.
+    stranger.send_to(&second, target).unwrap();
+    while heard.try_recv().is_ok() {}
+    for _ in 0..10 {
+        heard.blocking_recv().unwrap();
+    }
+    let mut stats = session.stats.clone();
+    drop(session);
+    while heard.blocking_recv().is_some() {}
+    let stats = stats.borrow_and_update().clone();
+    let expected =
+        Refused { foreign: 1, oversized: 1, malformed: 2, unexpected: 1, replayed: 1, unauthenticated: 1, reports: 0 };
+    assert_eq!(stats.refused(), expected, "{stats:?}");
+    assert_eq!(stats.received.received, 3);
+}
+
+/// Reports that were agreed to come with the sound are taken there (RFC 5761), the goodbye at the end among them.
+#[test]
+fn reports_come_with_the_sound_where_that_is_agreed() {
+    for rtcp_mux in [true, false] {
+        let media = MediaHandle::start().unwrap();
+        let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
+        let mut remotes = [&ports[1], &ports[0]].map(|port| port.local()).into_iter();
+        let [(near, mut heard), (far, _far_heard)] = ports.map(|port| {
+            let plain = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
+            // Nobody is there: only what comes with the sound can come at all.
+            let config = StreamConfig { rtcp_mux, remote_rtcp: SocketAddr::new(LOOPBACK, 9), ..plain };
+            let (events, heard) = mpsc::channel(EVENT_LIMIT);
+            (media.open(port, config, events).unwrap(), heard)
+        });
+        let mut wait = || (0..10).for_each(|_| assert!(heard.blocking_recv().is_some()));
+        wait();
+        drop(far);
+        wait();
+        let mut stats = near.stats.clone();
+        drop(near);
+        while heard.blocking_recv().is_some() {}
+        let stats = stats.borrow_and_update().clone();
+        assert_eq!(stats.reports, u64::from(rtcp_mux), "{stats:?}");
+        assert_eq!(stats.refused(), Refused::default());
+    }
+}
