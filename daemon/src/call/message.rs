@@ -131,6 +131,7 @@ impl Writer {
         })?;
         // The sender was dropped without a word only if the call's task died; then the message counts.
         let end = ended.await.unwrap_or(End { by: VoicemailEnd::Hangup, keep: true });
+        let Some(partial) = partial else { return Err(Failure::Empty) };
         if !end.keep {
             if let Err(error) = on_disk(move || partial.discard()).await {
                 warn!(%error, "Empty message not removed");
@@ -146,7 +147,7 @@ impl Writer {
         Ok(voicemail_id)
     }
 
-    async fn record(&self, blocks: Blocks, samples: &mut Vec<i16>) -> Result<PartialRecording, StorageError> {
+    async fn record(&self, blocks: Blocks, samples: &mut Vec<i16>) -> Result<Option<PartialRecording>, StorageError> {
         let now = UnixMs::now();
         let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Voicemail);
         let audio = NewAudio { recording_id, call_id: self.call_id, kind, started_at: now };

@@ -134,10 +134,8 @@ impl Keys {
 async fn write(storage: &Storage, files: AudioFiles, call_id: CallId, blocks: Blocks) -> Result<(), StorageError> {
     let now = UnixMs::now();
     let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Call);
-    let partial = record(files, NewAudio { recording_id, call_id, kind, started_at: now }, blocks, |_| {}).await?;
-    if partial.duration_ms() == 0 {
-        return on_disk(move || partial.discard()).await;
-    }
+    let audio = NewAudio { recording_id, call_id, kind, started_at: now };
+    let Some(partial) = record(files, audio, blocks, |_| {}).await? else { return Ok(()) };
     let finished = on_disk(move || partial.finish(UnixMs::now())).await?;
     let recording = finished.recording.clone();
     storage.write(move |sql_tx| insert_recording(sql_tx, &recording)).await?;

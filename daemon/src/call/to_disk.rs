@@ -30,7 +30,7 @@ pub(super) type Blocks = mpsc::Receiver<Vec<i16>>;
 /// Both ends, for sound of that kind.
 pub(super) fn to_disk(kind: RecordingKind) -> (ToDisk, Blocks) {
     let (blocks, received) = mpsc::channel(BLOCK_LIMIT);
-    let block_samples = BLOCK_FRAMES * SILENT_FRAME.len() * usize::from(kind.channels());
+    let block_samples = block_samples(kind);
     (ToDisk { blocks, block: Vec::with_capacity(block_samples), block_samples, has_lost: false }, received)
 }
 
@@ -60,7 +60,8 @@ impl Drop for ToDisk {
     }
 }
 
-/// Writes into a new recording what comes, until the other end is dropped; `heard` is shown each block.
+/// Writes into a new recording what comes, until the other end is dropped; `heard` is shown each block. What is shorter
+/// than a block makes none: most of those who hang up at the tone cost no file.
 ///
 /// # Errors
 /// [`StorageError::DiskFull`], [`StorageError::File`]; what was written before stays for the next start.
@@ -69,13 +70,25 @@ pub(super) async fn record(
     audio: NewAudio,
     mut blocks: Blocks,
     mut heard: impl FnMut(&[i16]),
-) -> Result<PartialRecording, StorageError> {
-    let mut partial = on_disk(move || files.begin(audio)).await?;
+) -> Result<Option<PartialRecording>, StorageError> {
+    let mut partial: Option<PartialRecording> = None;
     while let Some(block) = blocks.recv().await {
         heard(&block);
-        partial = on_disk(move || partial.write(&block).map(|()| partial)).await?;
+        if partial.is_none() && block.len() < block_samples(audio.kind) {
+            continue;
+        }
+        let (begun, files) = (partial.take(), files.clone());
+        let written = on_disk(move || {
+            let mut partial = begun.map_or_else(|| files.begin(audio), Ok)?;
+            partial.write(&block).map(|()| partial)
+        });
+        partial = Some(written.await?);
     }
     Ok(partial)
+}
+
+fn block_samples(kind: RecordingKind) -> usize {
+    BLOCK_FRAMES * SILENT_FRAME.len() * usize::from(kind.channels())
 }
 
 /// Does what waits for the disk on a thread where that delays nobody.
@@ -121,6 +134,24 @@ mod tests {
             kept += block.len();
         }
         assert_eq!(kept, BLOCK_LIMIT * BLOCK_FRAMES * 2 * 160);
+    }
+
+    #[tokio::test]
+    async fn less_than_a_block_makes_no_file() {
+        for (frames, is_kept) in [(BLOCK_FRAMES - 1, false), (BLOCK_FRAMES + 1, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let files = AudioFiles::open(dir.path(), Arc::new(PlainWav)).unwrap();
+            let (recording_id, call_id) = (RecordingId::new(UnixMs(1)), CallId::new(UnixMs(1)));
+            let kind = RecordingKind::Voicemail;
+            let (mut sink, blocks) = to_disk(kind);
+            (0..frames).for_each(|_| sink.push(SILENT_FRAME));
+            drop(sink);
+            let audio = NewAudio { recording_id, call_id, kind, started_at: UnixMs(1) };
+            let partial = record(files, audio, blocks, |_| {}).await.unwrap();
+            assert_eq!(partial.map(|partial| partial.duration_ms()), is_kept.then_some(frames as u64 * 20));
+            let count = std::fs::read_dir(dir.path().join("recordings/partial")).unwrap().count();
+            assert_eq!(count, usize::from(is_kept));
+        }
     }
 
     #[test]

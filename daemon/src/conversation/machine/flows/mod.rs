@@ -495,13 +495,18 @@ fn without_anybody_a_message_is_offered() {
 #[test]
 fn voicemail_asks_for_a_message_at_once() {
     let voicemail = Settings { opening: Opening::Message, ..Settings::default() };
-    check_flow(voicemail, Models::default(), &[Wait(16_000), HangUp], expect![[r#"
+    check_flow(
+        voicemail,
+        Models::default(),
+        &[Wait(16_000), HangUp],
+        expect![[r#"
         seconds  who    what
            0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. | I am sorry, nobody can take your call right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
           14.46  us     (beep)
           16.00  caller hangs up
           16.00         recording ended: Stopped
-    "#]]);
+    "#]],
+    );
 }
 
 /// Speech without words is asked about, noise is not.
