@@ -10,7 +10,7 @@ use super::context::{Context, Offer};
 use super::intent::{Intent, Understanding};
 use super::language::Language;
 use super::slots::Slots;
-use super::{phrases, sentences};
+use super::{grounding, phrases, sentences};
 use crate::dial_plan::Target;
 use crate::office::Office;
 use crate::office::hours::Status;
@@ -191,11 +191,15 @@ fn best(hits: &[Hit]) -> Option<&Hit> {
     hits.iter().filter(|hit| hit.score >= MIN_HIT_SCORE).max_by(|a, b| a.score.total_cmp(&b.score))
 }
 
+/// The first sentences of a passage. One that no longer says what the passage does, because it was cut, ends them.
 fn from_passage(hit: &Hit) -> Answer {
     let body: String =
         hit.text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
     let mut spoken: Vec<String> = Vec::new();
     for sentence in sentences::split(&body).into_iter().take(MAX_SENTENCES) {
+        if grounding::check(&sentence, &body).is_err() {
+            break;
+        }
         let length: usize = spoken.iter().map(String::len).sum::<usize>() + sentence.len();
         if spoken.is_empty() || length <= MAX_ANSWER_CHARS {
             spoken.push(sentence);

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod context;
 pub mod endpointing;
+pub mod grounding;
 pub mod intent;
 pub mod language;
 pub mod machine;

@@ -17,7 +17,7 @@ pub(crate) mod sentences;
 mod splitter;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
