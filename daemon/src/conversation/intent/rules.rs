@@ -2,7 +2,7 @@
 
 use super::Intent;
 use crate::conversation::context::{Context, Offer};
-use crate::conversation::slots::{Slots, contains_words};
+use crate::conversation::slots::{Slots, TimeOfDay, contains_words};
 use crate::conversation::words;
 
 /// An utterance ready for matching.
@@ -444,7 +444,7 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
     }
     let department = slots.department.is_some() && (talk.has(CONNECT) || talk.has(FETCH));
     let message = talk.has(MESSAGE) || slots.message_for.is_some();
-    let moment = slots.day.is_some() && slots.time.is_some();
+    let moment = slots.day.is_some() && slots.time.is_some_and(TimeOfDay::is_clock);
     let greeting_only = talk.only(HELLO);
     let told = slots.phone.is_some() || slots.email.is_some() || slots.name.is_some() || slots.account.is_some();
     let parts = [
@@ -460,7 +460,7 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
         (talk.has(HOURS), Intent::OpeningHours),
         (talk.has(ADDRESS) && !talk.has(&["my address", "e-mail address", "email address"]), Intent::Address),
         (told, Intent::Details),
-        // Nothing but an appointment is on a day and at a time.
+        // Hardly anything but an appointment is on a day and at a time; "since Friday morning" it hurts.
         (moment, Intent::Appointment),
         (greeting_only || (short && talk.has(SMALL_TALK)), Intent::SmallTalk),
     ];

@@ -27,6 +27,16 @@ pub enum TimeOfDay {
     Evening,
 }
 
+impl TimeOfDay {
+    /// Whether it is told by the clock, not just a part of the day.
+    pub fn is_clock(self) -> bool {
+        match self {
+            TimeOfDay::At(_) | TimeOfDay::From(_) | TimeOfDay::Until(_) | TimeOfDay::Between(..) => true,
+            TimeOfDay::Morning | TimeOfDay::Afternoon | TimeOfDay::Evening => false,
+        }
+    }
+}
+
 /// The form turn rows keep: `15:00`, `from 13:00`, `until 10:00`, `14:00-16:00`, `morning`.
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
