@@ -305,7 +305,7 @@ impl Default for Conversation {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Knowledge {
-    /// Folder of Markdown files. Without it the sample office's files are used.
+    /// Folder of Markdown, text and HTML files. Without it the sample office's files are used.
     pub directory: Option<PathBuf>,
 }
 
@@ -414,7 +414,7 @@ impl Config {
             mistakes.push(ConfigMistake::new(
                 "knowledge.directory",
                 folder.display(),
-                "a folder that exists, with Markdown files".into(),
+                "a folder that exists, with Markdown, text or HTML files".into(),
             ));
         }
     }

@@ -160,6 +160,15 @@ pub fn load_voice(config: &Config) -> anyhow::Result<Box<dyn TextToSpeech>> {
     Ok(models::load_text_to_speech(&store, &config.models.text_to_speech, &VoiceSettings::default())?)
 }
 
+/// The installed embedder alone, with the vectors that are remembered.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub fn load_embedding(config: &Config) -> anyhow::Result<Embedding> {
+    let store = Store::open(config.models_directory())?;
+    Ok(Embedding::new(models::load_embedder(&store)?, Some(store.folder())))
+}
+
 /// A finding for each model that is wanted.
 pub fn examine(config: &Config) -> Vec<Finding> {
     let store = match Store::open(config.models_directory()) {

@@ -32,8 +32,8 @@ use crate::office::{Office, sample};
 use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
-    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
-    restore_registrations, talked_outside_ms,
+    AudioFiles, PlainWav, Storage, StorageConfig, StorageError, UnixMs, close_interrupted_sessions,
+    forget_trunk_states, restore_registrations, talked_outside_ms,
 };
 
 /// Calls beyond the limit that may be under way to their refusal.
@@ -255,10 +255,7 @@ fn start_mind(
     storage: &Storage,
     office: &Arc<Office>,
 ) -> anyhow::Result<(Worker<Mind>, oneshot::Receiver<anyhow::Result<()>>)> {
-    let sources = match &config.knowledge.directory {
-        Some(folder) => read_folder(folder)?,
-        None => sample_knowledge(),
-    };
+    let sources = knowledge_sources(config)?;
     let (educated, result) = oneshot::channel();
     let (storage, office) = (storage.clone(), Arc::clone(office));
     let worker = Worker::start("mind", move || {
@@ -270,12 +267,17 @@ fn start_mind(
     Ok((worker, result))
 }
 
-fn sample_knowledge() -> Vec<SourceDocument> {
+/// The office's documents as they lie in its folder now; the sample's without one.
+pub(crate) fn knowledge_sources(config: &Config) -> Result<Vec<SourceDocument>, StorageError> {
     let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).into(), text: (*text).into() };
-    sample::KNOWLEDGE.iter().map(document).collect()
+    match &config.knowledge.directory {
+        Some(folder) => read_folder(folder),
+        None => Ok(sample::KNOWLEDGE.iter().map(document).collect()),
+    }
 }
 
-fn educate(
+/// A mind that knows `sources`, and whether they could all be kept in `storage`.
+pub(crate) fn educate(
     embedding: Option<Embedding>,
     storage: Storage,
     office: Arc<Office>,

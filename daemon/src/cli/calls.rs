@@ -14,9 +14,11 @@ use super::Common;
 use crate::config::Config;
 use crate::redact::Redacted;
 use crate::storage::{
-    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, SessionDetail, StorageError, UnixMs,
-    find_passage, list_sessions, session_detail,
+    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, SessionDetail, StorageError, Unanswered,
+    UnixMs, find_passage, list_sessions, session_detail, unanswered,
 };
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Subcommands of `offhook calls`.
 #[derive(Debug, Subcommand)]
@@ -34,6 +36,18 @@ pub(crate) enum Calls {
     Show {
         /// Its id, or the beginning of it
         id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what callers asked and were told nothing about: what the office's documents should say
+    Unanswered {
+        /// Of how many days
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+        /// How many questions
+        #[arg(short = 'n', long, default_value_t = 50)]
+        limit: u32,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -76,6 +90,19 @@ impl Calls {
                 } else {
                     println!("{}", session_line(&call.detail.session));
                     call.print();
+                }
+            }
+            Calls::Unanswered { days, limit, json } => {
+                let since = UnixMs(UnixMs::now().0 - i64::from(*days) * DAY_MS);
+                let questions = reader.read_blocking(|db| unanswered(db, since, *limit))?;
+                if *json {
+                    let rows: Vec<Value> = questions.iter().map(question_json).collect();
+                    println!("{}", serde_json::to_string_pretty(&rows)?);
+                } else {
+                    questions.iter().for_each(|question| println!("{}", question_line(question)));
+                    if questions.is_empty() {
+                        println!("Every question of the last {days} days had an answer.");
+                    }
                 }
             }
             Calls::Audio { id, output, number } => {
@@ -192,6 +219,21 @@ fn local_time(at: UnixMs) -> String {
 
 fn shown(value: Option<&Redacted<String>>) -> &str {
     value.map_or("", |value| value.reveal().as_str())
+}
+
+fn question_line(question: &Unanswered) -> String {
+    let times = format!("{}x", question.times);
+    format!("{times:>4}  {}  {:<13}  {}", local_time(question.asked_at), question.intent, question.text.reveal())
+}
+
+fn question_json(question: &Unanswered) -> Value {
+    json!({
+        "text": question.text.reveal(),
+        "intent": question.intent,
+        "times": question.times,
+        "asked_at_ms": question.asked_at.0,
+        "call_id": question.call_id.to_string(),
+    })
 }
 
 fn session_line(session: &CallSession) -> String {

@@ -4,6 +4,7 @@
 //! Exit status: 0 done, 1 it failed and stderr says why, 2 wrong usage, 78 the configuration is wrong.
 #![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
 
+mod ask;
 mod bans;
 mod caller;
 mod calls;
@@ -60,6 +61,8 @@ enum Verb {
     Demo(demo::Demo),
     /// Say a sentence into a WAV file with the box's voice
     Say(say::Say),
+    /// What a caller who says this would be told, from where, and what else was near
+    Ask(ask::Ask),
     /// The speech and language models: list, fetch, verify, import
     #[command(subcommand)]
     Models(models::Models),
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Verb::Call(call) => call.run(&command.common),
         Verb::Demo(demo) => demo.run(&command.common),
         Verb::Say(say) => say.run(&command.common),
+        Verb::Ask(ask) => ask.run(&command.common),
         Verb::Models(models) => models.run(&command.common),
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),

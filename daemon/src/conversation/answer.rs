@@ -4,11 +4,13 @@
 //! to a person. Left out on purpose: searching (hits come in) and how numbers are read aloud (`normalise`).
 
 mod hours;
+mod read_back;
 
 use super::context::{Context, Offer};
 use super::intent::{Intent, Understanding};
+use super::language::Language;
 use super::slots::Slots;
-use super::{phrases, sentences};
+use super::{grounding, phrases, sentences};
 use crate::dial_plan::Target;
 use crate::office::Office;
 use crate::office::hours::Status;
@@ -63,7 +65,7 @@ pub struct Reply {
     /// How sure that is, 0 to 1.
     pub score: f32,
     /// What the caller named.
-    pub slots: Slots,
+    pub slots: Box<Slots>,
     /// Where the answer comes from: passage ids, or `office.hours` and the like.
     pub sources: Vec<String>,
     /// What follows.
@@ -122,7 +124,7 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         sentences: answer.sentences,
         intent: understanding.intent,
         score: understanding.score,
-        slots: understanding.slots.clone(),
+        slots: Box::new(understanding.slots.clone()),
         sources: answer.sources,
         action: answer.action,
         connect_to: None,
@@ -141,11 +143,14 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
 }
 
 fn choose(understanding: &Understanding, context: &Context, office: &Office, hits: &[Hit], now: &Zoned) -> Answer {
+    if understanding.language != Language::English {
+        return foreign(office, now);
+    }
     match understanding.intent {
         Intent::OpeningHours => hours::answer(understanding.slots.day.as_ref(), office, now),
         Intent::Address => address(office).unwrap_or_else(|| knowledge(hits)),
         Intent::Price => price(office, hits),
-        Intent::Appointment => appointment(hits, office),
+        Intent::Appointment => appointment(&understanding.slots, hits, office, now),
         Intent::Person => person(understanding.slots.department.as_deref(), office, now),
         Intent::LeaveMessage => Answer::new(Vec::new(), Vec::new()).then(Action::TakeMessage),
         Intent::Repeat => Answer::new(Vec::new(), Vec::new()).then(Action::Repeat),
@@ -186,11 +191,15 @@ fn best(hits: &[Hit]) -> Option<&Hit> {
     hits.iter().filter(|hit| hit.score >= MIN_HIT_SCORE).max_by(|a, b| a.score.total_cmp(&b.score))
 }
 
+/// The first sentences of a passage. One that no longer says what the passage does, because it was cut, ends them.
 fn from_passage(hit: &Hit) -> Answer {
     let body: String =
         hit.text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
     let mut spoken: Vec<String> = Vec::new();
     for sentence in sentences::split(&body).into_iter().take(MAX_SENTENCES) {
+        if grounding::check(&sentence, &body).is_err() {
+            break;
+        }
         let length: usize = spoken.iter().map(String::len).sum::<usize>() + sentence.len();
         if spoken.is_empty() || length <= MAX_ANSWER_CHARS {
             spoken.push(sentence);
@@ -239,9 +248,21 @@ fn person(asked_for: Option<&str>, office: &Office, now: &Zoned) -> Answer {
     }
 }
 
-/// Nothing can be booked yet: what the knowledge says about appointments, and a message to the people who can.
-fn appointment(hits: &[Hit], _office: &Office) -> Answer {
-    let mut answer = best(hits).map_or_else(|| Answer::new(Vec::new(), Vec::new()), from_passage);
+/// A caller whose language we do not speak: a person is all that helps. No voice of ours speaks any other language.
+fn foreign(office: &Office, now: &Zoned) -> Answer {
+    let mut answer = person(None, office, now);
+    answer.sentences.insert(0, phrases::ONLY_ENGLISH.into());
+    answer
+}
+
+/// Nothing can be booked yet: the day and time that were understood, or what the knowledge says about appointments, and
+/// a message to the people who can.
+fn appointment(slots: &Slots, hits: &[Hit], office: &Office, now: &Zoned) -> Answer {
+    let known = || best(hits).map_or_else(|| Answer::new(Vec::new(), Vec::new()), from_passage);
+    let mut answer = match read_back::moment(slots, &office.calendar, now) {
+        Some(moment) => Answer::say(&moment),
+        None => known(),
+    };
     answer.sentences.insert(0, "I can not change the appointment book myself.".into());
     answer.sentences.push(phrases::OFFER_MESSAGE.into());
     answer
@@ -249,11 +270,12 @@ fn appointment(hits: &[Hit], _office: &Office) -> Answer {
 
 /// Reads back what was understood, so that a wrong digit is noticed, and offers to pass it on.
 fn details(slots: &Slots) -> Answer {
-    let understood = match (&slots.phone, &slots.email, &slots.name) {
-        (Some(digits), _, _) => format!("I understood {}.", grouped(digits)),
-        (None, Some(email), _) => format!("I understood {email}."),
-        (None, None, Some(name)) => return Answer::say(&format!("Thank you, {name}. What can I do for you?")),
-        (None, None, None) => "Thank you.".into(),
+    let understood = match (&slots.account, &slots.phone, &slots.email, &slots.name) {
+        (Some(code), ..) => format!("I understood {}.", read_back::code(code)),
+        (None, Some(digits), ..) => format!("I understood {}.", grouped(digits)),
+        (None, None, Some(email), _) => format!("I understood {email}."),
+        (None, None, None, Some(name)) => return Answer::say(&format!("Thank you, {name}. What can I do for you?")),
+        (None, None, None, None) => "Thank you.".into(),
     };
     Answer::new(vec![understood, phrases::OFFER_MESSAGE.into()], Vec::new())
 }
@@ -263,7 +285,7 @@ fn grouped(digits: &str) -> String {
     match digits.len() {
         7 if digits.is_ascii() => format!("{}-{}", &digits[..3], &digits[3..]),
         10 if digits.is_ascii() => format!("{}-{}-{}", &digits[..3], &digits[3..6], &digits[6..]),
-        _ => digits.chars().map(String::from).collect::<Vec<_>>().join(" "),
+        _ => read_back::code(digits),
     }
 }
 

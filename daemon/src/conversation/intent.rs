@@ -2,12 +2,13 @@
 //!
 //! The rules (in `rules`) must be right when they fire: they decide to hang up or to take a message. Everything softer is
 //! left to the examples, whose vectors are made once by whoever owns the embedder. Left out on purpose: languages other
-//! than English.
+//! than English; whoever speaks one wants a person.
 
 mod rules;
 
 use super::context::Context;
-use super::slots::Slots;
+use super::language::{Language, language};
+use super::slots::{Directory, Slots};
 use rules::Talk;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -112,6 +113,8 @@ pub struct Understanding {
     pub method: Method,
     /// What was named in this utterance.
     pub slots: Slots,
+    /// In which language it was said.
+    pub language: Language,
     /// What to search the knowledge for: the utterance, with the last question before it when it is a follow-up.
     pub query: String,
 }
@@ -144,17 +147,17 @@ struct Examples {
 }
 
 /// Keyword rules, and examples with their vectors if there is an embedder.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Classifier {
-    departments: Vec<String>,
+    directory: Directory,
     /// Unit vectors.
     examples: Vec<(Intent, Vec<f32>)>,
 }
 
 impl Classifier {
-    /// Rules only: works without any model. `departments` as in [`Slots::find`].
-    pub fn keywords_only(departments: Vec<String>) -> Self {
-        Self { departments, examples: Vec::new() }
+    /// Rules only: works without any model. `asked_for` are the people and departments that may be asked for.
+    pub fn keywords_only(asked_for: Vec<String>) -> Self {
+        Self { directory: Directory::new(asked_for), examples: Vec::new() }
     }
 
     /// Rules and examples. `embed` turns a text into a vector; it is called once for each example.
@@ -162,7 +165,7 @@ impl Classifier {
     /// # Errors
     /// When `embed` gives no vector for an example.
     pub fn with_examples(
-        departments: Vec<String>,
+        asked_for: Vec<String>,
         mut embed: impl FnMut(&str) -> Option<Vec<f32>>,
     ) -> Result<Self, ExamplesError> {
         let file: Examples = toml::from_str(EXAMPLES)?;
@@ -173,14 +176,18 @@ impl Classifier {
                 examples.push((intent, vector.ok_or(ExamplesError::NoVector { example })?));
             }
         }
-        Ok(Self { departments, examples })
+        Ok(Self { directory: Directory::new(asked_for), examples })
     }
 
     /// Understands one utterance. `vector` is its embedding, if there is an embedder.
     pub fn understand(&self, text: &str, vector: Option<&[f32]>, context: &Context) -> Understanding {
-        let slots = Slots::find(text, &self.departments);
+        let slots = Slots::find(text, &self.directory);
         let talk = Talk::new(text);
-        let (intent, score, method) = if let Some(intent) = rules::answer_to_offer(&talk, context) {
+        let language = language(text);
+        let (intent, score, method) = if language != Language::English {
+            // Our rules would find words of ours in it that mean something else.
+            (Intent::Person, 1.0, Method::Keyword)
+        } else if let Some(intent) = rules::answer_to_offer(&talk, context) {
             (intent, 1.0, Method::FollowUp)
         } else if let Some(intent) = rules::keyword(&talk, &slots) {
             (intent, 1.0, Method::Keyword)
@@ -193,7 +200,7 @@ impl Classifier {
             (Some(question), true) if context.subject.is_some() => format!("{question} {text}"),
             (Some(_) | None, _) => text.to_string(),
         };
-        Understanding { intent, score, method, slots, query }
+        Understanding { intent, score, method, slots, language, query }
     }
 
     fn nearest(&self, vector: Option<&[f32]>, talk: &Talk) -> (Intent, f32, Method) {
@@ -338,7 +345,8 @@ mod tests {
         }
     }
 
-    /// The recorded corpus, by keywords alone. German is not understood yet.
+    /// The recorded corpus, by keywords alone. A German question is not answered but handed to a person, and counts as
+    /// wrong where something else was meant.
     #[test]
     fn the_corpus_is_understood_by_keywords() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/utterances/utterances.tsv");
@@ -346,21 +354,28 @@ mod tests {
             eprintln!("SKIPPED the_corpus_is_understood_by_keywords: no shared/data/utterances beside the checkout");
             return;
         };
-        let rows = corpus.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
-        let english: Vec<_> = rows.filter(|row| row[2] == "en" && !row[1].is_empty()).collect();
+        let rows: Vec<Vec<&str>> = corpus.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+        let said: Vec<_> = rows.iter().filter(|row| !row[1].is_empty()).collect();
         let ours = |name: &str| match name {
-            "transfer_human" | "transfer_department" => "person",
-            "book_appointment" | "cancel_appointment" => "appointment",
-            "parking" => "question",
-            "give_phone" | "give_email" | "give_account" => "details",
-            other => Box::leak(other.to_string().into_boxed_str()),
+            "transfer_human" | "transfer_department" => "person".to_owned(),
+            "book_appointment" | "cancel_appointment" => "appointment".to_owned(),
+            "parking" => "question".to_owned(),
+            "give_phone" | "give_email" | "give_account" => "details".to_owned(),
+            other => other.to_owned(),
         };
-        let wrong: Vec<String> = english
-            .iter()
-            .filter(|row| intent(row[1]).name() != ours(row[5]))
-            .map(|row| format!("{} -> {}", row[1], intent(row[1]).name()))
-            .collect();
-        assert!(english.len() >= 17);
-        assert_eq!(wrong, Vec::<String>::new(), "measured: all of them");
+        let (mut intents, mut slots, mut named) = (0, 0, 0);
+        for row in &said {
+            let found = keywords().understand(row[1], None, &Context::default());
+            intents += usize::from(found.intent.name() == ours(row[5]));
+            let entries = found.slots.entries();
+            for (name, value) in row[6].split(';').filter_map(|slot| slot.split_once('=')) {
+                named += 1;
+                slots += usize::from(entries.iter().any(|(n, v)| *n == name && v.eq_ignore_ascii_case(value)));
+            }
+        }
+        assert!(said.len() >= 19 && named >= 8, "the corpus has shrunk");
+        println!("intents {intents} of {}, slots {slots} of {named}", said.len());
+        assert!(intents * 100 >= said.len() * 90, "{intents} of {} intents; measured: 18 of 19", said.len());
+        assert!(slots * 100 >= named * 85, "{slots} of {named} slots; measured: all 8");
     }
 }

@@ -11,12 +11,16 @@
 pub mod answer;
 pub mod context;
 pub mod endpointing;
+pub mod grounding;
 pub mod intent;
+pub mod language;
 pub mod machine;
 pub mod normalise;
 pub mod phrases;
 pub mod sentences;
 pub mod slots;
+#[cfg(test)]
+mod wordings;
 
 /// The words of a text in small letters, without punctuation around them. Apostrophes are straightened.
 pub(crate) fn words(text: &str) -> Vec<String> {

@@ -22,6 +22,8 @@ pub const LEAVE_MESSAGE: &str = "Please leave your name, your number and your me
 pub const MESSAGE_END: &str = "When you are done, press the hash key or just stop speaking.";
 /// Nobody can be reached.
 pub const NO_PERSON: &str = "I am sorry, I can not connect you to a person at the moment, but I will take a message.";
+/// The caller speaks another language.
+pub const ONLY_ENGLISH: &str = "I am sorry, I only speak English.";
 /// Somebody is rung.
 pub const CONNECTING: &str = "One moment, I will try to connect you.";
 /// Nobody took the call.
@@ -56,6 +58,7 @@ pub const ALL: &[&str] = &[
     LEAVE_MESSAGE,
     MESSAGE_END,
     NO_PERSON,
+    ONLY_ENGLISH,
     CONNECTING,
     NOBODY_ANSWERED,
     NO_MESSAGE,

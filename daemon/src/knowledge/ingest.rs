@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::splitter::{RULES_VERSION, SplitPassage, split_markdown};
+use super::splitter::{RULES_VERSION, SplitDocument, SplitPassage, split_html, split_markdown, split_plain};
 use crate::storage::{
     DocumentId, KnowledgeDocument, NewPassage, PassageId, Storage, StorageError, UnixMs, delete_document,
     document_names, find_document, passages_of, replace_document,
@@ -18,14 +18,26 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Files beyond these bounds are not read.
 const FILES_MAX: usize = 1_000;
 const FOLDER_DEPTH_MAX: usize = 4;
+/// How the files end that are read.
+const READABLE: [&str; 4] = ["md", "txt", "html", "htm"];
 
 /// A knowledge text before it is cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceDocument {
-    /// Its name, unique: the path within the knowledge folder.
+    /// Its name, unique: the path within the knowledge folder. How it ends says how the text is written.
     pub name: String,
-    /// Markdown.
+    /// HTML if the name ends in `.html` or `.htm`, plain if it ends in `.txt`, else Markdown.
     pub text: String,
+}
+
+impl SourceDocument {
+    fn split(&self) -> SplitDocument {
+        match extension(Path::new(&self.name)).as_str() {
+            "html" | "htm" => split_html(&self.text),
+            "txt" => split_plain(&self.text),
+            _ => split_markdown(&self.text),
+        }
+    }
 }
 
 /// Turns text into a vector. `models::Embedder` fits by a closure.
@@ -53,13 +65,13 @@ pub struct IngestReport {
     pub documents_without_vectors: usize,
 }
 
-/// Reads every `*.md` under `dir`, sorted by name.
+/// Reads every `*.md`, `*.txt`, `*.html` and `*.htm` under `dir`, sorted by name.
 ///
 /// # Errors
 /// [`StorageError::File`] if the folder or a file cannot be read: a folder that is not mounted must not look empty.
 pub fn read_folder(dir: &Path) -> Result<Vec<SourceDocument>, StorageError> {
     let mut paths = Vec::new();
-    collect_markdown(dir, 0, &mut paths)?;
+    collect(dir, 0, &mut paths)?;
     paths.sort();
     if paths.len() > FILES_MAX {
         tracing::warn!(files = paths.len(), max = FILES_MAX, "Too many knowledge files: the rest is not read");
@@ -68,7 +80,7 @@ pub fn read_folder(dir: &Path) -> Result<Vec<SourceDocument>, StorageError> {
     paths.iter().map(|path| read_document(dir, path)).collect()
 }
 
-fn collect_markdown(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), StorageError> {
+fn collect(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), StorageError> {
     for entry in std::fs::read_dir(dir).map_err(|error| StorageError::file(dir, error))? {
         let path = entry.map_err(|error| StorageError::file(dir, error))?.path();
         let metadata = std::fs::metadata(&path).map_err(|error| StorageError::file(&path, error))?;
@@ -77,8 +89,8 @@ fn collect_markdown(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Resul
             continue;
         }
         if metadata.is_dir() && depth < FOLDER_DEPTH_MAX {
-            collect_markdown(&path, depth + 1, paths)?;
-        } else if metadata.is_file() && is_markdown(&path) {
+            collect(&path, depth + 1, paths)?;
+        } else if metadata.is_file() && READABLE.contains(&extension(&path).as_str()) {
             if metadata.len() > FILE_BYTES_MAX {
                 tracing::warn!(path = %path.display(), max_bytes = FILE_BYTES_MAX, "Knowledge file too large: skipped");
                 continue;
@@ -89,8 +101,9 @@ fn collect_markdown(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Resul
     Ok(())
 }
 
-fn is_markdown(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
+/// In small letters; empty without one.
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 fn read_document(dir: &Path, path: &Path) -> Result<SourceDocument, StorageError> {
@@ -139,7 +152,7 @@ fn ingest_one(
         Some(document) => storage.read_blocking(|db| passages_of(db, document.document_id))?,
         None => Vec::new(),
     };
-    let split = split_markdown(&source.text);
+    let split = source.split();
     let mut passages = carry_over(split.passages, before, at);
     let vectors_from = stored.as_ref().and_then(|document| document.embedder.as_deref());
     let embedder = embed(&mut passages, embedder, vectors_from, report);

@@ -1,13 +1,13 @@
-//! What the office wrote about itself, so that the box can answer from it: Markdown in, the right sentence out.
+//! What the office wrote about itself, so that the box can answer from it: documents in, the right sentence out.
 //!
 //! ```text
-//! *.md ─► splitter ─► passages ─► storage (FTS5 + vectors)
-//!                                     │
-//! question (+ embedding) ─► search ───┴─► hits with a comparable score ─► best_sentences ─► spoken, cited in the turn
+//! files ─► splitter ─► passages ─► storage (FTS5 + vectors)
+//!                                      │
+//! question (+ embedding) ─► search ────┴─► hits with a comparable score ─► best_sentences ─► spoken, cited in the turn
 //! ```
 //! Works without an embedder: then words, stems and a few synonyms decide alone.
 //!
-//! Left out on purpose: formats other than Markdown, generated text (answers quote the office's own words), and the
+//! Left out on purpose: formats other than Markdown, plain text and HTML, generated text (answers quote the office's own words), and the
 //! embedding model itself, which callers pass in as a closure.
 
 mod ingest;
@@ -17,14 +17,14 @@ pub(crate) mod sentences;
 mod splitter;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use ingest::{IngestReport, PassageEmbedder, SourceDocument, read_folder};
 pub use quote::best_sentences;
 pub use search::{ANSWER_SCORE_MIN, Hit};
-pub use splitter::{SplitDocument, SplitPassage, split_markdown};
+pub use splitter::{SplitDocument, SplitPassage, split_html, split_markdown, split_plain};
 
 use crate::storage::{Storage, StorageError, UnixMs};
 use search::Vectors;

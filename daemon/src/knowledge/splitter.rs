@@ -1,11 +1,15 @@
-//! From Markdown to passages that can be spoken: plain sentences under their path of headings.
+//! From Markdown, plain text and web pages to passages that can be spoken: plain sentences under their path of headings.
 //!
 //! A heading starts a new passage; a long section is cut between sentences at about a hundred words, the length of half
 //! a minute of speech and of what an embedding model still represents well. A table row becomes a sentence
 //! ("Haircut: Price 30 €, Duration 45 min."), a list item a sentence, a link its text. Left out: images, HTML, code
 //! fences' language, footnotes; none of them can be spoken.
 
+mod html;
+
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+pub use html::split_html;
 
 use super::sentences::sentences;
 
@@ -45,6 +49,14 @@ pub fn split_markdown(markdown: &str) -> SplitDocument {
         splitter.handle(event);
     }
     splitter.finish()
+}
+
+/// Cuts a plain text into passages. It is read as Markdown, which people who write plain text come near to by themselves:
+/// empty lines between paragraphs, dashes before items, lines of `=` under headings.
+pub fn split_plain(text: &str) -> SplitDocument {
+    // An indented line would be code, and `<` the beginning of HTML.
+    let lines: Vec<String> = text.lines().map(|line| line.trim_start().replace('<', "\\<")).collect();
+    split_markdown(&lines.join("\n"))
 }
 
 #[derive(Default)]
@@ -277,6 +289,14 @@ mod tests {
             &[("Prices", "Cut: Price 30 €, Duration 45 min. Shave: Price 15 €.")],
         );
         check("| Day | Open |\n|--|--|\n| Monday | 9 to 5 |\n", &[("", "Monday: 9 to 5.")]);
+    }
+
+    #[test]
+    fn plain_text_keeps_its_paragraphs_and_signs() {
+        let text = "Our salon\n=========\nWe cut hair\nand beards.\n\n    For < 10 <years> half.\n- Cash\n- Cards\n";
+        let split = split_plain(text);
+        assert_eq!(split.title.as_deref(), Some("Our salon"));
+        assert_eq!(split.passages[0].text, "We cut hair and beards. For < 10 <years> half. Cash. Cards.");
     }
 
     #[test]

@@ -279,14 +279,33 @@ fn folders_are_read_and_a_missing_one_is_an_error() {
     write("b.MD", b"B");
     write("a.md", b"caf\xE9");
     write("team/c.md", b"C");
-    write("notes.txt", b"no");
+    write("notes.txt", b"T");
+    write("page.HTM", b"<p>P</p>");
+    write("letter.docx", b"no");
     write(".hidden.md", b"no");
     let read = read_folder(dir.path()).unwrap();
     let names: Vec<_> = read.iter().map(|document| document.name.as_str()).collect();
-    assert_eq!(names, ["a.md", "b.MD", "team/c.md"]);
+    assert_eq!(names, ["a.md", "b.MD", "notes.txt", "page.HTM", "team/c.md"]);
     assert_eq!(read[0].text, "caf\u{FFFD}");
     let missing = read_folder(&dir.path().join("missing")).unwrap_err();
     assert!(matches!(missing, StorageError::File { .. }), "{missing}");
+}
+
+/// A web page and a plain text answer like a Markdown file.
+#[test]
+fn web_pages_and_plain_texts_are_read_too() {
+    let rig = rig();
+    let page = "<html><head><title>Team</title><script>let prices = 'free';</script></head><body><h1>Team</h1>\
+        <p>Our trainer for puppies is Ms. Vogel.</p></body></html>";
+    rig.ingest(&[("team.html", page), ("key.txt", "Lost keys\n=========\nLost keys are kept at the till.\n")]);
+    for (question, document, said) in [
+        ("Who trains puppies?", "team.html", "Our trainer for puppies is Ms. Vogel."),
+        ("I lost my keys", "key.txt", "Lost keys are kept at the till."),
+    ] {
+        let hit = rig.best(question).unwrap();
+        assert_eq!((hit.document.as_str(), hit.text.as_str(), hit.is_answer()), (document, said, true));
+    }
+    assert!(rig.best("Are your prices free?").is_none_or(|hit| !hit.is_answer()), "a script is not read");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
-fn is_stop_word(word: &str) -> bool {
+pub(crate) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.iter().any(|list| list.split(' ').any(|stop| stop == word))
 }
 
@@ -103,7 +103,7 @@ pub(super) fn likeness(term: &Term, word: &str) -> f32 {
 }
 
 /// Forms of one word: equal, or the same first four or more letters with short different endings.
-fn similar(a: &str, b: &str) -> bool {
+pub(crate) fn similar(a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }

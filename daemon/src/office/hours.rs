@@ -127,6 +127,36 @@ pub enum DayQuery {
     Weekend,
     /// The whole week: "weekdays", "this week".
     Week,
+    /// The week that begins on the next Monday.
+    NextWeek,
+    /// That many days from today.
+    Ahead {
+        /// How many.
+        days: u16,
+    },
+    /// That many months from today; the last day of a month that is too short.
+    AheadMonths(u8),
+    /// The next such day and some weeks: "Friday week".
+    WeekdayAfter {
+        /// Which day.
+        day: Weekday,
+        /// How many weeks after the next one.
+        weeks: u8,
+    },
+    /// That day of the calendar week so many weeks from this one: "Tuesday next week".
+    InWeek {
+        /// Which day.
+        day: Weekday,
+        /// How many weeks from this one. Weeks begin on Monday.
+        weeks: u8,
+    },
+    /// The next such day of a month, today included.
+    DayOfMonth {
+        /// Day of the month, 1 to 31.
+        day: i8,
+        /// Whether it is that of the next month.
+        next_month: bool,
+    },
     /// A date; without a year the next such date.
     Date {
         /// Month, 1 to 12.
@@ -138,7 +168,7 @@ pub enum DayQuery {
     Named(String),
 }
 
-/// The form turn rows keep: `sunday`, `next tuesday`, `12-24`, `christmas`.
+/// The form turn rows keep: `sunday`, `next tuesday`, `12-24`, `14th`, `in 14 days`, `christmas`.
 impl std::fmt::Display for DayQuery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -148,7 +178,25 @@ impl std::fmt::Display for DayQuery {
             DayQuery::DayAfterTomorrow => f.write_str("day after tomorrow"),
             DayQuery::Weekday { day, next } => {
                 let next = if *next { "next " } else { "" };
-                write!(f, "{next}{}", format!("{day:?}").to_lowercase())
+                write!(f, "{next}{}", small_name(*day))
+            }
+            DayQuery::NextWeek => f.write_str("next week"),
+            DayQuery::Ahead { days } => write!(f, "in {days} day{}", plural(*days)),
+            DayQuery::AheadMonths(months) => write!(f, "in {months} month{}", plural(u16::from(*months))),
+            DayQuery::WeekdayAfter { day, weeks } => {
+                write!(f, "{} and {weeks} week{}", small_name(*day), plural(u16::from(*weeks)))
+            }
+            DayQuery::InWeek { day, weeks } => {
+                write!(f, "{} in {weeks} week{}", small_name(*day), plural(u16::from(*weeks)))
+            }
+            DayQuery::DayOfMonth { day, next_month } => {
+                let ending = match day {
+                    1 | 21 | 31 => "st",
+                    2 | 22 => "nd",
+                    3 | 23 => "rd",
+                    _ => "th",
+                };
+                write!(f, "{day}{ending}{}", if *next_month { " next month" } else { "" })
             }
             DayQuery::Weekend => f.write_str("weekend"),
             DayQuery::Week => f.write_str("week"),
@@ -156,6 +204,14 @@ impl std::fmt::Display for DayQuery {
             DayQuery::Named(name) => f.write_str(name),
         }
     }
+}
+
+fn small_name(day: Weekday) -> String {
+    format!("{day:?}").to_lowercase()
+}
+
+fn plural(count: u16) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// How far ahead an opening is looked for.
@@ -205,6 +261,18 @@ impl Calendar {
             DayQuery::Weekday { day, next: skip } => next(*day, i32::from(*skip)).collect(),
             DayQuery::Weekend => next(Weekday::Saturday, 0).chain(next(Weekday::Sunday, 0)).collect(),
             DayQuery::Week => (0..7).flat_map(ahead).collect(),
+            DayQuery::NextWeek => (0..7).flat_map(|n| ahead(to_monday(today) + n)).collect(),
+            DayQuery::Ahead { days } => ahead(i32::from(*days)),
+            DayQuery::AheadMonths(months) => today.checked_add(i32::from(*months).months()).into_iter().collect(),
+            DayQuery::WeekdayAfter { day, weeks } => {
+                let later = |date: Date| date.checked_add(i32::from(*weeks).weeks()).ok();
+                next(*day, 0).filter_map(later).collect()
+            }
+            DayQuery::InWeek { day, weeks } => {
+                let offset = i32::from(day.to_monday_zero_offset()) + 7 * (i32::from(*weeks) - 1);
+                ahead(to_monday(today) + offset)
+            }
+            DayQuery::DayOfMonth { day, next_month } => day_of_month(today, *day, *next_month).into_iter().collect(),
             DayQuery::Date { month, day } => self.next_date(today, *month, *day),
             DayQuery::Named(name) => self.named(name, today).into_iter().collect(),
         }
@@ -252,6 +320,19 @@ impl Calendar {
         }
         until
     }
+}
+
+/// Days from `today` to the Monday of the next week, 1 to 7.
+fn to_monday(today: Date) -> i32 {
+    7 - i32::from(today.weekday().to_monday_zero_offset())
+}
+
+/// The first month that has such a day, from this one or from the next.
+fn day_of_month(today: Date, day: i8, next_month: bool) -> Option<Date> {
+    let first = today.first_of_month();
+    let from = i32::from(next_month);
+    let mut months = (from..from + 4).filter_map(|n| first.checked_add(n.months()).ok());
+    months.find_map(|month| Date::new(month.year(), month.month(), day).ok().filter(|date| *date >= today))
 }
 
 /// Holidays on a fixed date: part of their name, month, day.
@@ -376,6 +457,16 @@ mod tests {
             (DayQuery::Date { month: 11, day: 1 }, "2027-11-01"),
             (DayQuery::Date { month: 2, day: 29 }, "2028-02-29"),
             (DayQuery::Date { month: 2, day: 31 }, ""),
+            (DayQuery::Ahead { days: 14 }, "2026-12-08"),
+            (DayQuery::AheadMonths(3), "2027-02-24"),
+            (DayQuery::WeekdayAfter { day: Weekday::Friday, weeks: 1 }, "2026-12-04"),
+            (DayQuery::InWeek { day: Weekday::Friday, weeks: 1 }, "2026-12-04"),
+            (DayQuery::InWeek { day: Weekday::Monday, weeks: 1 }, "2026-11-30"),
+            (DayQuery::InWeek { day: Weekday::Monday, weeks: 2 }, "2026-12-07"),
+            (DayQuery::DayOfMonth { day: 24, next_month: false }, "2026-11-24"),
+            (DayQuery::DayOfMonth { day: 14, next_month: false }, "2026-12-14"),
+            (DayQuery::DayOfMonth { day: 31, next_month: false }, "2026-12-31"),
+            (DayQuery::DayOfMonth { day: 25, next_month: true }, "2026-12-25"),
             (DayQuery::Named("christmas".into()), "2026-12-25"),
             (DayQuery::Named("christmas eve".into()), "2026-12-24"),
             (DayQuery::Named("thanksgiving".into()), "2026-11-26"),

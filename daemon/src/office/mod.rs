@@ -65,7 +65,7 @@ impl Office {
         &self.calendar.time_zone
     }
 
-    /// Departments and people in small letters: what [`crate::conversation::slots::Slots::find`] looks for.
+    /// Departments and people in small letters: what [`crate::conversation::slots::Directory`] is made of.
     pub fn asked_for(&self) -> Vec<String> {
         self.departments.iter().cloned().chain(self.people.iter().map(|person| person.name.to_lowercase())).collect()
     }

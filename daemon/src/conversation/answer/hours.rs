@@ -18,7 +18,7 @@ pub(super) fn answer(day: Option<&DayQuery>, office: &Office, now: &Zoned) -> An
         Some(DayQuery::Today) => {
             vec![one_day(&calendar.day(local.date()), local.date(), false), status(calendar, &local)]
         }
-        Some(DayQuery::Week) => week(office),
+        Some(DayQuery::Week | DayQuery::NextWeek) => week(office),
         Some(query) => {
             let dates = calendar.dates(query, &local);
             if dates.is_empty() {
@@ -166,7 +166,7 @@ fn spans(spans: &[Span]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
-fn time(time: Time) -> String {
+pub(super) fn time(time: Time) -> String {
     match (time.hour(), time.minute()) {
         (0, 0) => "midnight".into(),
         (12, 0) => "noon".into(),
@@ -177,7 +177,7 @@ fn time(time: Time) -> String {
     }
 }
 
-fn weekday(day: Weekday) -> &'static str {
+pub(super) fn weekday(day: Weekday) -> &'static str {
     match day {
         Weekday::Monday => "Monday",
         Weekday::Tuesday => "Tuesday",
@@ -189,7 +189,7 @@ fn weekday(day: Weekday) -> &'static str {
     }
 }
 
-fn month(month: i8) -> &'static str {
+pub(super) fn month(month: i8) -> &'static str {
     const MONTHS: [&str; 12] = [
         "January",
         "February",

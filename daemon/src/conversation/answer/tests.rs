@@ -110,6 +110,19 @@ fn nothing_found_is_admitted_and_never_invented() {
     }
 }
 
+/// A sentence too long to say is cut, and what is left of it may say the opposite.
+#[test]
+fn a_sentence_that_was_cut_off_its_exception_is_not_said() {
+    let plans = "Delta Dental, Aetna, Cigna, MetLife, Guardian, Humana, Anthem, Ameritas, Principal, Renaissance, United, Lincoln, Assurant";
+    let text =
+        format!("We accept {plans}, and every other plan that is written in the list at our door, but not Medicaid.");
+    let insurance = |text: String| Hit { id: "passage-3".into(), title: "Insurance".into(), text, score: 0.9 };
+    let reply = ask_in(&Context::default(), "Do you take Medicaid?", &[insurance(text.clone())]);
+    assert_eq!((reply.sentences[0].as_str(), reply.sources.len()), (phrases::NOT_KNOWN, 0));
+    let reply = ask_in(&Context::default(), "Do you take Cigna?", &[insurance(text.replace(", but not Medicaid", ""))]);
+    assert!(reply.sentences[0].starts_with("We accept Delta"), "{:?}", reply.sentences);
+}
+
 #[test]
 fn actions_follow_from_what_is_wanted() {
     for (text, action) in [

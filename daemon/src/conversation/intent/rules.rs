@@ -2,7 +2,7 @@
 
 use super::Intent;
 use crate::conversation::context::{Context, Offer};
-use crate::conversation::slots::{Slots, contains_words};
+use crate::conversation::slots::{Slots, TimeOfDay, contains_words};
 use crate::conversation::words;
 
 /// An utterance ready for matching.
@@ -129,8 +129,8 @@ const NO: &[&str] = &[
     "want",
     "to",
     "need",
-    "need",
     "now",
+    "one",
     "today",
 ];
 const NO_HEADS: &[&str] = &[
@@ -178,6 +178,7 @@ const REPEAT: &[&str] = &[
     "come again",
     "what was that",
     "what did you say",
+    "what did you just say",
     "pardon",
     "once more",
     "one more time",
@@ -239,6 +240,7 @@ const PERSON_WORDS: &[&str] = &[
     "want a person",
     "need a person",
     "a person please",
+    "front desk",
 ];
 const CONNECT: &[&str] = &[
     "speak to",
@@ -254,6 +256,8 @@ const CONNECT: &[&str] = &[
     "talk to someone",
     "talk to somebody",
 ];
+/// As much as [`CONNECT`], in front of somebody's name.
+const FETCH: &[&str] = &["get me", "give me", "get hold of", "ring"];
 const HOURS: &[&str] = &[
     "opening hours",
     "opening times",
@@ -283,6 +287,12 @@ const HOURS: &[&str] = &[
     "how late",
     "how long are you open",
     "what time do you",
+    "do you shut",
+    "come by today",
+    "anyone be there",
+    "anybody be there",
+    "someone be there",
+    "somebody be there",
 ];
 const ADDRESS: &[&str] = &[
     "address",
@@ -305,6 +315,7 @@ const ADDRESS: &[&str] = &[
     "which street",
     "where do i go",
     "where do i have to go",
+    "where do i need to go",
 ];
 const PRICE: &[&str] = &[
     "price",
@@ -331,6 +342,11 @@ const APPOINTMENT: &[&str] = &[
     "reschedule",
     "schedule",
     "cancel my",
+    "have to cancel",
+    "need to cancel",
+    "want to cancel",
+    "fit me in",
+    "anything free",
     "see the dentist",
     "come in",
     "next available",
@@ -346,6 +362,8 @@ const COMPLAINT: &[&str] = &[
     "nobody called",
     "no one has called",
     "no one called",
+    "never called",
+    "never call",
     "furious",
     "very unhappy",
     "third time",
@@ -361,6 +379,10 @@ const SMALL_TALK: &[&str] = &[
     "am i speaking to a robot",
     "am i talking to a robot",
     "am i talking to a machine",
+    "am i talking to a real person",
+    "am i speaking to a real person",
+    "am i talking to a human",
+    "am i speaking with a human",
     "are you a computer",
     "are you real",
     "is this a robot",
@@ -420,12 +442,15 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
     if let Some((_, intent)) = whole.into_iter().find(|(fits, _)| *fits) {
         return Some(intent);
     }
-    let department = slots.department.is_some() && talk.has(CONNECT);
+    let department = slots.department.is_some() && (talk.has(CONNECT) || talk.has(FETCH));
+    let message = talk.has(MESSAGE) || slots.message_for.is_some();
+    let moment = slots.day.is_some() && slots.time.is_some_and(TimeOfDay::is_clock);
     let greeting_only = talk.only(HELLO);
+    let told = slots.phone.is_some() || slots.email.is_some() || slots.name.is_some() || slots.account.is_some();
     let parts = [
         (talk.has(SMALL_TALK) && talk.is_question() && !talk.has(CONNECT), Intent::SmallTalk),
         (talk.has(&["robot", "machine"]) && talk.is_question(), Intent::SmallTalk),
-        (talk.has(MESSAGE) && !talk.has(&["nobody", "no one"]), Intent::LeaveMessage),
+        (message && !talk.has(&["nobody", "no one", "never"]), Intent::LeaveMessage),
         (department || talk.has(PERSON_WORDS) || talk.has(CONNECT), Intent::Person),
         (talk.has(COMPLAINT), Intent::Complaint),
         (short && talk.has(REPEAT), Intent::Repeat),
@@ -434,7 +459,9 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
         (talk.has(APPOINTMENT), Intent::Appointment),
         (talk.has(HOURS), Intent::OpeningHours),
         (talk.has(ADDRESS) && !talk.has(&["my address", "e-mail address", "email address"]), Intent::Address),
-        (slots.phone.is_some() || slots.email.is_some() || slots.name.is_some(), Intent::Details),
+        (told, Intent::Details),
+        // Hardly anything but an appointment is on a day and at a time; "since Friday morning" it hurts.
+        (moment, Intent::Appointment),
         (greeting_only || (short && talk.has(SMALL_TALK)), Intent::SmallTalk),
     ];
     parts.into_iter().find(|(fits, _)| *fits).map(|(_, intent)| intent)

@@ -3,7 +3,6 @@
 use super::*;
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::intent::Intent;
-use crate::conversation::slots::Slots;
 use crate::office::sample;
 use proptest::prelude::*;
 
@@ -223,7 +222,7 @@ fn any_reply(sentences: u8, action: u8) -> Reply {
         sentences: (0..sentences).map(|n| format!("Sentence {n}.")).collect(),
         intent: Intent::Question,
         score: 1.0,
-        slots: Slots::default(),
+        slots: Box::default(),
         sources: vec![],
         action,
         connect_to: (action == Action::Connect).then(Target::default),

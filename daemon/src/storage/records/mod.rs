@@ -12,6 +12,7 @@ mod knowledge_search;
 mod recording;
 mod registration;
 mod trunk_state;
+mod unanswered;
 mod voicemail;
 
 pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
@@ -37,6 +38,7 @@ pub use registration::{
     restore_registrations,
 };
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
+pub use unanswered::{Unanswered, unanswered};
 pub use voicemail::{
     Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, insert_voicemail, set_voicemail_transcript,
     voicemails_of,
