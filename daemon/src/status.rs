@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::doctor::Verdict;
 use crate::engines;
 use crate::identity::IdentityFolder;
@@ -69,6 +69,8 @@ pub struct Calls {
 #[derive(Debug, Clone, Serialize)]
 pub struct Trunk {
     name: String,
+    /// Whether the configuration has it asked, or registered with.
+    is_watched: bool,
     /// Whether it answers OPTIONS; none where the configuration does not ask, or nothing runs.
     answers: Option<bool>,
     /// Whether it knows us; none where it does not want that, or nothing runs.
@@ -167,10 +169,11 @@ fn kept(config: &Config, running: bool) -> Kept {
     let reader = Reader::open(&config.state_directory(), 1).ok();
     // What a dead daemon has left says nothing about now.
     let states = reader.as_ref().filter(|_| running).and_then(|reader| reader.read_blocking(trunk_states).ok());
-    let trunk = |name: &String| {
-        let state = states.iter().flatten().find(|state| state.trunk == *name);
+    let trunk = |configured: &config::Trunk| {
+        let state = states.iter().flatten().find(|state| state.trunk == configured.name);
         Trunk {
-            name: name.clone(),
+            name: configured.name.clone(),
+            is_watched: configured.options_interval_seconds.is_some() || configured.registration.is_some(),
             answers: state.and_then(|state| state.answers),
             registered: state.and_then(|state| state.registered),
             since: state.map(|state| state.changed_at.0),
@@ -181,7 +184,7 @@ fn kept(config: &Config, running: bool) -> Kept {
     let bans = std::fs::read_to_string(bans::file(&config.state_directory())).unwrap_or_default();
     Kept {
         calls: reader.as_ref().and_then(|reader| calls(config, reader, running)),
-        trunks: config.trunks.iter().map(|configured| trunk(&configured.name)).collect(),
+        trunks: config.trunks.iter().map(trunk).collect(),
         phones: phones_of(config, &phones.unwrap_or_default()),
         banned: bans::read(&bans, bans::now_seconds()).len(),
     }
@@ -297,11 +300,12 @@ fn calls_in_words(calls: Calls) -> String {
     format!("{} now, {} today{own}", calls.now, calls.today)
 }
 
-fn trunk_in_words(Trunk { name, answers, registered, since }: &Trunk) -> String {
+fn trunk_in_words(Trunk { name, is_watched, answers, registered, since }: &Trunk) -> String {
     let since = since.and_then(|at| Timestamp::from_millisecond(at).ok()).map_or(String::new(), |at| {
         format!(" since {}", at.to_zoned(TimeZone::system()).strftime("%e %b %H:%M").to_string().trim_start())
     });
     let known: Vec<&str> = match (answers, registered) {
+        (None, None) if *is_watched => return format!("{name}: not known yet"),
         (None, None) => return format!("{name}: not known; it is not asked how it is"),
         (answers, registered) => {
             [(answers, ["answers", "DOES NOT ANSWER"]), (registered, ["registered", "NOT REGISTERED"])]
@@ -361,13 +365,20 @@ mod tests {
 
     #[test]
     fn trunks_and_phones_have_a_line_each() {
-        let trunk = |name: &str, answers, registered| Trunk { name: name.into(), answers, registered, since: None };
+        let trunk = |name: &str, is_watched, answers, registered| Trunk {
+            name: name.into(),
+            is_watched,
+            answers,
+            registered,
+            since: None,
+        };
         let numbers = (101..=112).map(|number| number.to_string());
         let status = Status {
             trunks: vec![
-                trunk("twilio", Some(true), None),
-                trunk("local", Some(false), Some(false)),
-                trunk("quiet", None, None),
+                trunk("twilio", true, Some(true), None),
+                trunk("local", true, Some(false), Some(false)),
+                trunk("quiet", false, None, None),
+                trunk("new", true, None, None),
             ],
             phones: Phones { extensions: 20, registered: 9, without: numbers.collect() },
             banned: 2,
@@ -379,6 +390,7 @@ mod tests {
             trunk     twilio: answers
             trunk     local: DOES NOT ANSWER, NOT REGISTERED
             trunk     quiet: not known; it is not asked how it is
+            trunk     new: not known yet
             phones    9 registered, for 8 of 20 extensions; none at 101, 102, 103, 104, 105, 106 and 6 others
             banned    2 addresses: offhook bans list
         "]]
