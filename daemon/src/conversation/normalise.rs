@@ -3,7 +3,7 @@
 //! A scanner goes through the text once. At the beginning of each word the rules of `rules` may take over what follows;
 //! everything else is copied. Left out on purpose: languages other than English, and pronunciation of names.
 
-mod numbers;
+pub(super) mod numbers;
 mod rules;
 
 /// Writes a sentence the way it is said: numbers, times, money, dates, addresses and abbreviations in words, Markdown

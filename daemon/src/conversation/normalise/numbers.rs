@@ -1,6 +1,7 @@
 //! Numbers in English words.
 
-const ONES: [&str; 20] = [
+/// The words for 0 to 19, in order.
+pub(in crate::conversation) const ONES: [&str; 20] = [
     "zero",
     "one",
     "two",

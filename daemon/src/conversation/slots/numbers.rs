@@ -1,28 +1,7 @@
 //! Small numbers as people say them: "twenty-five", "the twenty-first", "12", "a couple".
 
-/// The words for 0 to 19, in order.
-const UNITS: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
+use crate::conversation::normalise::numbers::ONES;
+
 /// The words for 20, 30, … 90.
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 /// The words for 1st to 20th.
@@ -55,7 +34,7 @@ fn place(list: &[&str], word: &str) -> Option<u32> {
 
 /// A word for 0 to 19.
 pub(super) fn unit(word: &str) -> Option<u32> {
-    place(&UNITS, word)
+    place(&ONES, word)
 }
 
 /// A word for 20, 30, … 90.
