@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_registrations.sql"),
     include_str!("migrations/0004_diversions.sql"),
     include_str!("migrations/0005_trunk_states.sql"),
+    include_str!("migrations/0006_metrics_coalesced.sql"),
 ];
 
 /// The format this release reads and writes.

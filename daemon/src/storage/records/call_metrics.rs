@@ -132,6 +132,28 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CallMetrics> {
 mod tests {
     use super::*;
     use crate::storage::tests::{open, ringing};
+    use crate::storage::{ChangeOp, changes_after};
+
+    fn metrics(metrics_id: MetricsId, call_id: CallId, round_trip_ms: Option<f64>, mos: Option<f64>) -> CallMetrics {
+        CallMetrics {
+            metrics_id,
+            call_id,
+            leg: Leg::Caller,
+            codec: "PCMU".to_owned(),
+            packets_sent: 250,
+            packets_received: 240,
+            packets_lost: 10,
+            packets_late: 2,
+            packets_duplicated: 1,
+            concealed_ms: 200,
+            jitter_ms: Some(1.0),
+            jitter_max_ms: Some(3.0),
+            round_trip_ms,
+            send_late_max_ms: Some(0.5),
+            mos,
+            created_at: UnixMs(5_000),
+        }
+    }
 
     /// Counts add up whatever the leg; the score of the same leg is the latest, of several legs the worst.
     #[test]
@@ -140,24 +162,7 @@ mod tests {
         let call_id = ringing(&storage);
         let legs = [MetricsId::new(UnixMs(1)), MetricsId::new(UnixMs(2))];
         let add = |leg: usize, round_trip_ms, mos| {
-            let metrics = CallMetrics {
-                metrics_id: legs[leg],
-                call_id,
-                leg: Leg::Caller,
-                codec: "PCMU".to_owned(),
-                packets_sent: 250,
-                packets_received: 240,
-                packets_lost: 10,
-                packets_late: 2,
-                packets_duplicated: 1,
-                concealed_ms: 200,
-                jitter_ms: Some(1.0),
-                jitter_max_ms: Some(3.0),
-                round_trip_ms,
-                send_late_max_ms: Some(0.5),
-                mos,
-                created_at: UnixMs(5_000),
-            };
+            let metrics = metrics(legs[leg], call_id, round_trip_ms, mos);
             storage.write_blocking(move |sql_tx| add_metrics(sql_tx, &metrics)).unwrap();
             let rows = storage.read_blocking(|db| metrics_of(db, call_id)).unwrap();
             let [row] = rows.as_slice() else { panic!("one row for a side: {rows:?}") };
@@ -168,5 +173,27 @@ mod tests {
         assert_eq!(add(0, None, None), (750, 30, Some(40.0), Some(4.0)), "what is not known any more stays");
         assert_eq!(add(1, None, Some(4.2)), (1_000, 40, Some(40.0), Some(4.0)));
         assert_eq!(add(1, None, Some(2.0)), (1_250, 50, Some(40.0), Some(2.0)));
+    }
+
+    /// An hour of updates leaves one entry in the change log, and whoever has read the one before finds it.
+    #[test]
+    fn the_change_log_keeps_the_latest_update_of_a_side() {
+        let (_dir, storage) = open();
+        let call_id = ringing(&storage);
+        let side = MetricsId::new(UnixMs(1));
+        let entries = |after| -> Vec<_> {
+            let changes = storage.read_blocking(|db| changes_after(db, after, 10_000)).unwrap();
+            changes.into_iter().filter(|change| change.table == "call_metrics").collect()
+        };
+        let mut seen = 0;
+        for update in 0..720 {
+            let row = metrics(side, call_id, None, None);
+            storage.write_blocking(move |sql_tx| add_metrics(sql_tx, &row)).unwrap();
+            let news = entries(seen);
+            assert_eq!(news.len(), 1, "update {update}: {news:?}");
+            seen = news[0].seq;
+        }
+        let all: Vec<_> = entries(0).into_iter().map(|change| (change.op, change.key)).collect();
+        assert_eq!(all, [(ChangeOp::Insert, side.to_string()), (ChangeOp::Update, side.to_string())]);
     }
 }
