@@ -1,5 +1,5 @@
-//! One call's ear: remembers the last seconds of what the caller said, by frame number, and how loud and how likely
-//! speech each frame was.
+//! One call's ear: remembers what the caller said for as long as it may be asked for, by frame number, and how loud and
+//! how likely speech each frame was.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,6 +10,8 @@ use models::VoiceActivity;
 
 /// Frames remembered: 40 s, the longest utterance and what comes before it is decided.
 const MEMORY_FRAMES: usize = 2_000;
+/// Memory that is not given back for its own sake: 2 s, more than what comes before an utterance.
+const KEPT_FRAMES: usize = 100;
 
 /// What one frame sounded like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +49,17 @@ impl Listener {
         Sound { index, speech: self.voice_activity.probability(frame), level_dbov: rms_dbov(frame) }
     }
 
+    /// Forgets what came before frame `needed_from`.
+    pub(super) fn forget_before(&mut self, needed_from: u64) {
+        let first = self.heard - self.frames.len() as u64;
+        let count = usize::try_from(needed_from.clamp(first, self.heard) - first).unwrap_or(0);
+        self.frames.drain(..count);
+        // A long utterance takes half a megabyte, which is not kept for the whole call.
+        if self.frames.capacity() > KEPT_FRAMES && self.frames.len() < KEPT_FRAMES / 2 {
+            self.frames.shrink_to(KEPT_FRAMES);
+        }
+    }
+
     /// The samples of `frames`, as far as they are remembered.
     pub(super) fn samples(&self, frames: Range<u64>) -> Vec<i16> {
         let first = self.heard - self.frames.len() as u64;
@@ -74,5 +87,22 @@ mod tests {
         #[expect(clippy::reversed_empty_ranges, reason = "a peer's bug must not be a panic")]
         let backwards = 9..3;
         assert!(listener.samples(backwards).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_needed_any_more_takes_no_memory() {
+        let mut listener = Listener::new(Box::new(LevelVad::new(-40.0)));
+        for number in 0..1_500 {
+            listener.hear(&[number; 160]);
+        }
+        listener.forget_before(1_490);
+        assert!(listener.frames.capacity() <= KEPT_FRAMES, "{}", listener.frames.capacity());
+        assert_eq!(listener.samples(1_489..1_491), [1_490; 160]);
+        assert_eq!(listener.hear(&[7; 160]).index, 1_500, "the count goes on");
+        listener.forget_before(9_000);
+        assert!(listener.samples(0..9_000).is_empty());
+        listener.forget_before(3);
+        listener.hear(&[8; 160]);
+        assert_eq!(listener.samples(0..9_000), [8; 160]);
     }
 }

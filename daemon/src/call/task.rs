@@ -250,7 +250,10 @@ impl CallTask {
                 }
                 Some(Command::HandOver { to }) => return Some(Outcome::HandOver(to)),
                 Some(command) => self.execute(command),
-                None if self.voice.is_idle() => return None,
+                None if self.voice.is_idle() => {
+                    self.listener.forget_before(self.conversation.needs_frames_from());
+                    return None;
+                }
                 None => {}
             }
         }

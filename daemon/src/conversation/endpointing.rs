@@ -195,9 +195,27 @@ impl Endpointer {
         }
     }
 
-    /// Forgets whatever is open: the line was used for something else, such as recording a message.
+    /// Forgets whatever is open.
     pub fn reset(&mut self) {
         self.reject();
+    }
+
+    /// Passes over a frame, and forgets whatever is open: the line is used for something else, such as recording a message.
+    pub fn skip(&mut self, index: u64) {
+        self.next_frame = self.next_frame.max(index.saturating_add(1));
+        self.reject();
+    }
+
+    /// The first frame that the utterance which is open, or the next one, may begin with: earlier ones are not asked for
+    /// again. Never falls.
+    pub fn needs_from(&self) -> u64 {
+        match self.state {
+            State::Quiet => {
+                let before = self.run + frames(self.settings.pre_roll);
+                self.next_frame.saturating_sub(u64::from(before)).max(self.consumed)
+            }
+            State::Open | State::Paused => self.first_frame,
+        }
     }
 
     fn is_voiced(&self, speech: f32, level_dbov: f32) -> bool {

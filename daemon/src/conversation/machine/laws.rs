@@ -76,6 +76,8 @@ struct Rig {
     conversation: Conversation,
     now: Instant,
     frame: u64,
+    /// What came before it was said not to be needed any more.
+    needed_from: u64,
     utterance: UtteranceId,
     speech: Option<SpeechId>,
     over: bool,
@@ -91,6 +93,7 @@ impl Rig {
             conversation: Conversation::new(settings, office, now),
             now,
             frame: 0,
+            needed_from: 0,
             utterance: UtteranceId(0),
             speech: None,
             over: false,
@@ -119,6 +122,7 @@ impl Rig {
                 }
                 Command::Transcribe { utterance, frames, .. } => {
                     assert!(frames.start < frames.end && frames.end <= self.frame);
+                    assert!(frames.start >= self.needed_from, "{frames:?} is forgotten");
                     self.utterance = utterance;
                 }
                 Command::HangUp(_) | Command::HandOver { .. } => self.over = true,
@@ -134,6 +138,7 @@ impl Rig {
                 | Command::StopRecording => {}
             }
         }
+        self.needed_from = self.needed_from.max(self.conversation.needs_frames_from());
         self.check_debt();
     }
 

@@ -73,16 +73,26 @@ impl Conversation {
     pub(super) fn frame(&mut self, index: u64, speech: f32, level_dbov: f32, now: Instant) {
         self.last_frame_at = Some(now);
         if self.phase != Phase::Talking || !self.settings.speech_to_text {
-            return;
+            return self.endpointer.skip(index);
         }
         if self.leaving.is_some() || self.is_committed() {
             // The last words and the words before a tone are not discussed.
-            self.endpointer.reset();
+            self.endpointer.skip(index);
             return self.drop_turn();
         }
         if let Some(event) = self.endpointer.handle_frame(index, speech, level_dbov) {
             self.endpoint(event, now);
         }
+    }
+
+    /// The first frame that may still be asked for.
+    pub fn needs_frames_from(&self) -> u64 {
+        let said = self.saying.as_ref().map(|saying| &saying.line);
+        let lines = said.into_iter().chain(&self.queue).chain(self.interrupted.as_ref().map(|cut| &cut.rest));
+        let records = lines.filter_map(|line| line.record.as_ref());
+        let unanswered = records.filter(|record| record.first_sound_at.is_none()).map(|record| record.frames.start);
+        let open = self.turn.as_ref().map(|turn| turn.frames.start);
+        unanswered.chain(open).chain(self.extend_from).fold(self.endpointer.needs_from(), u64::min)
     }
 
     pub(super) fn endpoint(&mut self, event: EndpointEvent, now: Instant) {
@@ -101,9 +111,9 @@ impl Conversation {
         if let Some(turn) = &self.turn {
             self.extend_from = turn.ended.map(|_| turn.frames.start);
         } else if let Some(saying) = &self.saying
-            && saying.first_sound_at.is_none()
             && saying.line.interruptible
             && let Some(record) = &saying.line.record
+            && record.first_sound_at.is_none()
         {
             self.extend_from = Some(record.frames.start);
         }
