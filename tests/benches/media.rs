@@ -1,13 +1,14 @@
-//! What the sound of a call costs the box, how evenly it is sent and what memory it takes. Two floors are measured in the
+//! What the sound of a call costs the box, how evenly it is sent and what memory it takes. Floors are measured in the
 //! same run: SIPp's echo, which has one socket for all, and a loop of recvfrom and sendto on a socket for each call, as
-//! every telephone exchange has them.
+//! every telephone exchange has them; for evenness, a process of the same priority that does nothing but wake up.
 //!
 //! Callers are SIPp for signalling and [`tests::talkers`] for sound, all on one core; the box has the other to itself.
 //! `OFFHOOK_MEDIA_SECONDS` (20 by default) is how long each kind of call is watched, `OFFHOOK_MEDIA_CALLS` (200) how many
 //! there are, and `OFFHOOK_MEDIA_KINDS` names those to be measured (all). Needs no models.
 //!
 //! Processor time is that of the whole box, SIP and rows and disk included, but only while the calls are up. Times of
-//! packets are the kernel's, taken as the box sends them: what else the callers' core does is not seen in them.
+//! packets are the kernel's, taken as the box sends them: what else the callers' core does is not seen in them. Memory is
+//! what a call adds to a box that has served some before: what the first ones bring in, such as code, is not theirs.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints and fails loudly")]
 
 use std::io::{BufRead as _, BufReader};
@@ -46,8 +47,14 @@ const RATE: u32 = 50;
 const SETTLING: Duration = Duration::from_secs(3);
 /// What transactions leave behind for repeats is gone after that (RFC 3261, Timer J).
 const LINGERING: Duration = Duration::from_secs(36);
+/// Calls before those that are watched.
+const FIRST_CALLS: u32 = 4;
 /// Has this program be the second floor.
 const LOOP: &str = "--echo-on-sockets";
+/// Has it be the floor of evenness.
+const SLEEPER: &str = "--wake-up";
+/// Of the box's media thread.
+const REALTIME_PRIORITY: &str = "20";
 /// The box's core and the callers'.
 const CORES: [u32; 2] = [0, 1];
 
@@ -75,8 +82,12 @@ const KINDS: [(Kind, &str); 5] = [
 ];
 
 fn main() {
-    if let Some(calls) = std::env::args().skip_while(|argument| argument != LOOP).nth(1) {
+    let number_after = |option| std::env::args().skip_while(|argument| argument != option).nth(1);
+    if let Some(calls) = number_after(LOOP) {
         return echo_on_sockets(calls.parse().unwrap());
+    }
+    if let Some(ticks) = number_after(SLEEPER) {
+        return wake_up(ticks.parse().unwrap());
     }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it starts.
     if std::env::args().any(|argument| argument == "--test") || !is_installed("sipp") {
@@ -88,6 +99,7 @@ fn main() {
     let floors = [sipp_floor(calls, seconds), loop_floor(calls, seconds)];
     println!("SIPp's echo: {:.3} % of a core for a call, at {calls} calls", floors[0]);
     println!("recvfrom and sendto, a socket each: {:.3} % of a core for a call", floors[1]);
+    println!("a process that only wakes up: off the grid {}", sleeper_floor(2 * seconds));
     for (kind, name) in KINDS {
         if wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|one| one == name)) {
             measure(kind, name, calls, seconds, floors);
@@ -154,6 +166,31 @@ fn echo_on_sockets(calls: usize) {
     }
 }
 
+/// How late the machine wakes whoever asks to be woken, at the best it has.
+fn sleeper_floor(seconds: u32) -> String {
+    let ticks = (seconds * 50).to_string();
+    let mut command = Command::new("chrt");
+    command.args(["--rr", REALTIME_PRIORITY, "taskset", "-c", &CORES[0].to_string()]);
+    let output = command.arg(std::env::current_exe().unwrap()).args([SLEEPER, &ticks]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// That process.
+fn wake_up(ticks: usize) {
+    let mut next = Instant::now();
+    let mut late_ms: Vec<f64> = (0..ticks)
+        .map(|_| {
+            next += FRAME_DURATION;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    late_ms.sort_by(f64::total_cmp);
+    let of = |share: f64| late_ms[((ticks - 1) as f64 * share) as usize];
+    println!("p50 {:.3} ms, p99 {:.2} ms, p99.9 {:.2} ms, worst {:.2} ms", of(0.5), of(0.99), of(0.999), of(1.0));
+}
+
 /// Killed when dropped.
 struct Ended(Child);
 
@@ -170,6 +207,11 @@ fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
     let key = MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(b'A'));
     let is_encrypted = kind == Kind::Encrypted;
     let talkers = Talkers::start(FIRST_CALLER, is_encrypted.then_some(key));
+    for load in office.call(kind, FIRST_CALLS, SETTLING, talkers.address().port()) {
+        load.join().unwrap();
+    }
+    talk(LINGERING);
+    talkers.forget();
     let empty = Usage::of(office.offhook.pid());
     let setup = Duration::from_secs(u64::from(calls / RATE) + 2);
     let hold = 2 * setup + 2 * SETTLING + Duration::from_secs(2 * u64::from(seconds));

@@ -3,8 +3,8 @@
 use crate::rtp::PayloadType;
 use crate::time::RtpTimestamp;
 
-/// Packets held at most: 640 ms of the shortest packets in use (10 ms).
-pub const CAPACITY_PACKETS: usize = 64;
+/// Packets held at most: 400 ms of the shortest packets in use (10 ms), as much as the buffer keeps.
+pub const CAPACITY_PACKETS: usize = 40;
 
 /// Payload bytes each slot has from the start: 20 ms of G.711, what nearly everybody sends. Longer ones let it grow once.
 const SLOT_BYTES: usize = 160;
@@ -156,10 +156,11 @@ mod tests {
     #[test]
     fn the_ring_holds_one_turn_and_no_more() {
         let mut store = store_of(&[100]);
-        assert!(store.insert(163, 160).is_some());
-        assert!(store.insert(164, 160).is_none());
+        let last = 99 + CAPACITY_PACKETS as u64;
+        assert!(store.insert(last, 160).is_some());
+        assert!(store.insert(last + 1, 160).is_none());
         assert!(store.insert(99, 160).is_none());
-        assert_eq!(drain(store), [100, 163]);
+        assert_eq!(drain(store), [100, last]);
     }
 
     #[test]

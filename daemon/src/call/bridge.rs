@@ -264,13 +264,13 @@ impl Bridge {
                 Some(event) = self.caller.leg.frames.recv() => self.handle_media(Side::Caller, &event),
                 Some(event) = self.callee.leg.frames.recv() => self.handle_media(Side::Callee, &event),
                 Some(wanted) = self.wanted.recv() => match wanted {
-                    Wanted::OtherSide { phone, answer } => match self.surrender(phone, answer).await {
+                    Wanted::OtherSide { phone, answer } => match Box::pin(self.surrender(phone, answer)).await {
                         Ok(()) => return None,
                         Err(bridge) => { self = *bridge; Happened::Nothing }
                     },
-                    Wanted::Replacement { leg, party } => self.replace(leg, *party).await,
+                    Wanted::Replacement { leg, party } => Box::pin(self.replace(leg, *party)).await,
                 },
-                reached = reached(&mut self.transfer) => self.transferred(reached).await,
+                reached = reached(&mut self.transfer) => Box::pin(self.transferred(reached)).await,
                 _ = watch.tick() => self.watch(),
                 () = &mut deadline => ended(None, End::CALL_LIMIT),
                 Ok(()) = stop.changed() => match *stop.borrow() {
@@ -281,10 +281,10 @@ impl Bridge {
             match happened {
                 Happened::Nothing => {}
                 Happened::Ended { by, end } => {
-                    self.finish(by, end).await;
+                    Box::pin(self.finish(by, end)).await;
                     return None;
                 }
-                Happened::SentOn { by, to } => return Some((self.send_on(by, stop).await, to)),
+                Happened::SentOn { by, to } => return Some((Box::pin(self.send_on(by, stop)).await, to)),
             }
         }
     }

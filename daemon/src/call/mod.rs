@@ -7,6 +7,9 @@
 //!                 └ REGISTER ─► Phones                          └ Outside ─► Carriers ─► dial ──────────────────┴► Bridge
 //! ```
 //! A `Leg` is one side of a call that is up; an `Incoming` one that is not answered yet.
+//!
+//! What only some calls come to is a future of its own on the heap (`Box::pin`): a call takes the memory of what it is
+//! doing, not of all that it could.
 
 mod bridge;
 mod carriers;

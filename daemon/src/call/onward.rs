@@ -73,25 +73,25 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     let mut opening = Opening::Greeting;
     for _ in 0..HOP_LIMIT {
         let step = match next {
-            Onward::Course(course) => follow(&mut waiting, course).await,
-            Onward::Parked { place, offered, by } => parked(&mut waiting, place, offered, by).await,
+            Onward::Course(course) => Box::pin(follow(&mut waiting, course)).await,
+            Onward::Parked { place, offered, by } => Box::pin(parked(&mut waiting, place, offered, by)).await,
         };
         match step {
-            Ok(Step::Connected { party, places }) => return connect(waiting, *party, places).await,
+            Ok(Step::Connected { party, places }) => return Box::pin(connect(waiting, *party, places)).await,
             Ok(Step::Next(another)) => next = another,
-            Ok(Step::SentOn) => return waiting.finish(End::TRANSFERRED, "transferred_outside").await,
+            Ok(Step::SentOn) => return Box::pin(waiting.finish(End::TRANSFERRED, "transferred_outside")).await,
             Ok(step @ (Step::Attend | Step::TakeMessage)) => {
                 let opening_now = if matches!(step, Step::TakeMessage) { Opening::Message } else { opening };
-                let Some((handed_over, to)) = attend(waiting, opening_now).await else { return };
+                let Some((handed_over, to)) = Box::pin(attend(waiting, opening_now)).await else { return };
                 (waiting, opening) = (handed_over, Opening::NobodyAnswered);
                 next = Onward::Course(course_to(&waiting.services, &to));
             }
-            Err(interrupted) => return end(waiting, interrupted).await,
+            Err(interrupted) => return Box::pin(end(waiting, interrupted)).await,
         }
     }
-    if let Some((waiting, _)) = attend(waiting, opening).await {
+    if let Some((waiting, _)) = Box::pin(attend(waiting, opening)).await {
         // Asked for a person again and again, and never found one.
-        waiting.finish(End::NO_ANSWER, "abandoned").await;
+        Box::pin(waiting.finish(End::NO_ANSWER, "abandoned")).await;
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn serve(mut incoming: Incoming, stop: watch::Receiver<bool>) {
 
 async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
     if let Some(leg) = incoming.replaces {
-        return replace(incoming, leg).await;
+        return Box::pin(replace(incoming, leg)).await;
     }
     let mut course = course(&incoming.services, &incoming.caller, incoming.called().as_deref());
     if let Course::Refuse(status, end) = course {
@@ -46,11 +46,11 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
         match course {
             Course::Attendant | Course::Voicemail => return attend(incoming, course, stop).await,
             Course::Refuse(status, end) => return Err(incoming.reject(status, end).await),
-            Course::Outside(number) => return call_outside(incoming, &number, stop).await,
-            Course::Feature(feature) => return features::serve(incoming, feature, stop).await,
+            Course::Outside(number) => return Box::pin(call_outside(incoming, &number, stop)).await,
+            Course::Feature(feature) => return Box::pin(features::serve(incoming, feature, stop)).await,
             Course::Queue(_) => {
                 let leg = incoming.ring_and_answer().await?;
-                onward(waiting(incoming, leg, stop), Onward::Course(course)).await;
+                Box::pin(onward(waiting(incoming, leg, stop), Onward::Course(course))).await;
                 return Ok(());
             }
             Course::Ring(plan) => {
@@ -63,7 +63,7 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
                 match rung {
                     Rung::Answered { leg, extension } => {
                         let party = Party::new(&services, *leg, CallerKind::Extension(extension));
-                        return connect(incoming, party, stop).await;
+                        return Box::pin(connect(incoming, party, stop)).await;
                     }
                     Rung::Forwarded(elsewhere) => {
                         course = elsewhere;
@@ -88,7 +88,7 @@ async fn attend(incoming: &mut Incoming, course: Course, stop: watch::Receiver<b
     let leg = incoming.ring_and_answer().await?;
     // Taken again right there.
     drop(place);
-    onward(waiting(incoming, leg, stop), Onward::Course(course)).await;
+    Box::pin(onward(waiting(incoming, leg, stop), Onward::Course(course))).await;
     Ok(())
 }
 

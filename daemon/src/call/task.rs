@@ -189,7 +189,7 @@ impl CallTask {
         let end = loop {
             match self.drain() {
                 Some(Outcome::Over(end)) => break end,
-                Some(Outcome::HandOver(to)) => return Some((self.hand_over().await, to)),
+                Some(Outcome::HandOver(to)) => return Some((Box::pin(self.hand_over()).await, to)),
                 None => {}
             }
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);

@@ -120,27 +120,32 @@ impl Waiting {
     }
 
     /// Waits with music; keys have no meaning.
-    pub(super) async fn until_whatever_is_pressed<T>(
+    pub(super) fn until_whatever_is_pressed<T>(
         &mut self,
         wanted: impl Future<Output = T>,
-    ) -> Result<T, Interrupted> {
-        tokio::pin!(wanted);
-        loop {
-            match self.until(&mut wanted).await {
-                Err(Interrupted::Pressed(_)) => {}
-                other => return other,
+    ) -> impl Future<Output = Result<T, Interrupted>> {
+        let mut wanted = Box::pin(wanted);
+        async move {
+            loop {
+                match self.until(&mut wanted).await {
+                    Err(Interrupted::Pressed(_)) => {}
+                    other => return other,
+                }
             }
         }
     }
 
     /// Waits with music.
-    pub(super) async fn until<T>(&mut self, wanted: impl Future<Output = T>) -> Result<T, Interrupted> {
-        tokio::pin!(wanted);
-        let mut watch = tokio::time::interval(WATCH_INTERVAL);
-        self.play_music();
-        tokio::select! {
-            got = &mut wanted => Ok(got),
-            interrupted = self.happens(&mut watch) => Err(interrupted),
+    pub(super) fn until<T>(&mut self, wanted: impl Future<Output = T>) -> impl Future<Output = Result<T, Interrupted>> {
+        // Boxed before anything is awaited: an async function would keep room for it in each of its callers.
+        let mut wanted = Box::pin(wanted);
+        async move {
+            let mut watch = tokio::time::interval(WATCH_INTERVAL);
+            self.play_music();
+            tokio::select! {
+                got = &mut wanted => Ok(got),
+                interrupted = self.happens(&mut watch) => Err(interrupted),
+            }
         }
     }
 
