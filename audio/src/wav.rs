@@ -109,6 +109,36 @@ pub fn read_from(reader: impl Read) -> Result<Clip, WavError> {
     Ok(Clip { sample_rate, samples: mix_down(interleaved, spec.channels) })
 }
 
+/// Reads mono 16-bit PCM piece by piece: an hour of it needs no more memory than a piece.
+pub struct Pieces<R> {
+    inner: WavReader<R>,
+}
+
+impl<R: Read> Pieces<R> {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// See [`WavError`].
+    pub fn new(reader: R) -> Result<Self, WavError> {
+        let inner = WavReader::new(reader)?;
+        let spec = inner.spec();
+        match (spec.channels, spec.sample_format, spec.bits_per_sample) {
+            (1, SampleFormat::Int, 16) => Ok(Self { inner }),
+            (1, SampleFormat::Int, bits) => Err(WavError::UnsupportedFormat { bits, format: "integer" }),
+            (1, SampleFormat::Float, bits) => Err(WavError::UnsupportedFormat { bits, format: "float" }),
+            (channels, _, _) => Err(WavError::UnsupportedChannels { channels }),
+        }
+    }
+
+    /// The next samples, at most `longest`; none at the end.
+    ///
+    /// # Errors
+    /// [`WavError::Io`], [`WavError::NotWav`] if it ends before its header says.
+    pub fn next_piece(&mut self, longest: usize) -> Result<Vec<i16>, WavError> {
+        Ok(self.inner.samples().take(longest).collect::<Result<_, _>>()?)
+    }
+}
+
 /// Writes mono 16-bit PCM to a new file, replacing an old one.
 ///
 /// # Errors
@@ -264,6 +294,20 @@ mod tests {
                 assert_eq!(clip.sample_rate, SampleRate::WIDE_BAND);
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_read_piece_by_piece() {
+        let bytes = wav(1, 16, SampleFormat::Int);
+        let mut pieces = Pieces::new(&bytes[..]).unwrap();
+        for expected in [&SAMPLES[..4], &SAMPLES[4..], &[], &[]] {
+            assert_eq!(pieces.next_piece(4).unwrap(), expected);
+        }
+        let refused = |bytes: &[u8]| Pieces::new(bytes).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused(&wav(2, 16, SampleFormat::Int)).contains('2'));
+        assert!(refused(&wav(1, 32, SampleFormat::Float)).contains("float"));
+        let mut cut = Pieces::new(&bytes[..bytes.len() - 3]).unwrap();
+        assert!(cut.next_piece(100).is_err(), "it ends before its header says");
     }
 
     #[test]

@@ -45,8 +45,8 @@ const LINES: u32 = 6;
 const RATE: u32 = 50;
 /// After the last call is up, until all is quiet.
 const SETTLING: Duration = Duration::from_secs(3);
-/// What transactions leave behind for repeats is gone after that (RFC 3261, Timer J).
-const LINGERING: Duration = Duration::from_secs(36);
+/// What transactions leave behind for repeats is gone after that (RFC 3261, Timer J), and the box has given back memory.
+const LINGERING: Duration = Duration::from_secs(43);
 /// Calls before those that are watched.
 const FIRST_CALLS: u32 = 4;
 /// Has this program be the second floor.

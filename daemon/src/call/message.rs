@@ -2,20 +2,22 @@
 //!
 //! The conversation hears of a kept message only once file and row are on disk: what we then promise is true.
 
+use std::io::BufReader;
 use std::time::Duration;
 
+use audio::wav::Pieces;
 use audio::{FRAME_DURATION, Frame};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::services::Services;
 use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
-use crate::conversation::machine::{Failure, RecordingEnd};
+use crate::conversation::machine::{Failure, Heard, RecordingEnd};
 use crate::inference::Priority;
 use crate::redact::Redacted;
 use crate::storage::{
-    AudioFiles, CallId, NewAudio, PartialRecording, RecordingId, RecordingKind, Storage, StorageError, UnixMs,
-    Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail,
+    AudioFiles, CallId, NewAudio, PartialRecording, Recording, RecordingId, RecordingKind, Storage, StorageError,
+    UnixMs, Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail,
     set_voicemail_transcript,
 };
 
@@ -23,7 +25,7 @@ use crate::storage::{
 const SPEECH_PROBABILITY: f32 = 0.5;
 /// Speech a message must have to be one: shorter than a word is a click.
 const LEAST_SPEECH: Duration = Duration::from_millis(200);
-/// Longest piece the recogniser takes at once, in samples at 8 kHz.
+/// Longest piece the recogniser takes at once, in samples at 8 kHz. Between two of them callers come first.
 const PIECE_SAMPLES: usize = 25 * 8_000;
 
 /// The message of one call while it is being left.
@@ -65,7 +67,13 @@ impl Message {
         };
         tokio::spawn(async move {
             // The call may be over; the message is kept all the same.
-            let _ = result.send(writer.run(blocks, ended).await);
+            match writer.run(blocks, ended).await {
+                Ok((voicemail_id, recording)) => {
+                    let _ = result.send(Ok(voicemail_id));
+                    writer.transcribe(voicemail_id, recording).await;
+                }
+                Err(failure) => drop(result.send(Err(failure))),
+            }
         });
         let none = Duration::ZERO;
         Message { frames, kept, end, length: none, quiet: none, speech: none, longest, silence }
@@ -123,9 +131,8 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(&self, blocks: Blocks, ended: oneshot::Receiver<End>) -> Result<VoicemailId, Failure> {
-        let mut samples = Vec::new();
-        let partial = self.record(blocks, &mut samples).await.map_err(|error| {
+    async fn run(&self, blocks: Blocks, ended: oneshot::Receiver<End>) -> Result<(VoicemailId, Recording), Failure> {
+        let partial = self.record(blocks).await.map_err(|error| {
             warn!(%error, "Message not recorded");
             Failure::Failed
         })?;
@@ -138,26 +145,29 @@ impl Writer {
             }
             return Err(Failure::Empty);
         }
-        let voicemail_id = self.keep(partial, end.by).await.map_err(|error| {
+        let (voicemail_id, recording) = self.keep(partial, end.by).await.map_err(|error| {
             warn!(%error, "Message not kept; the next start tries again");
             Failure::Failed
         })?;
-        info!(seconds = samples.len() / 8_000, ended_by = end.by.as_str(), "Message kept");
-        self.transcribe(voicemail_id, samples);
-        Ok(voicemail_id)
+        info!(seconds = recording.duration_ms / 1_000, ended_by = end.by.as_str(), "Message kept");
+        Ok((voicemail_id, recording))
     }
 
-    async fn record(&self, blocks: Blocks, samples: &mut Vec<i16>) -> Result<Option<PartialRecording>, StorageError> {
+    async fn record(&self, blocks: Blocks) -> Result<Option<PartialRecording>, StorageError> {
         let now = UnixMs::now();
         let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Voicemail);
         let audio = NewAudio { recording_id, call_id: self.call_id, kind, started_at: now };
-        record(self.files.clone(), audio, blocks, |block| samples.extend_from_slice(block)).await
+        record(self.files.clone(), audio, blocks).await
     }
 
-    async fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
+    async fn keep(
+        &self,
+        partial: PartialRecording,
+        ended_by: VoicemailEnd,
+    ) -> Result<(VoicemailId, Recording), StorageError> {
         let now = UnixMs::now();
         let finished = on_disk(move || partial.finish(now)).await?;
-        let recording = finished.recording.clone();
+        let (recording, kept) = (finished.recording.clone(), finished.recording.clone());
         let voicemail = Voicemail {
             voicemail_id: VoicemailId::new(now),
             call_id: self.call_id,
@@ -180,34 +190,52 @@ impl Writer {
             Ok(())
         })
         .await?;
-        Ok(voicemail_id)
+        Ok((voicemail_id, kept))
     }
 
     /// Words for the message, when nobody is waiting for the recogniser.
-    fn transcribe(&self, voicemail_id: VoicemailId, samples: Vec<i16>) {
-        let storage = self.storage.clone();
-        let submitted = self.ears.submit(Priority::Background, move |ears| {
-            let heard: Vec<_> =
-                samples.chunks(PIECE_SAMPLES).filter_map(|piece| ears.transcribe(piece, <_>::default()).ok()).collect();
-            let text = heard.iter().map(|piece| piece.text.as_str()).filter(|text| !text.is_empty());
-            let text = text.collect::<Vec<_>>().join(" ");
-            let confidence = heard.iter().map(|piece| piece.confidence).fold(None, |least: Option<f32>, confidence| {
-                Some(least.map_or(confidence, |least| least.min(confidence)))
-            });
-            if text.is_empty() {
-                return;
-            }
-            let transcript = Redacted::new(text);
-            let confidence = confidence.map(f64::from);
-            let written = storage.write_blocking(move |sql_tx| {
-                set_voicemail_transcript(sql_tx, voicemail_id, &transcript, confidence, UnixMs::now())
-            });
-            if let Err(error) = written {
-                warn!(%error, "Transcript of a message not written");
-            }
+    async fn transcribe(&self, voicemail_id: VoicemailId, recording: Recording) {
+        let heard = match self.words(recording).await {
+            Ok(heard) => heard,
+            Err(error) => return warn!(%error, "Message not transcribed"),
+        };
+        let text: Vec<_> = heard.iter().map(|piece| piece.text.as_str()).filter(|text| !text.is_empty()).collect();
+        if text.is_empty() {
+            return;
+        }
+        let transcript = Redacted::new(text.join(" "));
+        let confidence = heard.iter().map(|piece| f64::from(piece.confidence)).reduce(f64::min);
+        let written = self.storage.write(move |sql_tx| {
+            set_voicemail_transcript(sql_tx, voicemail_id, &transcript, confidence, UnixMs::now())
         });
-        if let Err(error) = submitted {
-            warn!(%error, "Message not transcribed");
+        if let Err(error) = written.await {
+            warn!(%error, "Transcript of a message not written");
+        }
+    }
+
+    /// Piece by piece: an hour of message must neither be in memory nor keep the recogniser from callers.
+    async fn words(&self, recording: Recording) -> anyhow::Result<Vec<Heard>> {
+        let files = self.files.clone();
+        let mut pieces =
+            tokio::task::spawn_blocking(move || anyhow::Ok(Pieces::new(BufReader::new(files.read_wav(&recording)?))?))
+                .await??;
+        let mut words = Vec::new();
+        loop {
+            let (piece, rest) = tokio::task::spawn_blocking(move || {
+                let piece = pieces.next_piece(PIECE_SAMPLES);
+                (piece, pieces)
+            })
+            .await?;
+            let piece = piece?;
+            if piece.is_empty() {
+                return Ok(words);
+            }
+            pieces = rest;
+            let (told, heard) = oneshot::channel();
+            self.ears.submit(Priority::Background, move |ears| {
+                let _ = told.send(ears.transcribe(&piece, <_>::default()).ok());
+            })?;
+            words.extend(heard.await?);
         }
     }
 }

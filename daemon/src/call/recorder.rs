@@ -135,7 +135,7 @@ async fn write(storage: &Storage, files: AudioFiles, call_id: CallId, blocks: Bl
     let now = UnixMs::now();
     let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Call);
     let audio = NewAudio { recording_id, call_id, kind, started_at: now };
-    let Some(partial) = record(files, audio, blocks, |_| {}).await? else { return Ok(()) };
+    let Some(partial) = record(files, audio, blocks).await? else { return Ok(()) };
     let finished = on_disk(move || partial.finish(UnixMs::now())).await?;
     let recording = finished.recording.clone();
     storage.write(move |sql_tx| insert_recording(sql_tx, &recording)).await?;

@@ -60,8 +60,8 @@ impl Drop for ToDisk {
     }
 }
 
-/// Writes into a new recording what comes, until the other end is dropped; `heard` is shown each block. What is shorter
-/// than a block makes none: most of those who hang up at the tone cost no file.
+/// Writes into a new recording what comes, until the other end is dropped. What is shorter than a block makes none: most of
+/// those who hang up at the tone cost no file.
 ///
 /// # Errors
 /// [`StorageError::DiskFull`], [`StorageError::File`]; what was written before stays for the next start.
@@ -69,11 +69,9 @@ pub(super) async fn record(
     files: AudioFiles,
     audio: NewAudio,
     mut blocks: Blocks,
-    mut heard: impl FnMut(&[i16]),
 ) -> Result<Option<PartialRecording>, StorageError> {
     let mut partial: Option<PartialRecording> = None;
     while let Some(block) = blocks.recv().await {
-        heard(&block);
         if partial.is_none() && block.len() < block_samples(audio.kind) {
             continue;
         }
@@ -147,7 +145,7 @@ mod tests {
             (0..frames).for_each(|_| sink.push(SILENT_FRAME));
             drop(sink);
             let audio = NewAudio { recording_id, call_id, kind, started_at: UnixMs(1) };
-            let partial = record(files, audio, blocks, |_| {}).await.unwrap();
+            let partial = record(files, audio, blocks).await.unwrap();
             assert_eq!(partial.map(|partial| partial.duration_ms()), is_kept.then_some(frames as u64 * 20));
             let count = std::fs::read_dir(dir.path().join("recordings/partial")).unwrap().count();
             assert_eq!(count, usize::from(is_kept));
