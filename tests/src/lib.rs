@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod carrier;
 pub mod fuzz;
+pub mod likeness;
 pub mod linphone;
 pub mod load;
 pub mod offhook;

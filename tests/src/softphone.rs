@@ -50,6 +50,10 @@ pub struct Profile<'a> {
     pub says: Duration,
     /// Whether it takes calls by itself.
     pub answers: bool,
+    /// A WAV file at the rate of its codec that it says instead.
+    pub speech: Option<&'a Path>,
+    /// TLS to this port of 127.0.0.1, believing this PEM file, and SRTP.
+    pub secure: Option<(u16, &'a Path)>,
 }
 
 /// What a phone talks in.
@@ -85,7 +89,17 @@ impl Codec {
 impl<'a> Profile<'a> {
     /// A phone that takes calls by itself.
     pub fn new(extension: &'a str, password: &'a str, registrar: SocketAddr, tone_hz: u32) -> Profile<'a> {
-        Profile { extension, password, registrar, tone_hz, codec: Codec::Pcmu, says: SAYS, answers: true }
+        Profile {
+            extension,
+            password,
+            registrar,
+            tone_hz,
+            codec: Codec::Pcmu,
+            says: SAYS,
+            answers: true,
+            speech: None,
+            secure: None,
+        }
     }
 }
 
@@ -107,26 +121,34 @@ impl Softphone {
     /// When it does not start.
     pub fn start_unregistered(folder: &Path, profile: &Profile<'_>) -> Softphone {
         std::fs::create_dir_all(folder).unwrap();
-        let said = folder.join("said.wav");
+        let said = profile.speech.map_or_else(|| folder.join("said.wav"), Path::to_owned);
         let rate = profile.codec.sample_rate();
-        let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, rate);
-        audio::wav::write(&said, &tone, rate).unwrap();
+        if profile.speech.is_none() {
+            let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, rate);
+            audio::wav::write(&said, &tone, rate).unwrap();
+        }
         let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         // The codecs first: accounts name them.
-        let modules = ["g711", "g722", "opus", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
+        let modules =
+            ["g711", "g722", "opus", "srtp", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
         let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
         let config = format!(
             "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
              sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate {rate}\n\
-             auplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n",
+             auplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n{}",
             said.display(),
             folder.display(),
+            profile.secure.map_or_else(String::new, |(_, trust)| format!("sip_cafile {}\n", trust.display())),
             rate = rate.hz()
         );
         let Profile { extension, password, registrar, answers, .. } = profile;
         let mode = if *answers { "auto" } else { "manual" };
+        let (host, secured) = match profile.secure {
+            Some((port, _)) => (format!("127.0.0.1:{port};transport=tls"), "mediaenc=srtp-mand;"),
+            None => (format!("{registrar};transport=udp"), ""),
+        };
         let account = format!(
-            "<sip:{extension}@{registrar};transport=udp>;auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
+            "<sip:{extension}@{host}>;{secured}auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
              audio_codecs={};mwi=no\n",
             profile.codec.account()
         );

@@ -155,6 +155,7 @@ impl Carrier {
             headers: Vec::new(),
             // Secure trunking is all or nothing.
             srtp: if self.trunk.secure { SrtpUse::Required } else { SrtpUse::Never },
+            prefers_srtp: false,
             // The telephone network has nothing better, and some carriers stumble over longer lists.
             is_wideband: false,
         })

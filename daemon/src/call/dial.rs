@@ -39,6 +39,8 @@ pub(super) struct Callee {
     pub(super) headers: Vec<(HeaderName, String)>,
     /// Whether its sound is encrypted.
     pub(super) srtp: SrtpUse,
+    /// It is asked for encrypted sound first, and for any if it wants none.
+    pub(super) prefers_srtp: bool,
     /// Whether better codecs than the telephone's are offered.
     pub(super) is_wideband: bool,
 }
@@ -104,6 +106,23 @@ pub(super) async fn dial(
     ringing: watch::Receiver<Ringing>,
     witness: Witness,
 ) -> Result<Leg, Refusal> {
+    let witness = Arc::new(witness);
+    if callee.prefers_srtp && callee.srtp == SrtpUse::Accepted {
+        let encrypted = Callee { srtp: SrtpUse::Required, ..callee.clone() };
+        match attempt(services, encrypted, ringing.clone(), Arc::clone(&witness)).await {
+            Err(refusal) if refusal.status == StatusCode::NOT_ACCEPTABLE_HERE => debug!("Called again without SRTP"),
+            reached => return reached,
+        }
+    }
+    attempt(services, callee, ringing, witness).await
+}
+
+async fn attempt(
+    services: &Arc<Services>,
+    callee: Callee,
+    ringing: watch::Receiver<Ringing>,
+    witness: Arc<Witness>,
+) -> Result<Leg, Refusal> {
     let peer = callee.destination.peer.ip();
     let port = services.ports.lend().map_err(|_| Refusal::NO_ROOM)?;
     let mut agreement = MediaAgreement::new(port, services.address.towards(peer), peer, callee.srtp);
@@ -120,7 +139,7 @@ struct Placed {
     services: Arc<Services>,
     agreement: MediaAgreement,
     ringing: watch::Receiver<Ringing>,
-    witness: Witness,
+    witness: Arc<Witness>,
     /// What is heard before the answer.
     early: Option<Sound>,
     is_given_up: bool,
@@ -176,7 +195,7 @@ impl Placed {
 
     /// Early media is opened only for somebody who can hear it.
     fn note_progress(&mut self, sdp: Option<Vec<u8>>) {
-        let Witness::Caller(progress) = &self.witness else { return };
+        let Witness::Caller(progress) = &*self.witness else { return };
         let news = match sdp {
             None => Progress::Rings,
             Some(sdp) => match self.agreement.accept(&sdp) {
@@ -199,7 +218,7 @@ impl Placed {
 
     /// Once it rings at the phone, the call has a dialog that others may name to take it.
     async fn show_ringing(&mut self, handle: CallHandle) {
-        let Witness::Lamp { lit, note } = &self.witness else { return };
+        let Witness::Lamp { lit, note } = &*self.witness else { return };
         if let Ok(Some(dialog)) = self.services.sip.with(move |endpoint, _| endpoint.replaces(handle)).await {
             note.set(handle);
             lit.show_dialog(dialog);

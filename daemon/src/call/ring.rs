@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sip_stack::endpoint::Destination;
+use sip_stack::endpoint::{Destination, Transport};
 use sip_stack::message::{NameAddr, StatusCode};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -137,6 +137,8 @@ fn phone(services: &Services, binding: Binding, from: &NameAddr) -> Callee {
         credentials: Vec::new(),
         headers: Vec::new(),
         srtp: services.config.media.srtp,
+        // Over TLS the keys are safe, and phones that are set up so often take nothing else.
+        prefers_srtp: binding.destination.transport == Transport::Tls,
         is_wideband: services.config.media.wideband_enabled,
     }
 }

@@ -51,7 +51,7 @@ impl Default for Tls {
 pub enum SrtpUse {
     /// Refused.
     Never,
-    /// Taken when the peer offers it, never asked for.
+    /// Taken when the peer offers it. Only phones over TLS are asked for it, and are called without if they want none.
     #[default]
     Accepted,
     /// All or nothing: no call without it.
