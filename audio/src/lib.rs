@@ -1,7 +1,8 @@
 //! What happens to sound: RTP, codecs, jitter buffer, DTMF, play-out and signal processing.
 //!
 //! Everything here is a pure function or a bounded buffer. Datagrams and PCM go in, datagrams and PCM come out, and
-//! `now` is an argument: nothing reads a clock, opens a socket, spawns or locks. [`wav`] alone takes paths.
+//! `now` is an argument: nothing reads a clock, opens a socket, spawns or locks. [`wav`] alone takes
+//! paths.
 //!
 //! ```text
 //! datagram ─► rtp::Receiver ─► jitter::JitterBuffer ─► codec::Decoder ─► Frame or WideFrame (20 ms, one per tick)
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! RFCs: 3389 (comfort noise), 3550 (RTP, RTCP), 3551 (audio profile), 3711 and 7714 (SRTP, SRTCP), 4733 (DTMF
-//! events), 5761 §4 (telling RTP from RTCP), 7587 (Opus); ITU-T E.180, G.107, G.711, G.722, Q.23 and Q.24.
+//! events), 5761 §4 (telling RTP from RTCP), 7587 (Opus), 7845 (Opus in Ogg); ITU-T E.180, G.107, G.711, G.722, Q.23 and Q.24.
 //!
 //! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), echo control. Comfort
 //! noise ([`codec::comfort_noise`]) stands beside the stream: [`rtp::Receiver`] does not play it.
@@ -25,6 +26,7 @@ pub mod codec;
 pub mod dsp;
 pub mod e_model;
 pub mod jitter;
+pub mod opus_file;
 pub mod pacing;
 pub mod playout;
 pub mod rtp;

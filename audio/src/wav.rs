@@ -109,7 +109,7 @@ pub fn read_from(reader: impl Read) -> Result<Clip, WavError> {
     Ok(Clip { sample_rate, samples: mix_down(interleaved, spec.channels) })
 }
 
-/// Reads mono 16-bit PCM piece by piece: an hour of it needs no more memory than a piece.
+/// Reads 16-bit PCM piece by piece: an hour of it needs no more memory than a piece.
 pub struct Pieces<R> {
     inner: WavReader<R>,
 }
@@ -122,15 +122,19 @@ impl<R: Read> Pieces<R> {
     pub fn new(reader: R) -> Result<Self, WavError> {
         let inner = WavReader::new(reader)?;
         let spec = inner.spec();
-        match (spec.channels, spec.sample_format, spec.bits_per_sample) {
-            (1, SampleFormat::Int, 16) => Ok(Self { inner }),
-            (1, SampleFormat::Int, bits) => Err(WavError::UnsupportedFormat { bits, format: "integer" }),
-            (1, SampleFormat::Float, bits) => Err(WavError::UnsupportedFormat { bits, format: "float" }),
-            (channels, _, _) => Err(WavError::UnsupportedChannels { channels }),
+        match (spec.sample_format, spec.bits_per_sample) {
+            (SampleFormat::Int, 16) => Ok(Self { inner }),
+            (SampleFormat::Int, bits) => Err(WavError::UnsupportedFormat { bits, format: "integer" }),
+            (SampleFormat::Float, bits) => Err(WavError::UnsupportedFormat { bits, format: "float" }),
         }
     }
 
-    /// The next samples, at most `longest`; none at the end.
+    /// How many channels there are.
+    pub fn channels(&self) -> u16 {
+        self.inner.spec().channels
+    }
+
+    /// The next samples, at most `longest`, of several channels by turns; none at the end.
     ///
     /// # Errors
     /// [`WavError::Io`], [`WavError::NotWav`] if it ends before its header says.
@@ -304,7 +308,7 @@ mod tests {
             assert_eq!(pieces.next_piece(4).unwrap(), expected);
         }
         let refused = |bytes: &[u8]| Pieces::new(bytes).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(refused(&wav(2, 16, SampleFormat::Int)).contains('2'));
+        assert_eq!(Pieces::new(&wav(2, 16, SampleFormat::Int)[..]).unwrap().channels(), 2);
         assert!(refused(&wav(1, 32, SampleFormat::Float)).contains("float"));
         let mut cut = Pieces::new(&bytes[..bytes.len() - 3]).unwrap();
         assert!(cut.next_piece(100).is_err(), "it ends before its header says");

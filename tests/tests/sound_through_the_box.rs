@@ -36,7 +36,7 @@ fn speech_is_what_it_was_in_opus() {
 
 /// `least` is how like what was said must be what the other phone hears, and what the box keeps.
 fn speech_is_what_it_was(codec: Codec, least: [f64; 2]) {
-    if !is_installed("baresip") || !is_installed("sox") {
+    if !["baresip", "sox", "opusdec"].into_iter().all(is_installed) {
         return;
     }
     let Some(clips) = shared_data("speech") else { return };
@@ -73,6 +73,15 @@ fn speech_is_what_it_was(codec: Codec, least: [f64; 2]) {
     let id = call["session"]["call_id"].as_str().unwrap();
     let output = office.offhook.run(&["calls", "audio", id, "--output", recording.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
+    for (side, clip) in ["caller", "other"].into_iter().zip(&said) {
+        let talks = call["recordings"][0][side]["talk_ms"].as_f64().unwrap() / 1e3;
+        let seconds = samples(clip).len() as f64 / 16e3 - 64.0;
+        assert!(talks > seconds / 3.0 && talks < seconds + 0.5, "{side} talks {talks} s of {seconds}: {call:#}");
+    }
+    let opus = folder.join("recording.opus");
+    let output = office.offhook.run(&["calls", "audio", id, "--output", opus.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let opus = [1, 2].map(|side| from_opus(&opus, side));
     let kept =
         [1, 2].map(|side| sox(&recording, &folder.join(format!("side{side}.wav")), &["remix", &side.to_string()]));
     let heard = [second.heard(), first.heard()];
@@ -87,6 +96,8 @@ fn speech_is_what_it_was(codec: Codec, least: [f64; 2]) {
         keep(&name, &said, &heard[index], &narrow_said, &samples(&kept[index]), rate);
         let hears = likeness(&said, &heard[index], rate.hz() as usize);
         let keeps = likeness(&narrow_said, &samples(&kept[index]), 8_000);
+        let exported = likeness(&narrow_said, &opus[index], 8_000);
+        assert!(exported >= 0.8, "{}: in the Opus file {exported:.3}", CLIPS[index]);
         assert!(hears >= least[0] && keeps >= least[1], "{}: heard {hears:.3}, kept {keeps:.3}", CLIPS[index]);
     }
 }
@@ -101,6 +112,14 @@ fn sox(input: &Path, output: &Path, effects: &[&str]) -> PathBuf {
     let made = Command::new("sox").arg(input).args(["-b", "16", "-c", "1"]).arg(output).args(effects).status().unwrap();
     assert!(made.success(), "{input:?}");
     output.to_owned()
+}
+
+/// One side of an Opus file, as the reference player plays it.
+fn from_opus(file: &Path, side: u8) -> Vec<i16> {
+    let (both, one) = (file.with_extension("both.wav"), file.with_extension(format!("{side}.wav")));
+    let played = Command::new("opusdec").args(["--rate", "8000"]).arg(file).arg(&both).output().unwrap();
+    assert!(played.status.success(), "{played:?}");
+    samples(&sox(&both, &one, &["remix", &side.to_string()]))
 }
 
 fn samples(file: &Path) -> Vec<i16> {

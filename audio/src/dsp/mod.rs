@@ -7,4 +7,5 @@ pub mod half_band;
 pub mod level;
 pub mod mix;
 pub mod resample;
+pub mod talk;
 pub mod tone;

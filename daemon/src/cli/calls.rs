@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use audio::opus_file::OpusWriter;
+use audio::wav::Pieces;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -14,10 +17,12 @@ use super::Common;
 use crate::config::Config;
 use crate::redact::Redacted;
 use crate::storage::{
-    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, SessionDetail, StorageError, Unanswered,
-    UnixMs, find_passage, list_sessions, session_detail, unanswered,
+    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, Recording, SessionDetail, StorageError,
+    Talk, Unanswered, UnixMs, find_passage, list_sessions, session_detail, unanswered,
 };
 
+/// Read at once from a recording: seconds.
+const PIECE_SAMPLES: usize = 1 << 16;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Subcommands of `offhook calls`.
@@ -52,11 +57,12 @@ pub(crate) enum Calls {
         #[arg(long)]
         json: bool,
     },
-    /// Write a recording or a message of a call to a WAV file; of a recording the caller is on the left
+    /// Write a recording or a message of a call to a file: WAV, or Opus if its name ends in .opus; of a recording the caller
+    /// is on the left
     Audio {
         /// The call's id, or the beginning of it
         id: String,
-        /// Where to; `-` is standard output
+        /// Where to; `-` is standard output, in WAV
         #[arg(short, long)]
         output: PathBuf,
         /// Which of them, as `show` numbers them
@@ -127,10 +133,46 @@ fn export(config: &Config, detail: &SessionDetail, number: usize, output: &Path)
         std::io::copy(&mut wav, &mut std::io::stdout().lock())?;
         return Ok(());
     }
-    let mut file = File::create(output).with_context(|| output.display().to_string())?;
-    std::io::copy(&mut wav, &mut file).with_context(|| output.display().to_string())?;
+    let file = File::create(output).with_context(|| output.display().to_string())?;
+    match output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("opus")) {
+        true => write_opus(wav, file),
+        false => std::io::copy(&mut wav, &mut &file).map(drop).map_err(Into::into),
+    }
+    .with_context(|| output.display().to_string())?;
     println!("{:.1} s written to {}", recording.duration_ms as f64 / 1e3, output.display());
     Ok(())
+}
+
+fn write_opus(wav: impl Read, file: File) -> anyhow::Result<()> {
+    let mut pieces = Pieces::new(BufReader::new(wav))?;
+    let mut opus = OpusWriter::new(BufWriter::new(file), pieces.channels())?;
+    loop {
+        let piece = pieces.next_piece(PIECE_SAMPLES)?;
+        if piece.is_empty() {
+            return Ok(opus.finish()?);
+        }
+        opus.push(&piece)?;
+    }
+}
+
+/// ": caller talks 12 s at -22 dBov, the other 30 s at -19 dBov", as far as it is known.
+fn talk_line(recording: &Recording) -> String {
+    let sides = [("caller", recording.caller), ("the other", recording.other)];
+    let told: Vec<String> = sides
+        .into_iter()
+        .filter_map(|(who, talk)| {
+            let Talk { talk_ms, level_dbov } = talk?;
+            Some(match level_dbov {
+                Some(level) => format!("{who} talks {:.0} s at {level} dBov", talk_ms as f64 / 1e3),
+                None => format!("{who} says nothing"),
+            })
+        })
+        .collect();
+    told.join(", ")
+}
+
+fn talk_json(talk: Option<Talk>) -> Value {
+    talk.map_or(Value::Null, |talk| json!({ "talk_ms": talk.talk_ms, "level_dbov": talk.level_dbov }))
 }
 
 /// A call with all its rows, and the names of the passages its answers rest on.
@@ -266,10 +308,11 @@ fn print_sound_and_messages(detail: &SessionDetail) {
     }
     for (index, recording) in detail.recordings.iter().enumerate() {
         println!(
-            "  recording {} {}, {:.1} s: offhook calls audio {} --number {} --output call.wav",
+            "  recording {} {}, {:.1} s, {}: offhook calls audio {} --number {} --output call.wav",
             index + 1,
             recording.kind.as_str(),
             recording.duration_ms as f64 / 1e3,
+            talk_line(recording),
             detail.session.call_id,
             index + 1
         );
@@ -339,6 +382,7 @@ impl ShownCall {
                     "recording_id": recording.recording_id.to_string(), "kind": recording.kind.as_str(),
                     "state": recording.state.as_str(), "duration_ms": recording.duration_ms,
                     "started_at_ms": recording.started_at.0, "sha256": recording.sha256,
+                    "caller": talk_json(recording.caller), "other": talk_json(recording.other),
                 })
             })
             .collect();

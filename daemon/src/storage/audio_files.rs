@@ -21,6 +21,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use super::talk::talk_of;
 use super::{
     CallId, Recording, RecordingId, RecordingKind, RecordingState, Storage, StorageError, UnixMs, Voicemail,
     VoicemailEnd, VoicemailId, VoicemailStatus, find_recording, insert_recording, insert_voicemail,
@@ -209,6 +210,7 @@ impl AudioFiles {
         state: RecordingState,
         now: UnixMs,
     ) -> Result<FinishedRecording, StorageError> {
+        let [caller, other] = talk_of(&part).map_err(|error| StorageError::file(&part, error))?;
         let sealed = part.with_extension("sealed");
         let stored = self.store(&part, &sealed);
         // A leftover of a failed attempt or of a dead process must not stand in the way of the next.
@@ -223,6 +225,8 @@ impl AudioFiles {
             format: self.sealer.format().to_owned(),
             size_bytes,
             duration_ms: samples * 1_000 / u64::from(RECORDING_SAMPLE_RATE),
+            caller,
+            other,
             started_at: audio.started_at,
             created_at: now,
         };

@@ -28,6 +28,7 @@ mod migrate;
 mod open;
 mod reader;
 mod records;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod text_enum;

@@ -32,7 +32,7 @@ pub use knowledge_search::{
     FoundPassage, FtsWord, find_passage, passage_at, passage_count, passages_by_bm25, passages_with_prefix,
     passages_with_word,
 };
-pub use recording::{Recording, RecordingKind, RecordingState, find_recording, insert_recording, recordings_of};
+pub use recording::{Recording, RecordingKind, RecordingState, Talk, find_recording, insert_recording, recordings_of};
 pub use registration::{
     Registration, delete_registrations, phones_by_extension, registrations, replace_registrations,
     restore_registrations,

@@ -35,6 +35,15 @@ text_enum! {
     }
 }
 
+/// How one side of a recording talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Talk {
+    /// How long, without pauses.
+    pub talk_ms: u64,
+    /// How loudly, in dBov; `None` if it says nothing.
+    pub level_dbov: Option<i64>,
+}
+
 /// A row of `recordings`, in both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
@@ -54,6 +63,10 @@ pub struct Recording {
     pub size_bytes: u64,
     /// Length of the sound.
     pub duration_ms: u64,
+    /// Who called; `None` in rows of older releases.
+    pub caller: Option<Talk>,
+    /// Whoever talked with them.
+    pub other: Option<Talk>,
     /// When the first sample was taken.
     pub started_at: UnixMs,
     /// When the row was made.
@@ -68,9 +81,9 @@ pub fn insert_recording(sql_tx: &Connection, recording: &Recording) -> Result<()
     sql_tx
         .prepare_cached(
             "INSERT INTO recordings (recording_id, created_at, updated_at, call_id, kind, state, sha256, format,
-                size_bytes, duration_ms, started_at)
+                size_bytes, duration_ms, caller_talk_ms, caller_level_dbov, other_talk_ms, other_level_dbov, started_at)
              VALUES (:recording_id, :at, :at, :call_id, :kind, :state, :sha256, :format, :size_bytes, :duration_ms,
-                :started_at)",
+                :caller_talk_ms, :caller_level_dbov, :other_talk_ms, :other_level_dbov, :started_at)",
         )?
         .execute(named_params! {
             ":recording_id": recording.recording_id,
@@ -82,6 +95,10 @@ pub fn insert_recording(sql_tx: &Connection, recording: &Recording) -> Result<()
             ":format": recording.format,
             ":size_bytes": signed(recording.size_bytes),
             ":duration_ms": signed(recording.duration_ms),
+            ":caller_talk_ms": recording.caller.map(|talk| signed(talk.talk_ms)),
+            ":caller_level_dbov": recording.caller.and_then(|talk| talk.level_dbov),
+            ":other_talk_ms": recording.other.map(|talk| signed(talk.talk_ms)),
+            ":other_level_dbov": recording.other.and_then(|talk| talk.level_dbov),
             ":started_at": recording.started_at,
         })?;
     Ok(())
@@ -108,6 +125,11 @@ pub fn recordings_of(db: &Connection, call_id: CallId) -> Result<Vec<Recording>,
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Recording> {
+    let talk = |talk_ms: &str, level_dbov: &str| -> rusqlite::Result<Option<Talk>> {
+        let level_dbov = row.get(level_dbov)?;
+        let talk_ms: Option<i64> = row.get(talk_ms)?;
+        Ok(talk_ms.map(|talk_ms| Talk { talk_ms: unsigned(talk_ms), level_dbov }))
+    };
     Ok(Recording {
         recording_id: row.get("recording_id")?,
         call_id: row.get("call_id")?,
@@ -117,6 +139,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Recording> {
         format: row.get("format")?,
         size_bytes: unsigned(row.get("size_bytes")?),
         duration_ms: unsigned(row.get("duration_ms")?),
+        caller: talk("caller_talk_ms", "caller_level_dbov")?,
+        other: talk("other_talk_ms", "other_level_dbov")?,
         started_at: row.get("started_at")?,
         created_at: row.get("created_at")?,
     })
