@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_diversions.sql"),
     include_str!("migrations/0005_trunk_states.sql"),
     include_str!("migrations/0006_metrics_coalesced.sql"),
+    include_str!("migrations/0007_tool_times.sql"),
 ];
 
 /// The format this release reads and writes.
