@@ -14,13 +14,13 @@ use tracing::{info, warn};
 
 use crate::call::{
     Abilities, Bridges, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones, Pickups,
-    Places, Router, Services, TrunkWatch, hold_music,
+    Places, Router, Services, Tools, TrunkWatch, hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
 use crate::conversation::{machine::Settings, phrases};
 use crate::engines::{Embedding, Engines};
-use crate::inference::{Priority, Worker};
+use crate::inference::{Priority, Queue, Worker};
 use crate::io::address::{Follower, OwnAddress, Reached};
 use crate::io::bans;
 use crate::io::gate::{Origins, SharedGate};
@@ -28,6 +28,7 @@ use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::knowledge::{Knowledge, PassageEmbedder, SourceDocument, read_folder};
+use crate::mcp::ToolBox;
 use crate::office::{Office, sample};
 use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
@@ -43,6 +44,7 @@ const REFUSED_CALLS: usize = 64;
 pub struct Service {
     sip: SipHandle,
     ports: PortPool,
+    tools: Arc<ToolBox>,
     storage: Storage,
     stop: watch::Sender<bool>,
     router: JoinHandle<()>,
@@ -78,7 +80,8 @@ impl Service {
         let (speech_to_text, text_to_speech) = (engines.speech_to_text, engines.text_to_speech);
         let ears = Worker::start("ears", move || Ears { speech_to_text })?;
         let mouth = Worker::start("mouth", move || text_to_speech)?;
-        let (mind, educated) = start_mind(&config, engines.embedding, &storage, &office)?;
+        let tools = Arc::new(ToolBox::start(&config.mcp_servers));
+        let (mind, educated) = start_mind(&config, engines.embedding, &storage, &office, Arc::clone(&tools))?;
         let speaker = Speaker::new(mouth.queue());
         render_ahead(&speaker, &office);
         educated.await.context("the mind worker stopped")??;
@@ -123,14 +126,17 @@ impl Service {
             speaker,
             ears: ears.queue(),
             mind: mind.queue(),
+            tools: Arc::clone(&tools),
             voice_activity: engines.voice_activity,
             config,
         });
+        learn_tools(Arc::clone(&tools), mind.queue());
         let (stop, stopped) = watch::channel(false);
         let router = tokio::spawn(Router::new(services).run(events, stopped));
         Ok(Service {
             sip,
             ports,
+            tools,
             storage,
             stop,
             router,
@@ -161,6 +167,11 @@ impl Service {
     /// RTP ports in use: zero when no call is up.
     pub fn ports_in_use(&self) -> usize {
         self.ports.lent_count()
+    }
+
+    /// Tools of other programs.
+    pub fn tools(&self) -> &ToolBox {
+        &self.tools
     }
 
     /// Whether the signalling task still does its work; for the watchdog.
@@ -254,12 +265,14 @@ fn start_mind(
     embedding: Option<Embedding>,
     storage: &Storage,
     office: &Arc<Office>,
+    tools: Arc<ToolBox>,
 ) -> anyhow::Result<(Worker<Mind>, oneshot::Receiver<anyhow::Result<()>>)> {
     let sources = knowledge_sources(config)?;
     let (educated, result) = oneshot::channel();
     let (storage, office) = (storage.clone(), Arc::clone(office));
     let worker = Worker::start("mind", move || {
-        let (mind, outcome) = educate(embedding, storage, office, &sources);
+        let (mut mind, outcome) = educate(embedding, storage, office, &sources);
+        mind.toolbox = Tools::new(Box::new(move || tools.offered()));
         // Nobody waits any more if the start was given up.
         let _ = educated.send(outcome);
         mind
@@ -288,7 +301,7 @@ pub(crate) fn educate(
     let Some(mut embedding) = embedding else {
         let ingested = knowledge.ingest(sources, None, UnixMs::now()).map(drop).map_err(Into::into);
         let classifier = Classifier::keywords_only(departments);
-        return (Mind { embedder: None, classifier, knowledge, office }, ingested);
+        return (Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() }, ingested);
     };
     let id = embedding.embedder.model().to_owned();
     let mut embed = |text: &str| embedding.embedder.embed(text).map_err(|error| error.to_string());
@@ -300,7 +313,16 @@ pub(crate) fn educate(
             Classifier::keywords_only(departments)
         });
     embedding.save();
-    (Mind { embedder: Some(embedding.embedder), classifier, knowledge, office }, ingested)
+    (Mind { embedder: Some(embedding.embedder), classifier, knowledge, office, toolbox: Tools::none() }, ingested)
+}
+
+/// Once every server is there, which may never be.
+fn learn_tools(tools: Arc<ToolBox>, mind: Queue<Mind>) {
+    tokio::spawn(async move {
+        tools.connected().await;
+        // A full queue only makes the first caller who needs a tool wait for it.
+        let _ = mind.submit(Priority::Background, Mind::learn_tools);
+    });
 }
 
 /// Renders what every call needs before the first one comes: the greeting first.

@@ -2,59 +2,25 @@
 //! used, hung, killed and flooding. Skipped where there is no npm.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use daemon::config::{McpServer, McpTool};
-use daemon::mcp::{RESULT_LIMIT, ToolBox, ToolFailure, look};
+use daemon::config::McpServer;
+use daemon::mcp::{RESULT_LIMIT, ToolBox, ToolFailure};
 use serde_json::{Map, Value, json};
+use tests::mcp::{allowing, flooding, process, reference_server, signal};
 use tests::offhook::free_port;
 
-const PACKAGE: &str = "@modelcontextprotocol/server-everything";
-const VERSION: &str = "2026.8.31";
 /// In a turn.
 const DEADLINE: Duration = Duration::from_millis(1_500);
 /// For a program to start on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The reference server's program, fetched once.
-static REFERENCE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mcp-{VERSION}"));
-    let program = folder.join("node_modules").join(PACKAGE).join("dist/index.js");
-    if program.is_file() {
-        return Some(program);
-    }
-    std::fs::create_dir_all(&folder).unwrap();
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).arg(format!("{PACKAGE}@{VERSION}"));
-    let fetched = npm.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success());
-    if !fetched || !program.is_file() {
-        eprintln!("SKIPPED: npm is not installed or cannot fetch {PACKAGE}");
-        return None;
-    }
-    Some(program)
-});
-
 /// The reference server over standard input and output; `mark` is by what its process is found.
 fn reference(mark: &str) -> Option<McpServer> {
-    let program = REFERENCE.as_ref()?;
+    let program = reference_server("server-everything", env!("CARGO_TARGET_TMPDIR"))?;
     let command = ["node", program.to_str().unwrap(), "stdio", mark].map(str::to_owned).to_vec();
     Some(McpServer { name: "reference".into(), command, ..McpServer::default() })
-}
-
-/// Allows `names` as they are described now.
-async fn allowing(mut server: McpServer, names: &[&str]) -> McpServer {
-    let found = look(&server).await.unwrap();
-    let allow = |name: &&str| {
-        let tool = found.iter().find(|tool| tool.name == *name).unwrap_or_else(|| panic!("no {name}: {found:#?}"));
-        assert_eq!(tool.is_allowed, None);
-        let (name, sha256) = (tool.name.clone(), tool.sha256.clone());
-        McpTool { name, sha256, says: "for the test".into(), ..McpTool::default() }
-    };
-    server.tools = names.iter().map(allow).collect();
-    server
 }
 
 async fn connected(servers: &[McpServer]) -> ToolBox {
@@ -70,21 +36,6 @@ fn object(value: Value) -> Map<String, Value> {
 async fn echo(tools: &ToolBox, text: &str) -> Result<String, ToolFailure> {
     let answer = tools.call("reference", "echo", object(json!({ "message": text })), DEADLINE).await;
     answer.map(|answer| answer.text)
-}
-
-/// The process whose command line holds `mark`.
-fn process(mark: &str) -> Option<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().into_string().ok());
-    pids.find(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"node\0") && String::from_utf8_lossy(&line).contains(mark)
-    })
-}
-
-fn signal(mark: &str, signal: &str) {
-    let pid = process(mark).unwrap();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,37 +92,14 @@ async fn a_killed_server_comes_back() {
     assert_ne!(process("mark-killed").unwrap(), first);
 }
 
-/// A server of our own that answers with far too much: `long` in a million characters, `flood` in a line without end.
-const FLOODING: &str = r#"
-const lines = require('readline').createInterface({ input: process.stdin });
-const tool = (name) => ({ name, description: name, inputSchema: { type: 'object' } });
-lines.on('line', (line) => {
-  const { id, method, params } = JSON.parse(line);
-  if (id === undefined) return;
-  const tell = (result) => process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, result }) + '\n');
-  const text = (value) => ({ content: [{ type: 'text', text: value }] });
-  if (method === 'initialize')
-    tell({ protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'flood', version: '1' } });
-  else if (method === 'tools/list') tell({ tools: [tool('short'), tool('long'), tool('flood')] });
-  else if (method !== 'tools/call')
-    process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no' } }) + '\n');
-  else if (params.name === 'short') tell(text('ok'));
-  else if (params.name === 'long') tell(text('x'.repeat(1000000)));
-  else { for (let n = 0; n < 64; n++) process.stdout.write('x'.repeat(1 << 20)); process.stdout.write('\n'); }
-});
-"#;
-
 /// What is too long is cut, what has no end is thrown away, and the next call is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flooding_server_costs_its_own_answer_only() {
-    if REFERENCE.is_none() {
+    if reference_server("server-everything", env!("CARGO_TARGET_TMPDIR")).is_none() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("flood.js");
-    std::fs::write(&program, FLOODING).unwrap();
-    let command = vec!["node".to_owned(), program.to_str().unwrap().to_owned()];
-    let server = McpServer { name: "flood".into(), command, ..McpServer::default() };
+    let server = flooding(folder.path());
     let tools = connected(&[allowing(server, &["short", "long", "flood"]).await]).await;
     let call = |name| tools.call("flood", name, Map::new(), Duration::from_secs(20));
     let long = call("long").await.unwrap();
@@ -194,7 +122,7 @@ impl Drop for Service {
 /// The same over streamable HTTP; a service that is gone is told at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_used_over_http() {
-    let Some(program) = REFERENCE.as_ref() else { return };
+    let Some(program) = reference_server("server-everything", env!("CARGO_TARGET_TMPDIR")) else { return };
     let port = free_port();
     let started = Command::new("node")
         .arg(program)

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,41 +19,13 @@ use daemon::office::HoursConfig;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{Reader, SessionDetail, SessionState, list_sessions, session_detail};
-use models::{LevelVad, ScriptedReply, ScriptedStt, ScriptedTts, utterance_tone};
+use models::LevelVad;
 use tests::peers::is_installed;
+use tests::scripted::{config, engines, tone};
 use tests::softphone::{Profile, Softphone};
 
 /// The tone that a phone says. Hertz.
 const PHONE_HZ: u32 = 700;
-
-/// A caller who speaks in tones: tone number n is what `ScriptedStt` hears as reply n.
-fn tone(number: usize, cue: Cue) -> Line {
-    let samples = utterance_tone(number, Duration::from_millis(1_200), 8_000).into();
-    Line::Say { label: format!("tone {number}"), samples, cue }
-}
-
-fn engines(heard: &[&str]) -> Engines {
-    Engines {
-        speech_to_text: Some(Box::new(ScriptedStt::by_utterance(heard.iter().map(|text| ScriptedReply::from(*text))))),
-        text_to_speech: Some(Box::new(ScriptedTts::new(22_050))),
-        embedding: None,
-        voice_activity: Box::new(|| Box::new(LevelVad::new(-40.0))),
-        degraded: Vec::new(),
-    }
-}
-
-fn config(folder: &Path) -> Config {
-    let mut config = Config::default();
-    config.sip.port = 0;
-    config.storage.directory = Some(folder.to_owned());
-    // Each test process has ports of its own.
-    let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let first = probe.local_addr().unwrap().port().clamp(2_000, 60_000) & !1;
-    config.media.first_port = first;
-    config.media.last_port = first + 199;
-    config.calls.ring_milliseconds = 20;
-    config
-}
 
 async fn start(config: Config, engines: Engines) -> Service {
     Service::start(config, engines).await.unwrap()

@@ -58,5 +58,5 @@ pub use music::hold_music;
 pub use phones::Phones;
 pub use pickups::Pickups;
 pub use router::Router;
-pub use services::{Abilities, Ears, Mind, Services, Thought, VoiceActivityFactory};
+pub use services::{Abilities, Ears, Mind, Services, Thought, ToolSource, Tools, VoiceActivityFactory};
 pub use trunk_watch::TrunkWatch;

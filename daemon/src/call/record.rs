@@ -53,6 +53,7 @@ pub(super) fn turn_row(call_id: CallId, turn: TurnRecord, work: Work, now: Insta
     let wall_at = |at: Instant| UnixMs(wall.0 - i64::from(milliseconds(now.saturating_duration_since(at))));
     let heard_gap_ms = turn.heard_gap().map(milliseconds);
     let interrupted_at = turn.interrupted.then_some(turn.finished_at).flatten().zip(turn.first_sound_at);
+    let tool = turn.tool_asked_at.zip(turn.tool_answered_at);
     let mut row =
         ConversationTurn::new(call_id, turn.number, Speaker::Caller, turn.text, wall_at(turn.speech_ended_at));
     row.confidence = turn.confidence.map(|confidence| f64::from(confidence).clamp(0.0, 1.0));
@@ -68,6 +69,7 @@ pub(super) fn turn_row(call_id: CallId, turn: TurnRecord, work: Work, now: Insta
         endpoint_decided_ms: since_speech(Some(turn.endpoint_at)),
         stt_ms: work.decode.map(milliseconds),
         understand_ms: work.understand.map(milliseconds),
+        tool_ms: tool.map(|(asked, answered)| milliseconds(answered.saturating_duration_since(asked))),
         first_sentence_tts_ms: work.first_sentence.map(milliseconds),
         first_audio_ms: since_speech(turn.first_sound_at),
         heard_gap_ms,
@@ -110,6 +112,8 @@ mod tests {
             endpoint_at: after(480),
             transcribed_at: Some(after(350)),
             replied_at: Some(after(370)),
+            tool_asked_at: Some(after(370)),
+            tool_answered_at: Some(after(450)),
             spoken_at: Some(after(480)),
             first_sound_at: Some(after(600)),
             finished_at: Some(after(1_100)),
@@ -118,6 +122,7 @@ mod tests {
         assert_eq!(row.timings.speech_ended_at, Some(UnixMs(998_000)));
         assert_eq!(row.timings.endpoint_decided_ms, Some(480));
         assert_eq!(row.timings.heard_gap_ms, Some(600));
+        assert_eq!(row.timings.tool_ms, Some(80));
         assert_eq!(row.interrupted_at_ms, Some(500));
         assert_eq!(row.slots.reveal()["day"], "sunday");
         assert_eq!(row.heard.unwrap().into_revealed(), "We are");

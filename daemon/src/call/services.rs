@@ -1,5 +1,6 @@
 //! What every call shares: the network, the workers, storage and the office.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +28,7 @@ use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Heard, Settings};
+use crate::conversation::tools::{self, Candidate, Phrase, Tool};
 use crate::inference::Queue;
 use crate::io::address::OwnAddress;
 use crate::io::gate::SharedGate;
@@ -34,6 +36,7 @@ use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
 use crate::knowledge::{self, Knowledge};
+use crate::mcp::{Offered, ToolBox};
 use crate::office::Office;
 use crate::office::hours::Status;
 use crate::speaker::Speaker;
@@ -101,6 +104,8 @@ pub struct Services {
     pub ears: Queue<Ears>,
     /// Understanding and answers.
     pub mind: Queue<Mind>,
+    /// Tools of other programs.
+    pub tools: Arc<ToolBox>,
     /// One detector a call.
     pub voice_activity: VoiceActivityFactory,
 }
@@ -208,6 +213,43 @@ pub struct Mind {
     pub knowledge: Knowledge,
     /// The office.
     pub office: Arc<Office>,
+    /// Tools of other programs.
+    pub toolbox: Tools,
+}
+
+/// Tells which tools may be used at this moment.
+pub type ToolSource = Box<dyn Fn() -> Vec<Offered> + Send>;
+
+/// The tools as the mind sees them.
+pub struct Tools {
+    offered: ToolSource,
+    /// Of the phrases of the configuration: as many as it has.
+    vectors: HashMap<String, Option<Vec<f32>>>,
+}
+
+impl Tools {
+    /// Those that `offered` tells of.
+    pub fn new(offered: ToolSource) -> Tools {
+        Tools { offered, vectors: HashMap::new() }
+    }
+
+    /// None at all.
+    pub fn none() -> Tools {
+        Tools::new(Box::new(Vec::new))
+    }
+
+    /// Those that a caller can be helped with now.
+    fn candidates(&mut self, mut embed: impl FnMut(&str) -> Option<Vec<f32>>) -> Vec<Candidate> {
+        let mut vector =
+            |text: &str| self.vectors.entry(text.to_owned()).or_insert_with_key(|text| embed(text)).clone();
+        let mut candidate = |offered: &Offered| {
+            let phrases = Phrase::parts(&offered.says);
+            let phrases = phrases.map(|text| Phrase { text: text.to_owned(), vector: vector(text) }).collect();
+            // One of no use was named in the log when its server was connected.
+            Tool::new(offered).ok().map(|tool| Candidate { tool, phrases })
+        };
+        (self.offered)().iter().filter_map(&mut candidate).collect()
+    }
 }
 
 /// A reply and what it cost.
@@ -229,6 +271,19 @@ impl Mind {
         let vector = self.embed(text);
         let understanding = self.classifier.understand(text, vector.as_deref(), context);
         let query_vector = if understanding.query == text { vector } else { self.embed(&understanding.query) };
+        let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
+        let candidates = self.toolbox.candidates(|text| embedding(self.embedder.as_mut(), text));
+        let asked = tools::Asked {
+            text,
+            understanding: &understanding,
+            vector: query_vector.as_deref(),
+            context,
+            office: &self.office,
+            now: &now,
+        };
+        if let Some(reply) = tools::reply(&asked, &candidates) {
+            return Ok(Thought { reply, took: begun.elapsed() });
+        }
         let hits = self.knowledge.search_blocking(&understanding.query, query_vector.as_deref(), HIT_LIMIT).map_err(
             |error| {
                 warn!(%error, "Knowledge not searched");
@@ -236,15 +291,22 @@ impl Mind {
             },
         )?;
         let hits: Vec<answer::Hit> = hits.into_iter().map(|hit| answer_hit(hit, &understanding.query)).collect();
-        let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
         let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
         Ok(Thought { reply, took: begun.elapsed() })
     }
 
-    fn embed(&mut self, text: &str) -> Option<Vec<f32>> {
-        let embedder = self.embedder.as_mut()?;
-        embedder.embed(text).inspect_err(|error| warn!(%error, "No embedding; searching by words")).ok()
+    /// Makes the vectors of the tools' phrases, so that no caller waits for it.
+    pub(crate) fn learn_tools(&mut self) {
+        self.toolbox.candidates(|text| embedding(self.embedder.as_mut(), text));
     }
+
+    fn embed(&mut self, text: &str) -> Option<Vec<f32>> {
+        embedding(self.embedder.as_mut(), text)
+    }
+}
+
+fn embedding(embedder: Option<&mut Box<dyn Embedder>>, text: &str) -> Option<Vec<f32>> {
+    embedder?.embed(text).inspect_err(|error| warn!(%error, "No embedding; searching by words")).ok()
 }
 
 /// Of a passage only the sentences that answer are spoken.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
 use super::carriers::Place;
@@ -25,12 +26,15 @@ use super::services::{Services, Thought};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
 use crate::conversation::machine::{
-    Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, UtteranceId,
+    Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId,
+    UtteranceId,
 };
+use crate::conversation::tools::{self, ToolCall};
 use crate::dial_plan::Target;
 use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
+use crate::mcp::ToolFailure;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{CallId, CallMetrics, EndedSession, Leg as LegKind, Termination, UnixMs, insert_turn};
 
@@ -47,6 +51,7 @@ pub(super) enum Done {
     Transcribed { utterance: UtteranceId, result: Result<Heard, Failure>, decode: Duration },
     Thought { utterance: UtteranceId, result: Result<Thought, Failure> },
     Rendered { speech: SpeechId, sentence: usize, result: Result<Samples, Failure>, took: Duration },
+    ToolAnswered { tool_use: ToolUseId, result: Result<Vec<String>, Failure> },
     Kept(Kept),
 }
 
@@ -131,6 +136,8 @@ pub(super) struct CallTask {
     recorder: Option<Recorder>,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
+    /// The tool that is asked.
+    tool: Option<(ToolUseId, AbortHandle)>,
     /// Work done for utterances whose turn is not logged yet, with the first frame of each.
     work: HashMap<UtteranceId, (u64, Work)>,
     /// The utterance whose answer comes next.
@@ -174,6 +181,7 @@ impl CallTask {
             message: None,
             recorder,
             decodes: HashMap::new(),
+            tool: None,
             work: HashMap::new(),
             answered: None,
             answering: None,
@@ -284,6 +292,12 @@ impl CallTask {
             }
             Command::AbandonTranscription { utterance } => self.abandon(utterance),
             Command::Think { utterance, text, context } => self.think(utterance, text, *context),
+            Command::UseTool { tool_use, call, question, limit } => self.use_tool(tool_use, *call, question, limit),
+            Command::AbandonTool { tool_use } => {
+                if let Some((_, task)) = self.tool.take_if(|(asked, _)| *asked == tool_use) {
+                    task.abort();
+                }
+            }
             Command::Beep => {
                 self.media_command(|media| media.play(tone_clip(0), Arc::clone(&BEEP)));
             }
@@ -368,6 +382,23 @@ impl CallTask {
         }
     }
 
+    fn use_tool(&mut self, tool_use: ToolUseId, call: ToolCall, question: String, limit: Duration) {
+        let (tools, done) = (Arc::clone(&self.services.tools), self.done_sender.clone());
+        let asking = tokio::spawn(async move {
+            let answer = tools.call(&call.server, &call.name, call.arguments, limit).await;
+            let result = answer.map(|answer| tools::sentences(&answer.text, &question)).map_err(|failure| {
+                info!(server = call.server, tool = call.name, error = %failure, "Tool gave no answer");
+                match failure {
+                    ToolFailure::NotOffered | ToolFailure::Unavailable => Failure::Unavailable,
+                    ToolFailure::TimedOut => Failure::TimedOut,
+                    ToolFailure::Failed => Failure::Failed,
+                }
+            });
+            let _ = done.try_send(Done::ToolAnswered { tool_use, result });
+        });
+        self.tool = Some((tool_use, asking.abort_handle()));
+    }
+
     fn handle_done(&mut self, done: Done) {
         match done {
             Done::Transcribed { utterance, result, decode } => {
@@ -398,6 +429,7 @@ impl CallTask {
                 }
                 self.voice.handle_rendered(speech, sentence, result);
             }
+            Done::ToolAnswered { tool_use, result } => self.feed(Input::ToolAnswered { tool_use, result }),
             Done::Kept(kept) => {
                 self.note_kept(&kept);
                 self.feed(Input::RecordingEnded { why: kept.why, kept: kept.reference });

@@ -155,11 +155,12 @@ fn method(method: Method) -> &'static str {
 /// What follows the sentences, if anything but listening does.
 fn then(action: Action) -> Option<&'static str> {
     match action {
-        Action::Continue => None,
+        Action::Continue | Action::NeverMind => None,
         Action::HangUp => Some("hangs up"),
         Action::TakeMessage | Action::Person => Some("takes a message"),
         Action::Connect => Some("rings somebody"),
         Action::Repeat => Some("says the last answer again"),
+        Action::UseTool => Some("uses a tool"),
     }
 }
 

@@ -232,11 +232,12 @@ impl ShownCall {
         let timings = &turn.timings;
         let ms = |value: Option<u32>| value.map_or_else(|| "-".into(), |value| format!("{value} ms"));
         println!(
-            "            heard gap {}; sure of the end after {}; work: decode {}, answer {}, voice {}",
+            "            heard gap {}; sure of the end after {}; work: decode {}, answer {}, tool {}, voice {}",
             ms(timings.heard_gap_ms),
             ms(timings.endpoint_decided_ms),
             ms(timings.stt_ms),
             ms(timings.understand_ms),
+            ms(timings.tool_ms),
             ms(timings.first_sentence_tts_ms),
         );
     }
@@ -408,6 +409,7 @@ impl ShownCall {
             "endpoint_decided_ms": turn.timings.endpoint_decided_ms,
             "stt_ms": turn.timings.stt_ms,
             "understand_ms": turn.timings.understand_ms,
+            "tool_ms": turn.timings.tool_ms,
             "first_sentence_tts_ms": turn.timings.first_sentence_tts_ms,
         })
     }

@@ -33,8 +33,13 @@ pub struct McpTool {
     pub name: String,
     /// What it may do.
     pub scope: ToolScope,
-    /// When it is of use in a conversation, in our own words: what the server says about it is only data.
+    /// What callers say who need it, in a few words; several ways to say it are parted by semicolons. What the server says
+    /// about it is only data.
     pub says: String,
+    /// What it does, as it is told to the caller after "I can": needed for one that does more than look something up.
+    pub does: String,
+    /// Arguments that it is always given; callers are not asked for them.
+    pub arguments: BTreeMap<String, serde_json::Value>,
     /// The fingerprint of its description, 64 digits of `offhook mcp list`. A tool that is described otherwise is not used.
     pub sha256: String,
 }
@@ -86,6 +91,10 @@ pub(super) fn check(servers: &[McpServer], mistakes: &mut Vec<ConfigMistake>) {
             if tool.says.trim().is_empty() {
                 mistake(&format!("tools[{place}].says"), "nothing".into(), "when the tool is of use, in a few words");
             }
+            if tool.scope != ToolScope::Read && tool.does.trim().is_empty() {
+                let expected = "what it does, to be said after \"I can\", for example: book an appointment";
+                mistake(&format!("tools[{place}].does"), "nothing".into(), expected);
+            }
             let is_digest = tool.sha256.len() == 64 && tool.sha256.bytes().all(|digit| digit.is_ascii_hexdigit());
             if !is_digest {
                 let expected = "64 hexadecimal digits; `offhook mcp list` shows them";
@@ -114,6 +123,7 @@ mod tests {
             ("[[mcp_servers]]\nname = 'b'\ncommand = ['x']\nurl = 'https://x.example'", "mcp_servers[1].url"),
             ("[[mcp_servers]]\nname = 'b'\ncommand = ['x']\ntoken_file = '/t'", "mcp_servers[1].token_file"),
             ("[[mcp_servers.tools]]\nname = 'get'\nsays = 'gets'", "mcp_servers[0].tools[1].sha256"),
+            ("scope = 'write'\n", "mcp_servers[0].tools[0].does"),
         ] {
             let mistakes = mistakes_of(&format!("{RIGHT}{text}\n"));
             assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");

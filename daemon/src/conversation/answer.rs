@@ -4,12 +4,13 @@
 //! to a person. Left out on purpose: searching (hits come in) and how numbers are read aloud (`normalise`).
 
 mod hours;
-mod read_back;
+pub(super) mod read_back;
 
 use super::context::{Context, Offer};
 use super::intent::{Intent, Understanding};
 use super::language::Language;
 use super::slots::Slots;
+use super::tools::Pending;
 use super::{grounding, phrases, sentences};
 use crate::dial_plan::Target;
 use crate::office::Office;
@@ -53,6 +54,10 @@ pub enum Action {
     Connect,
     /// Say again what was said last; there are no sentences.
     Repeat,
+    /// Use [`Reply::tool`]; there are no sentences.
+    UseTool,
+    /// What was begun is not wanted any more: the sentences say so.
+    NeverMind,
 }
 
 /// An answer.
@@ -72,11 +77,16 @@ pub struct Reply {
     pub action: Action,
     /// With whom the caller is to be connected.
     pub connect_to: Option<Target>,
+    /// The tool that is to be used, or that the sentences ask about.
+    pub tool: Option<Box<Pending>>,
 }
 
 impl Reply {
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
     pub fn is_productive(&self) -> bool {
+        if self.tool.is_some() {
+            return true;
+        }
         match self.intent {
             Intent::Unknown => false,
             Intent::OpeningHours | Intent::Address | Intent::Price | Intent::Question => !self.sources.is_empty(),
@@ -128,6 +138,7 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         sources: answer.sources,
         action: answer.action,
         connect_to: None,
+        tool: None,
     };
     if reply.action == Action::Connect {
         reply.connect_to = office.reach(understanding.slots.department.as_deref()).cloned();
@@ -281,7 +292,7 @@ fn details(slots: &Slots) -> Answer {
 }
 
 /// Digits the way a telephone number is written; any other count one by one.
-fn grouped(digits: &str) -> String {
+pub(super) fn grouped(digits: &str) -> String {
     match digits.len() {
         7 if digits.is_ascii() => format!("{}-{}", &digits[..3], &digits[3..]),
         10 if digits.is_ascii() => format!("{}-{}-{}", &digits[..3], &digits[3..6], &digits[6..]),

@@ -5,6 +5,7 @@
 
 use super::intent::Intent;
 use super::slots::Slots;
+use super::tools::Pending;
 use std::collections::VecDeque;
 
 /// Lines of talk that are kept; older ones are in the turn rows.
@@ -35,6 +36,8 @@ pub enum Offer {
     Message,
     /// "Is there anything else?"
     AnythingElse,
+    /// "Shall I do that?" of a tool.
+    Tool,
 }
 
 /// The state a reply may depend on.
@@ -50,6 +53,10 @@ pub struct Context {
     pub slots: Slots,
     /// What a bare "yes" or "no" would answer.
     pub offer: Option<Offer>,
+    /// The tool that was asked about last.
+    pub tool: Option<Box<Pending>>,
+    /// Whether the caller waits for a tool's answer.
+    pub waits_for_tool: bool,
     /// Unproductive turns in a row.
     pub misses: u32,
     /// Turns answered so far.

@@ -19,6 +19,7 @@ pub mod normalise;
 pub mod phrases;
 pub mod sentences;
 pub mod slots;
+pub mod tools;
 #[cfg(test)]
 mod wordings;
 

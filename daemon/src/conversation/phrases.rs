@@ -42,6 +42,30 @@ pub const TIME_UP: &str = "I am sorry, I have to end our call now. Thank you for
 pub const KEYPAD_MENU: &str = "I can not understand speech at the moment. Press 1 to leave a message, 2 for our opening hours, or 9 to hear this again.";
 /// A key without a meaning.
 pub const UNKNOWN_KEY: &str = "That key has no function.";
+/// A tool is asked.
+pub const LOOKING_UP: &str = "One moment, I'm looking that up.";
+/// A tool that changes something is used.
+pub const DOING_IT: &str = "One moment, I'm doing that now.";
+/// It has not answered yet.
+pub const STILL_WAITING: &str = "I am still waiting for the answer.";
+/// A tool that only looks something up has not answered.
+pub const NOT_LOOKED_UP: &str = "I am sorry, I can not look that up right now.";
+/// A tool that changes something has failed.
+pub const NOT_DONE: &str = "I am sorry, that did not work.";
+/// A tool that changes something has not answered: it may have done it.
+pub const NOT_SURE_DONE: &str = "I am sorry, I got no answer, so I do not know whether that worked.";
+/// A tool has answered with what is no sentence.
+pub const UNREADABLE: &str = "I am sorry, the answer is nothing that I can read out to you.";
+/// A tool that changes something has answered with what is no sentence.
+pub const DONE: &str = "That is done.";
+/// What changes something can not be taken back.
+pub const UNDER_WAY: &str = "I am sorry, that is already under way.";
+/// Before a tool changes something.
+pub const SHALL_I: &str = "Shall I do that?";
+/// A tool is not wanted any more.
+pub const NEVER_MIND: &str = "All right. What else can I do for you?";
+/// What a tool has to be told was not understood twice.
+pub const NOT_TOLD: &str = "I am sorry, I did not get that.";
 
 /// Whoever waits is the next.
 pub const NEXT_IN_LINE: &str = "You are the next in line.";
@@ -69,4 +93,16 @@ pub const ALL: &[&str] = &[
     KEYPAD_MENU,
     UNKNOWN_KEY,
     NEXT_IN_LINE,
+    LOOKING_UP,
+    DOING_IT,
+    STILL_WAITING,
+    NOT_LOOKED_UP,
+    NOT_DONE,
+    NOT_SURE_DONE,
+    UNREADABLE,
+    DONE,
+    UNDER_WAY,
+    SHALL_I,
+    NEVER_MIND,
+    NOT_TOLD,
 ];

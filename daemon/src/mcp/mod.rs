@@ -47,6 +47,10 @@ pub struct Offered {
     pub scope: ToolScope,
     /// When it is of use, in the configuration's words.
     pub says: String,
+    /// What it does, in the configuration's words; empty for one that only looks something up.
+    pub does: String,
+    /// Arguments that the configuration gives.
+    pub arguments: Map<String, Value>,
     /// JSON schema of its arguments.
     pub schema: Map<String, Value>,
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::breaker::Breaker;
 use super::{Offered, RESULT_LIMIT, ToolAnswer, ToolFailure, fingerprint};
 use crate::config::McpServer;
+use crate::conversation;
 
 /// How long a server may take until it has said what it can.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -183,13 +184,19 @@ impl Shared {
                 );
                 continue;
             }
-            offered.push(Offered {
+            let usable = Offered {
                 server: name.clone(),
                 name: allowed.name.clone(),
                 scope: allowed.scope,
                 says: allowed.says.clone(),
+                does: allowed.does.clone(),
+                arguments: allowed.arguments.clone().into_iter().collect(),
                 schema: (*tool.input_schema).clone(),
-            });
+            };
+            if let Err(reason) = conversation::tools::Tool::new(&usable) {
+                warn!(server = name, tool = allowed.name, %reason, "Tool of no use in a call");
+            }
+            offered.push(usable);
         }
         info!(server = name, tools = tools.len(), offered = offered.len(), "Tools of a server");
         *self.state() = State { peer: Some(peer), offered, breaker: Breaker::default() };

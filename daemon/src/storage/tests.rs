@@ -123,6 +123,7 @@ fn call_comes_back_as_written() {
         stt_ms: Some(118),
         understand_ms: Some(14),
         first_sentence_tts_ms: Some(0),
+        tool_ms: Some(900),
         first_audio_ms: Some(480),
         heard_gap_ms: Some(520),
     };

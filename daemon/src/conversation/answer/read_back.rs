@@ -19,22 +19,25 @@ pub(super) fn moment(slots: &Slots, calendar: &Calendar, now: &Zoned) -> Option<
 }
 
 /// Digits and letters one by one, as a voice spells them.
-pub(super) fn code(code: &str) -> String {
+pub(in crate::conversation) fn code(code: &str) -> String {
     code.chars().map(String::from).collect::<Vec<_>>().join(" ")
 }
 
-fn one_date(day: &DayQuery, calendar: &Calendar, now: &Zoned) -> Option<Date> {
+/// The date of a day, if it is one.
+pub(in crate::conversation) fn one_date(day: &DayQuery, calendar: &Calendar, now: &Zoned) -> Option<Date> {
     match calendar.dates(day, now)[..] {
         [date] if *day != DayQuery::Now => Some(date),
         [..] => None,
     }
 }
 
-fn date(date: Date) -> String {
+/// "Tuesday, December 1".
+pub(in crate::conversation) fn date(date: Date) -> String {
     format!("{}, {} {}", weekday(date.weekday()), month(date.month()), date.day())
 }
 
-fn time_of_day(at: TimeOfDay) -> String {
+/// "at 3:00 PM".
+pub(in crate::conversation) fn time_of_day(at: TimeOfDay) -> String {
     match at {
         TimeOfDay::At(at) => format!("at {}", time(at)),
         TimeOfDay::From(at) => format!("after {}", time(at)),

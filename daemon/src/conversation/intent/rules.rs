@@ -418,7 +418,7 @@ pub(super) fn answer_to_offer(talk: &Talk, context: &Context) -> Option<Intent> 
     match context.offer? {
         Offer::Message if yes => Some(Intent::LeaveMessage),
         Offer::AnythingElse if no => Some(Intent::Goodbye),
-        Offer::Message | Offer::AnythingElse => None,
+        Offer::Message | Offer::AnythingElse | Offer::Tool => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! What holds for any sequence of inputs, sensible or not.
 
 use super::*;
+use crate::config::ToolScope;
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::intent::Intent;
+use crate::conversation::tools::{Pending, Stage, Tool};
 use crate::office::sample;
 use proptest::prelude::*;
 
@@ -27,6 +29,13 @@ enum Step {
     Reply {
         sentences: u8,
         action: u8,
+        /// Whether the caller said yes.
+        yes: bool,
+        fails: bool,
+    },
+    /// Answers the last `UseTool`.
+    ToolAnswer {
+        sentences: u8,
         fails: bool,
     },
     Start,
@@ -59,7 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1u8..60, any::<bool>()).prop_map(|(count, speech)| Step::Frames { count, speech }),
         2 => (1u16..9000).prop_map(|ms| Step::Pass { ms }),
         4 => (text, prop::bool::weighted(0.2)).prop_map(|(text, fails)| Step::Transcribe { text, fails }),
-        4 => (0u8..4, 0u8..5, prop::bool::weighted(0.2)).prop_map(|(sentences, action, fails)| Step::Reply { sentences, action, fails }),
+        4 => (0u8..4, 0u8..11, any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(sentences, action, yes, fails)| Step::Reply { sentences, action, yes, fails }),
+        2 => (0u8..4, prop::bool::weighted(0.3)).prop_map(|(sentences, fails)| Step::ToolAnswer { sentences, fails }),
         4 => Just(Step::Start),
         4 => Just(Step::Finish),
         2 => (0u8..9, any::<f32>()).prop_map(|(sentences, fraction)| Step::Stop { sentences, fraction }),
@@ -80,6 +90,13 @@ struct Rig {
     needed_from: u64,
     utterance: UtteranceId,
     speech: Option<SpeechId>,
+    tool_use: ToolUseId,
+    /// The speech that reads back what the writing tool would do.
+    read_back: Option<SpeechId>,
+    /// Whether it has sounded to its end and nothing else has been said since.
+    is_told: bool,
+    /// Whether the last reply was made of a yes.
+    said_yes: bool,
     over: bool,
     /// Since when an ended utterance waits for an answer, while nothing sounds.
     owed_since: Option<Instant>,
@@ -96,6 +113,10 @@ impl Rig {
             needed_from: 0,
             utterance: UtteranceId(0),
             speech: None,
+            tool_use: ToolUseId(0),
+            read_back: None,
+            is_told: false,
+            said_yes: false,
             over: false,
             owed_since: None,
         };
@@ -118,12 +139,21 @@ impl Rig {
                     assert!(self.speech.is_none_or(|last| last < speech));
                     assert!(!display.is_empty() && display.len() == sentences.len());
                     self.speech = Some(speech);
+                    let reads_back = display.iter().any(|sentence| sentence == READ_BACK);
+                    self.read_back = reads_back.then_some(speech);
+                    // A filler is nothing that takes the place of what was told.
+                    self.is_told &= display == [crate::conversation::phrases::ONE_MOMENT];
                     self.owed_since = None;
                 }
                 Command::Transcribe { utterance, frames, .. } => {
                     assert!(frames.start < frames.end && frames.end <= self.frame);
                     assert!(frames.start >= self.needed_from, "{frames:?} is forgotten");
                     self.utterance = utterance;
+                }
+                Command::UseTool { tool_use, call, .. } => {
+                    self.tool_use = tool_use;
+                    let may = call.scope == ToolScope::Read || (self.is_told && self.said_yes);
+                    assert!(may, "{call:?} without being told and a yes");
                 }
                 Command::HangUp(_) | Command::HandOver { .. } => self.over = true,
                 Command::LogTurn(turn) => assert!(turn.finished_at.is_some()),
@@ -134,6 +164,7 @@ impl Rig {
                 | Command::StopSpeaking { .. }
                 | Command::AbandonTranscription { .. }
                 | Command::Think { .. }
+                | Command::AbandonTool { .. }
                 | Command::Beep
                 | Command::StopRecording => {}
             }
@@ -149,6 +180,10 @@ impl Rig {
         let idle = machine.saying.is_none() && machine.phase == Phase::Talking;
         self.owed_since = match ended {
             Some(_) if idle => self.owed_since.or(Some(self.now)),
+            // Nobody speaks, and a tool is waited for.
+            None if idle && machine.using.is_some() && !machine.endpointer.is_open() => {
+                self.owed_since.or(Some(self.now))
+            }
             Some(_) | None => None,
         };
         if let Some(since) = self.owed_since {
@@ -159,7 +194,8 @@ impl Rig {
         let machine = &self.conversation;
         assert!(machine.queue.len() <= MAX_QUEUE);
         let talking = machine.phase == Phase::Talking && machine.leaving.is_none();
-        let busy = machine.saying.is_some() || machine.turn.is_some() || !machine.queue.is_empty();
+        let busy =
+            machine.saying.is_some() || machine.turn.is_some() || !machine.queue.is_empty() || machine.using.is_some();
         // Whoever keeps silent is asked: the silence always counts when nothing else goes on.
         assert!(!talking || busy || machine.silent_since.is_some());
     }
@@ -194,12 +230,21 @@ impl Rig {
                 let result = if fails { Err(Failure::Failed) } else { Ok(heard) };
                 self.input(Input::Transcribed { utterance: self.utterance, result });
             }
-            Step::Reply { sentences, action, fails } => {
-                let reply = if fails { Err(Failure::TimedOut) } else { Ok(any_reply(sentences, action)) };
+            Step::Reply { sentences, action, yes, fails } => {
+                self.said_yes = yes && !fails;
+                let reply = if fails { Err(Failure::TimedOut) } else { Ok(any_reply(sentences, action, yes)) };
                 self.input(Input::Replied { utterance: self.utterance, reply });
             }
+            Step::ToolAnswer { sentences, fails } => {
+                let sentences = (0..sentences).map(|n| format!("Fact {n}.")).collect();
+                let result = if fails { Err(Failure::Failed) } else { Ok(sentences) };
+                self.input(Input::ToolAnswered { tool_use: self.tool_use, result });
+            }
             Step::Start => self.input(Input::SpeechStarted { speech, at: self.now }),
-            Step::Finish => self.input(Input::SpeechFinished { speech }),
+            Step::Finish => {
+                self.is_told |= self.read_back == Some(speech);
+                self.input(Input::SpeechFinished { speech });
+            }
             Step::Stop { sentences, fraction } => {
                 self.input(Input::SpeechStopped { speech, sentences_heard: sentences.into(), fraction });
             }
@@ -219,18 +264,52 @@ impl Rig {
     }
 }
 
-fn any_reply(sentences: u8, action: u8) -> Reply {
-    let action =
-        [Action::Continue, Action::HangUp, Action::TakeMessage, Action::Person, Action::Connect, Action::Repeat]
-            [usize::from(action)];
+/// What [`Stage::Confirm`] says in [`any_reply`].
+const READ_BACK: &str = "I can change it.";
+
+fn pending(scope: ToolScope, stage: Stage, sentences: Vec<String>) -> Option<Box<Pending>> {
+    let tool = Tool {
+        server: "desk".into(),
+        name: "change".into(),
+        scope,
+        does: "change it".into(),
+        fixed: serde_json::Map::new(),
+        wants: Vec::new(),
+    };
+    Some(Box::new(Pending::fixed(tool, stage, sentences)))
+}
+
+fn any_reply(sentences: u8, action: u8, yes: bool) -> Reply {
+    let mut said: Vec<String> = (0..sentences).map(|n| format!("Sentence {n}.")).collect();
+    let tool = match action {
+        0 => pending(ToolScope::Read, Stage::Ask { argument: "date".into(), times: 1 }, said.clone()),
+        1 | 2 => {
+            said = vec![READ_BACK.into(), "Shall I?".into()];
+            // What the mind says of being heard is not believed.
+            pending(ToolScope::Write, Stage::Confirm { times: 1, heard: true }, said.clone())
+        }
+        3 => pending(ToolScope::Read, Stage::Use, Vec::new()),
+        4 => pending(ToolScope::Write, Stage::Use, Vec::new()),
+        _ => None,
+    };
+    let action = match action {
+        0..=2 | 5 => Action::Continue,
+        3 | 4 => Action::UseTool,
+        6 => Action::HangUp,
+        7 => Action::TakeMessage,
+        8 => Action::Connect,
+        9 => Action::Repeat,
+        _ => Action::NeverMind,
+    };
     Reply {
-        sentences: (0..sentences).map(|n| format!("Sentence {n}.")).collect(),
-        intent: Intent::Question,
+        sentences: said,
+        intent: if yes { Intent::Confirm } else { Intent::Question },
         score: 1.0,
         slots: Box::default(),
         sources: vec![],
         action,
         connect_to: (action == Action::Connect).then(Target::default),
+        tool,
     }
 }
 

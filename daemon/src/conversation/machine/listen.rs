@@ -185,9 +185,11 @@ impl Conversation {
             self.endpointer.expect(completeness(&heard.text));
         }
         let stopping = self.saying.as_ref().is_some_and(|saying| saying.stopping_since.is_some());
-        let listening_only = (stopping || self.interrupted.is_some()) && is_backchannel(&heard.text);
+        let waiting = stopping || self.interrupted.is_some() || self.using.is_some();
+        let listening_only = waiting && is_backchannel(&heard.text);
         if !heard.text.trim().is_empty() && !listening_only {
-            let context = Box::new(self.context.clone());
+            let mut context = Box::new(self.context.clone());
+            context.waits_for_tool = self.using.is_some();
             self.push(Command::Think { utterance, text: heard.text, context });
         }
         self.settle(now);
@@ -221,6 +223,10 @@ impl Conversation {
             self.turn = None;
             return self.resume(now);
         }
+        if self.using.is_some() && is_backchannel(&heard.text) {
+            // "Okay" while we look something up.
+            return self.turn = None;
+        }
         match turn.reply.clone() {
             None => {}
             Some(Ok(reply)) => self.answer(reply, now),
@@ -232,7 +238,7 @@ impl Conversation {
         if self.interrupted.is_some() {
             return self.resume(now);
         }
-        let busy = self.saying.is_some() || !self.queue.is_empty();
+        let busy = self.saying.is_some() || !self.queue.is_empty() || self.using.is_some();
         if busy || ended.speech < self.settings.min_speech {
             return;
         }
@@ -275,12 +281,20 @@ impl Conversation {
     fn answer(&mut self, reply: Reply, now: Instant) {
         let Some(turn) = self.turn.take() else { return };
         self.close_interrupted();
+        let reply = self.while_using(reply, now);
+        let may_use = reply.tool.as_ref().is_some_and(|pending| self.may_use(pending, &reply));
         let mut record = self.record(&turn, now);
         record.intent = reply.intent;
         record.score = reply.score;
         record.slots = reply.slots.entries();
         record.sources = reply.sources.clone();
         self.commit(&reply, &record.text);
+        if let Some(pending) =
+            reply.tool.as_ref().filter(|_| reply.action == Action::UseTool && may_use && !self.is_at_limit())
+        {
+            record.tool_asked_at = Some(now);
+            return self.use_tool(pending, Box::new(record), now);
+        }
         let mut line = self.line(&reply);
         record.answer = line.display.join(" ");
         line.record = Some(Box::new(record));
@@ -293,15 +307,23 @@ impl Conversation {
         self.context.turns += 1;
         self.context.commit_caller(text);
         self.context.slots.merge(&reply.slots);
+        self.context.tool = None;
         self.context.last_intent = Some(reply.intent);
-        self.context.misses = if reply.is_productive() { 0 } else { self.context.misses + 1 };
+        // Of a tool, the answer decides.
+        if reply.action != Action::UseTool {
+            self.context.misses = if reply.is_productive() { 0 } else { self.context.misses + 1 };
+        }
         if reply.intent.is_subject() {
             self.context.last_question = Some(text.into());
         }
     }
 
+    fn is_at_limit(&self) -> bool {
+        self.context.turns >= self.settings.max_turns
+    }
+
     fn line(&mut self, reply: &Reply) -> Line {
-        if self.context.turns >= self.settings.max_turns {
+        if self.is_at_limit() {
             self.leaving = Some(Ending { cause: "turn_limit", class: EndClass::CallerError });
             return Line::fixed(vec![phrases::TIME_UP.into()]).uninterruptible().then(After::HangUp);
         }
@@ -310,7 +332,8 @@ impl Conversation {
         }
         let said = Line::fixed(reply.sentences.clone());
         match reply.action {
-            Action::Continue => self.continuation(reply, said),
+            // One that may not be used (yet) is not: the caller hears that there is no answer.
+            Action::Continue | Action::NeverMind | Action::UseTool => self.continuation(reply, said),
             Action::HangUp => {
                 self.leaving = Some(Ending { cause: "caller_goodbye", class: EndClass::Success });
                 let goodbye = if said.display.is_empty() { Line::fixed(vec![phrases::GOODBYE.into()]) } else { said };
@@ -335,6 +358,10 @@ impl Conversation {
             Some(phrases::ANYTHING_ELSE) => Some(Offer::AnythingElse),
             Some(_) | None => None,
         };
+        if let Some(pending) = reply.tool.as_ref().filter(|_| reply.action == Action::Continue) {
+            line.tool = Some(pending.clone());
+            line = line.offering_for_tool();
+        }
         line.of(Kind::Answer).then(After::Listen)
     }
 
@@ -358,6 +385,8 @@ impl Conversation {
             endpoint_at: ended.at,
             transcribed_at: turn.transcribed_at,
             replied_at: turn.replied_at,
+            tool_asked_at: None,
+            tool_answered_at: None,
             spoken_at: None,
             first_sound_at: turn.first_sound_at,
             finished_at: None,

@@ -18,6 +18,7 @@
 mod listen;
 mod speak;
 mod timers;
+mod tools;
 mod types;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ mod flows;
 mod laws;
 
 pub use types::{
-    Command, EndClass, Ending, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, TurnRecord,
+    Command, EndClass, Ending, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId, TurnRecord,
     UtteranceId,
 };
 
@@ -40,6 +41,7 @@ use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tools::Using;
 
 /// What the call is doing, besides talking.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,6 +79,8 @@ pub struct Conversation {
     saying: Option<Saying>,
     /// What is said after it. Bounded by [`MAX_QUEUE`].
     queue: VecDeque<Line>,
+    /// The tool that is waited for.
+    using: Option<Using>,
     /// What the caller talked over, until it is known whether they meant to.
     interrupted: Option<Interrupted>,
     /// The last answer that was heard, for "repeat that".
@@ -88,6 +92,7 @@ pub struct Conversation {
     speech_failures: u32,
     next_utterance: u32,
     next_speech: u32,
+    next_tool_use: u32,
     commands: VecDeque<Command>,
 }
 
@@ -112,6 +117,7 @@ impl Conversation {
             extend_from: None,
             saying: None,
             queue: VecDeque::new(),
+            using: None,
             interrupted: None,
             last_said: Vec::new(),
             silent_since: None,
@@ -120,6 +126,7 @@ impl Conversation {
             speech_failures: 0,
             next_utterance: 0,
             next_speech: 0,
+            next_tool_use: 0,
             commands: VecDeque::new(),
         }
     }
@@ -129,11 +136,12 @@ impl Conversation {
         match (self.phase, input) {
             (Phase::Over, _) => {}
             (Phase::Ringing, Input::Answered) => self.answered(now),
-            (_, Input::PeerHungUp) => self.peer_hung_up(),
+            (_, Input::PeerHungUp) => self.peer_hung_up(now),
             (Phase::Ringing, _) | (_, Input::Answered) => {}
             (_, Input::Frame { index, speech, level_dbov }) => self.frame(index, speech, level_dbov, now),
             (_, Input::Transcribed { utterance, result }) => self.transcribed(utterance, result, now),
             (_, Input::Replied { utterance, reply }) => self.replied(utterance, reply, now),
+            (_, Input::ToolAnswered { tool_use, result }) => self.tool_answered(tool_use, result, now),
             (_, Input::SpeechStarted { speech, at }) => self.speech_started(speech, at),
             (_, Input::SentenceStarted { .. }) => {}
             (_, Input::SentenceFinished { speech, sentence }) => self.sentence_finished(speech, sentence),
@@ -211,15 +219,17 @@ impl Conversation {
         line.uninterruptible().then(After::HandOver)
     }
 
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, now: Instant) {
         let to = self.hand_over_to.take().unwrap_or_default();
+        self.abandon_tool(now);
         self.log_open_turns();
         self.drop_turn();
         self.push(Command::HandOver { to });
         self.finish(Ending { cause: "handed_over", class: EndClass::Success });
     }
 
-    fn peer_hung_up(&mut self) {
+    fn peer_hung_up(&mut self, now: Instant) {
+        self.abandon_tool(now);
         if let Phase::Recording { .. } = self.phase {
             self.push(Command::StopRecording);
         }
@@ -236,7 +246,8 @@ impl Conversation {
         self.phase = Phase::Over;
     }
 
-    fn hang_up(&mut self, ending: Ending) {
+    fn hang_up(&mut self, ending: Ending, now: Instant) {
+        self.abandon_tool(now);
         self.log_open_turns();
         self.drop_turn();
         self.push(Command::HangUp(ending));
@@ -246,19 +257,21 @@ impl Conversation {
     /// Says the last words; [`Command::HangUp`] follows when they are out.
     fn leave(&mut self, sentences: Vec<String>, ending: Ending, now: Instant) {
         self.leaving = Some(ending);
+        self.abandon_tool(now);
         self.drop_turn();
         self.endpointer.reset();
         self.close_interrupted();
         self.drop_queue(now);
         if !self.settings.text_to_speech {
             self.push(Command::Beep);
-            self.hang_up(ending);
+            self.hang_up(ending, now);
             return;
         }
         self.say(Line::fixed(sentences).uninterruptible().then(After::HangUp), now);
     }
 
     fn start_recording(&mut self, now: Instant) {
+        self.abandon_tool(now);
         self.drop_turn();
         self.endpointer.reset();
         self.silent_since = None;
@@ -316,6 +329,8 @@ impl Conversation {
         }
         self.silences = 0;
         self.silent_since = None;
+        self.abandon_tool(now);
+        self.context.tool = None;
         self.drop_turn();
         if self.stop_for_caller(now)
             && let Some(saying) = &mut self.saying

@@ -3,6 +3,7 @@
 use super::{Command, Conversation, EndClass, Ending, Failure, Phase, SpeechId, TurnRecord};
 use crate::conversation::context::Offer;
 use crate::conversation::intent::Intent;
+use crate::conversation::tools::{Pending, Stage};
 use crate::conversation::{normalise, phrases};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(super) struct Line {
     pub(super) offer: Option<Offer>,
     /// The subject it makes the current one, once heard.
     pub(super) subject: Option<Intent>,
+    /// The tool that it asks about.
+    pub(super) tool: Option<Box<Pending>>,
     /// The turn it answers.
     pub(super) record: Option<Box<TurnRecord>>,
     /// What kind of words these are.
@@ -71,6 +74,7 @@ impl Line {
             after: After::Nothing,
             offer: None,
             subject: None,
+            tool: None,
             record: None,
             kind: Kind::Notice,
             heard_before: String::new(),
@@ -94,6 +98,13 @@ impl Line {
 
     pub(super) fn offering(mut self, offer: Offer) -> Self {
         self.offer = Some(offer);
+        self
+    }
+
+    /// Asks about a tool: a yes is a yes to it.
+    pub(super) fn offering_for_tool(mut self) -> Self {
+        let asks = matches!(self.tool.as_ref().map(|pending| &pending.stage), Some(Stage::Confirm { .. }));
+        self.offer = asks.then_some(Offer::Tool);
         self
     }
 
@@ -192,7 +203,7 @@ impl Conversation {
 
     /// Invariant: when nobody speaks and nothing is thought about, the clock of the silence runs.
     fn note_silence(&mut self, now: Instant) {
-        if self.queue.is_empty() && self.turn.is_none() {
+        if self.queue.is_empty() && self.turn.is_none() && self.using.is_none() {
             self.silent_since = self.silent_since.or(Some(now));
         }
     }
@@ -208,7 +219,9 @@ impl Conversation {
     pub(super) fn repeat_line(&self) -> Line {
         let display =
             if self.last_said.is_empty() { vec![self.office.greeting.clone()] } else { self.last_said.clone() };
-        Line::fixed(display).of(Kind::Answer).then(After::Listen)
+        let mut line = Line::fixed(display).of(Kind::Answer).then(After::Listen);
+        line.tool = self.context.tool.clone();
+        line
     }
 
     pub(super) fn duck(&mut self) {
@@ -250,10 +263,19 @@ impl Conversation {
             record.first_sound_at = record.first_sound_at.or(Some(at));
         }
         // A filler is the first sound of the turn it fills.
-        if saying.line.kind == Kind::Filler
-            && let Some(turn) = &mut self.turn
-        {
-            turn.first_sound_at = turn.first_sound_at.or(Some(at));
+        if saying.line.kind == Kind::Filler {
+            if let Some(turn) = &mut self.turn {
+                turn.first_sound_at = turn.first_sound_at.or(Some(at));
+            }
+            if let Some(using) = &mut self.using {
+                using.record.first_sound_at = using.record.first_sound_at.or(Some(at));
+            }
+            // The answer came before its filler sounded, and waits behind it.
+            if let Some(record) = self.queue.front_mut().and_then(|line| line.record.as_mut())
+                && record.filler
+            {
+                record.first_sound_at = record.first_sound_at.or(Some(at));
+            }
         }
         if self.endpointer.is_open() && !self.endpointer.is_confirmed() {
             self.duck();
@@ -279,6 +301,7 @@ impl Conversation {
         let heard = joined(&line.heard_before, &heard);
         if line.kind != Kind::Filler {
             self.context.offer = line.offer;
+            self.context.tool = line.tool.take().map(|tool| Box::new(tool.with_heard(true)));
         }
         self.commit_subject(&line);
         if line.kind == Kind::Answer && line.heard_before.is_empty() {
@@ -295,10 +318,10 @@ impl Conversation {
         match after {
             After::HangUp => {
                 let unknown = Ending { cause: "caller_goodbye", class: EndClass::Success };
-                self.hang_up(self.leaving.unwrap_or(unknown));
+                self.hang_up(self.leaving.unwrap_or(unknown), now);
             }
             After::Record => self.start_recording(now),
-            After::HandOver => self.hand_over(),
+            After::HandOver => self.hand_over(now),
             After::Nothing | After::Listen => self.listen_again(now),
         }
     }
@@ -306,7 +329,7 @@ impl Conversation {
     /// The clock of the caller's silence starts when nothing more is to be said or thought about.
     pub(super) fn listen_again(&mut self, now: Instant) {
         let thinking = self.turn.as_ref().is_some_and(|turn| turn.ended.is_some());
-        if self.saying.is_none() && self.queue.is_empty() && !thinking {
+        if self.saying.is_none() && self.queue.is_empty() && !thinking && self.using.is_none() {
             self.silent_since = Some(now);
         }
     }
@@ -323,6 +346,8 @@ impl Conversation {
         if !heard.is_empty() {
             self.commit_subject(&line);
             self.context.offer = None;
+            // What was not heard out is no reason to act, but it may be answered.
+            self.context.tool = line.tool.clone().map(|tool| Box::new(tool.with_heard(false)));
         }
         if line.kind == Kind::Answer && !heard.is_empty() {
             self.last_said = line.display.clone();

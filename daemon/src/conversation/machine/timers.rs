@@ -24,6 +24,8 @@ enum Timer {
     Frames,
     Fallback,
     Filler,
+    Tool,
+    ToolFiller,
     Silence,
 }
 
@@ -38,6 +40,8 @@ impl Timer {
             Timer::Frames => "frames",
             Timer::Fallback => "fallback",
             Timer::Filler => "filler",
+            Timer::Tool => "tool",
+            Timer::ToolFiller => "tool_filler",
             Timer::Silence => "silence",
         }
     }
@@ -62,6 +66,8 @@ impl Conversation {
             (self.frames_timer(), Timer::Frames),
             (self.fallback_timer(), Timer::Fallback),
             (self.filler_timer(), Timer::Filler),
+            (self.tool_timer(), Timer::Tool),
+            (self.tool_filler_timer(), Timer::ToolFiller),
             (self.silence_timer(), Timer::Silence),
         ];
         timers.into_iter().filter_map(|(at, timer)| Some((at?, timer))).min_by_key(|(at, _)| *at)
@@ -86,6 +92,8 @@ impl Conversation {
             Timer::Frames => self.frames_missing(now),
             Timer::Fallback => self.fail(Failure::TimedOut, now),
             Timer::Filler => self.fill(now),
+            Timer::Tool => self.tool_overdue(now),
+            Timer::ToolFiller => self.fill_for_tool(now),
             Timer::Silence => self.caller_silent(now),
         }
     }
@@ -175,6 +183,10 @@ impl Conversation {
     fn speech_overdue(&mut self, now: Instant) {
         if let Some(speech) = self.saying.as_ref().map(|saying| saying.id) {
             self.push(Command::StopSpeaking { speech });
+            // Nobody knows what of it was heard.
+            if let Some(saying) = &mut self.saying {
+                saying.line.tool = None;
+            }
             self.speech_finished(speech, now);
         }
     }
@@ -209,6 +221,12 @@ impl Conversation {
             if self.settings.speech_to_text { self.office.greeting.clone() } else { phrases::KEYPAD_MENU.into() };
         let offer = self.context.offer.filter(|offer| *offer == Offer::Message);
         let mut line = Line::fixed(vec![phrases::STILL_THERE.into(), question]).then(After::Listen);
+        if let Some(pending) = self.context.tool.clone() {
+            line.display.truncate(1);
+            line.display.extend(pending.sentences.iter().cloned());
+            line.tool = Some(pending);
+            return self.say(line.offering_for_tool(), now);
+        }
         if let Some(offer) = offer {
             line.display[1] = phrases::OFFER_MESSAGE.into();
             line = line.offering(offer);

@@ -4,6 +4,7 @@ use crate::conversation::answer::Reply;
 use crate::conversation::context::Context;
 use crate::conversation::endpointing::EndpointingSettings;
 use crate::conversation::intent::Intent;
+use crate::conversation::tools::ToolCall;
 use crate::dial_plan::Target;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -23,6 +24,12 @@ pub struct Settings {
     pub filler_after: Duration,
     /// From the caller's last word to giving up on an answer.
     pub fallback_after: Duration,
+    /// From the caller's last word to "I'm looking that up.", if a tool has not answered by then.
+    pub tool_filler_after: Duration,
+    /// From there to the next such sentence.
+    pub tool_filler_every: Duration,
+    /// The longest that a tool is waited for.
+    pub tool_within: Duration,
     /// From a `Speak` to its first sound; after that the voice is considered broken.
     pub sound_within: Duration,
     /// The longest message.
@@ -66,6 +73,9 @@ impl Default for Settings {
             silence: Duration::from_secs(7),
             filler_after: Duration::from_millis(1000),
             fallback_after: Duration::from_millis(4000),
+            tool_filler_after: Duration::from_millis(650),
+            tool_filler_every: Duration::from_secs(3),
+            tool_within: Duration::from_secs(6),
             sound_within: Duration::from_millis(2500),
             message_max: Duration::from_secs(120),
             message_silence: Duration::from_secs(4),
@@ -87,6 +97,10 @@ pub struct UtteranceId(pub u32);
 /// One `Speak`. Unique in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpeechId(pub u32);
+
+/// One use of a tool. Unique in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ToolUseId(pub u32);
 
 /// A transcript.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,6 +176,13 @@ pub enum Input {
         utterance: UtteranceId,
         /// What to answer, or why there is nothing.
         reply: Result<Reply, Failure>,
+    },
+    /// The answer to [`Command::UseTool`].
+    ToolAnswered {
+        /// Which one.
+        tool_use: ToolUseId,
+        /// What to say of it, made by [`sentences`](crate::conversation::tools::sentences): perhaps nothing.
+        result: Result<Vec<String>, Failure>,
     },
     /// The first sound of a speech is out.
     SpeechStarted {
@@ -294,6 +315,22 @@ pub enum Command {
         /// What was established before it.
         context: Box<Context>,
     },
+    /// Use a tool, and answer with [`Input::ToolAnswered`] within `limit`.
+    UseTool {
+        /// Its id.
+        tool_use: ToolUseId,
+        /// Which tool, and with what.
+        call: Box<ToolCall>,
+        /// What the caller wants to know.
+        question: String,
+        /// When its answer is of no use any more.
+        limit: Duration,
+    },
+    /// A tool's answer is not needed any more.
+    AbandonTool {
+        /// Which use.
+        tool_use: ToolUseId,
+    },
     /// Sound the tone before a message.
     Beep,
     /// Record a message.
@@ -354,6 +391,10 @@ pub struct TurnRecord {
     pub transcribed_at: Option<Instant>,
     /// The answer was there.
     pub replied_at: Option<Instant>,
+    /// A tool was asked.
+    pub tool_asked_at: Option<Instant>,
+    /// It had answered, or was given up.
+    pub tool_answered_at: Option<Instant>,
     /// The answer was given to the voice.
     pub spoken_at: Option<Instant>,
     /// First sound after the caller's last word: filler or answer. Minus `speech_ended_at` it is the heard gap.

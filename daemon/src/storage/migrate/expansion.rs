@@ -40,12 +40,19 @@ fn obstacles(before: &Schema, after: &Schema) -> Vec<String> {
     found
 }
 
-/// Whether the table's definition is the old one with columns added at the end that an older release need not know.
+/// Whether the table's definition is the old one with columns added behind the others that an older release need not know.
 fn is_extended(before: &str, after: &str) -> bool {
     let body = |sql: &str| sql.trim_end().rsplit_once(')').map(|(body, _)| body.trim_end().to_owned());
     let (Some(before), Some(after)) = (body(before), body(after)) else { return before == after };
-    let Some(added) = after.strip_prefix(&before) else { return false };
-    let added = added.to_uppercase();
+    // SQLite puts a new column in front of the constraints of the whole table.
+    let added_at = |at: usize| {
+        let (first, last) = before.split_at_checked(at)?;
+        after.strip_prefix(first)?.strip_suffix(last)
+    };
+    (0..=before.len()).filter_map(added_at).any(|added| is_harmless(&added.to_uppercase()))
+}
+
+fn is_harmless(added: &str) -> bool {
     // A constraint that follows the last column, or one of the whole table, may refuse what an older release writes.
     let only_columns = added.is_empty() || added.trim_start().starts_with(',');
     let constraint = [", CHECK", ", UNIQUE", " UNIQUE", ", FOREIGN KEY"].iter().any(|word| added.contains(word));

@@ -32,6 +32,8 @@ pub struct TurnTimings {
     pub stt_ms: Option<u32>,
     /// Work of intent, slots and finding the answer.
     pub understand_ms: Option<u32>,
+    /// Until a tool of another program had answered, or was given up, from when it was asked.
+    pub tool_ms: Option<u32>,
     /// Work of synthesising the answer's first sentence; 0 from the phrase cache.
     pub first_sentence_tts_ms: Option<u32>,
     /// Until the first packet of the answer was handed to the socket.
@@ -111,11 +113,11 @@ pub fn insert_turn(sql_tx: &Connection, turn: &ConversationTurn) -> Result<(), S
             "INSERT INTO conversation_turns (turn_id, created_at, updated_at, call_id, turn_index, who, text,
                 confidence, intent, intent_score, slots, sources, answer, heard, interrupted_at_ms,
                 speech_ended_at, endpoint_decided_ms, stt_ms, understand_ms, first_sentence_tts_ms, first_audio_ms,
-                heard_gap_ms)
+                heard_gap_ms, tool_ms)
              VALUES (:turn_id, :at, :at, :call_id, :turn_index, :who, :text,
                 :confidence, :intent, :intent_score, :slots, :sources, :answer, :heard, :interrupted_at_ms,
                 :speech_ended_at, :endpoint_decided_ms, :stt_ms, :understand_ms, :first_sentence_tts_ms,
-                :first_audio_ms, :heard_gap_ms)",
+                :first_audio_ms, :heard_gap_ms, :tool_ms)",
         )?
         .execute(named_params! {
             ":turn_id": turn.turn_id,
@@ -139,6 +141,7 @@ pub fn insert_turn(sql_tx: &Connection, turn: &ConversationTurn) -> Result<(), S
             ":first_sentence_tts_ms": timings.first_sentence_tts_ms,
             ":first_audio_ms": timings.first_audio_ms,
             ":heard_gap_ms": timings.heard_gap_ms,
+            ":tool_ms": timings.tool_ms,
         })?;
     Ok(())
 }
@@ -193,6 +196,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ConversationTurn> {
             endpoint_decided_ms: row.get("endpoint_decided_ms")?,
             stt_ms: row.get("stt_ms")?,
             understand_ms: row.get("understand_ms")?,
+            tool_ms: row.get("tool_ms")?,
             first_sentence_tts_ms: row.get("first_sentence_tts_ms")?,
             first_audio_ms: row.get("first_audio_ms")?,
             heard_gap_ms: row.get("heard_gap_ms")?,

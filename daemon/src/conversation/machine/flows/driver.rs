@@ -3,9 +3,12 @@
 use std::ops::Range;
 
 use super::super::*;
+use crate::config::ToolScope;
 use crate::conversation::answer::{Hit, reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
+use crate::conversation::tools::{self, Candidate, Phrase, Tool, ToolCall};
+use crate::mcp::Offered;
 use crate::office::sample;
 
 /// What the caller does, one after the other.
@@ -33,11 +36,13 @@ pub(super) struct Models {
     pub(super) sound_ms: u64,
     /// Whether somebody can be rung for the caller.
     pub(super) has_operator: bool,
+    /// How tools answer and when, in ms; `None`: there are no tools.
+    pub(super) tools: Option<(u64, Result<&'static str, Failure>)>,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { decode_ms: 160, think_ms: 20, transcribe_fails: false, sound_ms: 60, has_operator: false }
+        Self { decode_ms: 160, think_ms: 20, transcribe_fails: false, sound_ms: 60, has_operator: false, tools: None }
     }
 }
 
@@ -63,6 +68,8 @@ pub(super) struct Driver {
     recording_since: Option<u64>,
     silent_ms: u64,
     pub(super) gone: bool,
+    /// Tools that were used.
+    pub(super) used: Vec<ToolCall>,
     pub(super) ladder: String,
 }
 
@@ -87,6 +94,7 @@ impl Driver {
             recording_since: None,
             silent_ms: 0,
             gone: false,
+            used: Vec::new(),
             ladder: "seconds  who    what\n".into(),
         }
     }
@@ -143,8 +151,24 @@ impl Driver {
                 self.due.retain(|(_, input)| !matches!(input, Input::Transcribed { utterance: u, .. } | Input::Replied { utterance: u, .. } if *u == utterance));
             }
             Command::Think { utterance, text, context } => {
-                let reply = Ok(think(&text, &context, self.models.has_operator));
+                let reply = Ok(think(&text, &context, &self.models));
                 self.due.push((now + self.models.think_ms, Input::Replied { utterance, reply }));
+            }
+            Command::UseTool { tool_use, call, question, limit } => {
+                let arguments = serde_json::Value::Object(call.arguments.clone());
+                self.note("", &format!("use {} {arguments}", call.source()));
+                self.used.push(*call);
+                let (after, answer) = self.models.tools.expect("there are tools");
+                let result = answer.map(|text| tools::sentences(text, &question));
+                let limit_ms = limit.as_millis() as u64;
+                let (after, result) =
+                    if after < limit_ms { (after, result) } else { (limit_ms, Err(Failure::TimedOut)) };
+                self.due.push((now + after, Input::ToolAnswered { tool_use, result }));
+            }
+            Command::AbandonTool { tool_use } => {
+                self.note("", "abandon the tool");
+                self.due
+                    .retain(|(_, input)| !matches!(input, Input::ToolAnswered { tool_use: t, .. } if *t == tool_use));
             }
             Command::Beep => self.note("us", "(beep)"),
             Command::StartRecording { .. } => {
@@ -293,8 +317,8 @@ fn office(has_operator: bool) -> Office {
 }
 
 /// The real understanding and answers, with two passages for a knowledge.
-fn think(text: &str, context: &Context, has_operator: bool) -> answer::Reply {
-    let office = office(has_operator);
+fn think(text: &str, context: &Context, models: &Models) -> answer::Reply {
+    let office = office(models.has_operator);
     let understood = Classifier::keywords_only(office.asked_for()).understand(text, None, context);
     let passages = [
         ("passage-1", "park", "Yes, there is parking. We have six free spaces behind the building."),
@@ -306,5 +330,31 @@ fn think(text: &str, context: &Context, has_operator: bool) -> answer::Reply {
         .collect();
     // A Tuesday.
     let now = "2026-11-24T10:00:00[America/New_York]".parse().unwrap();
-    reply(&understood, context, &office, &hits, &now)
+    let asked = tools::Asked { text, understanding: &understood, vector: None, context, office: &office, now: &now };
+    let candidates = if models.tools.is_some() { candidates() } else { Vec::new() };
+    tools::reply(&asked, &candidates).unwrap_or_else(|| reply(&understood, context, &office, &hits, &now))
+}
+
+/// Orders are looked up, tables are booked.
+fn candidates() -> Vec<Candidate> {
+    let orders = serde_json::json!({"properties": {"orderNumber": {"type": "string"}}, "required": ["orderNumber"]});
+    let tables = serde_json::json!({"properties": {"date": {"type": "string"}}, "required": ["date"]});
+    let tools = [
+        ("find-order", ToolScope::Read, "where is my order", "", orders),
+        ("book-table", ToolScope::Write, "book a table", "book a table", tables),
+    ];
+    let candidate = |(name, scope, says, does, schema): (&str, ToolScope, &str, &str, serde_json::Value)| {
+        let offered = Offered {
+            server: "desk".into(),
+            name: name.into(),
+            scope,
+            says: says.into(),
+            does: does.into(),
+            arguments: serde_json::Map::new(),
+            schema: schema.as_object().cloned().unwrap_or_default(),
+        };
+        let phrases = Phrase::parts(says).map(|text| Phrase { text: text.into(), vector: None }).collect();
+        Candidate { tool: Tool::new(&offered).expect("a caller can say it"), phrases }
+    };
+    tools.into_iter().map(candidate).collect()
 }

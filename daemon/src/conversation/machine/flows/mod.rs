@@ -1,6 +1,7 @@
 //! Whole conversations on a virtual clock, written down as ladders.
 
 mod driver;
+mod tools;
 
 use super::*;
 use driver::Act::{self, HangUp, Listen, Press, Say, UntilWeSpeak, Wait};
