@@ -5,6 +5,7 @@ pub mod authority;
 pub mod carrier;
 pub mod fuzz;
 pub mod linphone;
+pub mod listener;
 pub mod load;
 pub mod offhook;
 pub mod office;

@@ -11,6 +11,7 @@ use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::services::Services;
 use super::task::End;
+use super::up::Talk;
 use super::waiting::Waiting;
 use crate::dial_plan::{Decision, Feature, from_phone};
 use crate::speaker::SPEECH_SAMPLE_RATE;
@@ -88,6 +89,7 @@ async fn confirm(
     let leg = incoming.answer().await?;
     let (caller, from) = (incoming.caller.clone(), services.outside_identity(None));
     let mut waiting = Waiting::new(Arc::clone(&services), incoming.call_id, leg, (caller, from), stop);
+    services.up.note(incoming.call_id, Talk::Feature);
     match services.abilities.text_to_speech {
         true => waiting.say(if has_changed { sentence } else { "That did not work." }).await,
         false => {

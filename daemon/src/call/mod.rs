@@ -41,9 +41,11 @@ mod ring;
 mod router;
 mod serve;
 mod services;
+mod tap;
 mod task;
 mod to_disk;
 mod trunk_watch;
+mod up;
 mod voice;
 mod waiting;
 
@@ -60,3 +62,4 @@ pub use pickups::Pickups;
 pub use router::Router;
 pub use services::{Abilities, Ears, Mind, Services, Thought, VoiceActivityFactory};
 pub use trunk_watch::TrunkWatch;
+pub use up::{CallsUp, Heard, LISTENER_LIMIT, ListenError, Listening, Moment, UpCall};

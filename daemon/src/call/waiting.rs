@@ -17,7 +17,9 @@ use super::leg::{Leg, LegNews};
 use super::music::{ANNOUNCEMENT, MUSIC};
 use super::record::write_end;
 use super::services::Services;
+use super::tap::{Channel, Tap};
 use super::task::End;
+use super::up::{Seat, Talk};
 use crate::inference::Priority;
 use crate::io::media::MediaEvent;
 use crate::speaker::Samples;
@@ -42,6 +44,7 @@ pub(super) struct Waiting {
     pub(super) stop: watch::Receiver<bool>,
     /// What they have said to the attendant before.
     pub(super) turns: u32,
+    tap: Tap,
     plays: Option<ClipId>,
 }
 
@@ -63,7 +66,10 @@ impl Waiting {
         (caller, from): (CallerKind, NameAddr),
         stop: watch::Receiver<bool>,
     ) -> Waiting {
-        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, plays: None }
+        services.up.note(call_id, Talk::Waiting(Seat::new(leg.media.peer(), &caller)));
+        let tap = Tap::new(&services, call_id);
+        tap.follow(&leg);
+        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, tap, plays: None }
     }
 
     /// With the places it takes on trunks.
@@ -178,18 +184,25 @@ impl Waiting {
                 None => ended(End::INTERNAL),
             },
             Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
-            Some(event) = self.leg.frames.recv() => match event {
-                MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => { self.plays = None; None }
-                MediaEvent::Digit(key) => Some(Interrupted::Pressed(key)),
-                MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::Said(_) | MediaEvent::ClipStarted { .. }
-                | MediaEvent::ClipStopped { .. } => None,
-            },
+            Some(event) = self.leg.frames.recv() => self.handle_media(event),
+            () = self.tap.changed() => { self.tap.follow(&self.leg); None }
             _ = watch.tick() => {
                 self.leg.keep_metrics(self.call_id, LegKind::Caller);
                 if self.leg.is_silent() { ended(End::NO_RTP) } else { None }
             }
             Ok(()) = self.stop.changed() => if *self.stop.borrow() { ended(End::STOPPED) } else { None },
         }
+    }
+
+    fn handle_media(&mut self, event: MediaEvent) -> Option<Interrupted> {
+        match event {
+            MediaEvent::Digit(key) => return Some(Interrupted::Pressed(key)),
+            MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => self.plays = None,
+            MediaEvent::Frame { frame, .. } => self.tap.push(Channel::Caller, frame),
+            MediaEvent::Said(frame) => self.tap.push(Channel::Other, frame),
+            MediaEvent::ClipFinished { .. } | MediaEvent::ClipStarted { .. } | MediaEvent::ClipStopped { .. } => {}
+        }
+        None
     }
 
     async fn handle(&mut self, event: Event) -> Option<Interrupted> {
