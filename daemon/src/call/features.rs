@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::services::Services;
+use super::supervise::supervise;
 use super::task::End;
 use super::up::Talk;
 use super::waiting::Waiting;
@@ -27,6 +28,7 @@ pub(super) async fn serve(incoming: &mut Incoming, feature: Feature, stop: watch
             let claim = services.pickups.claim(&by, extension.as_deref(), &colleagues(&services, &by));
             take(incoming, claim).await
         }
+        Feature::Supervise { extension } => supervise(incoming, &by, extension, stop).await,
         Feature::Park { place } => take(incoming, services.pickups.claim_parked(&by, place)).await,
         Feature::DoNotDisturb { is_on } => {
             let changed = services.diversions.change(&services.storage, &by, |own| own.do_not_disturb = is_on).await;

@@ -41,6 +41,7 @@ mod ring;
 mod router;
 mod serve;
 mod services;
+mod supervise;
 mod tap;
 mod task;
 mod to_disk;

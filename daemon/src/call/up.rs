@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audio::Frame;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::incoming::{CallerKind, Incoming, user_of};
 use crate::io::media::MediaPeer;
@@ -35,6 +35,8 @@ struct Up {
     talk: watch::Sender<Talk>,
     sound: broadcast::Sender<Arc<Moment>>,
     listeners: watch::Sender<usize>,
+    /// There is one.
+    supervisor: Arc<Semaphore>,
 }
 
 /// Who talks.
@@ -78,6 +80,14 @@ impl Talk {
             Talk::Attendant(_) => "attendant",
             Talk::People(_) => "people",
             Talk::Feature => "feature",
+        }
+    }
+
+    /// Whether two talk.
+    fn is_heard(&self) -> bool {
+        match self {
+            Talk::Attendant(_) | Talk::People(_) => true,
+            Talk::Nobody | Talk::Waiting(_) | Talk::Feature => false,
         }
     }
 
@@ -141,6 +151,14 @@ pub enum Heard {
     Over,
 }
 
+/// A call that somebody supervises; dropped, they do not any more.
+pub(super) struct Supervised {
+    pub(super) call_id: CallId,
+    /// Who talks in it; closed when it is over.
+    pub(super) talk: watch::Receiver<Talk>,
+    _place: OwnedSemaphorePermit,
+}
+
 /// A call's way to those who hear it, for the task that has it at the moment.
 pub(super) struct Outlet {
     sound: broadcast::Sender<Arc<Moment>>,
@@ -167,7 +185,8 @@ impl CallsUp {
     fn insert(&self, call_id: CallId, from: Option<String>, to: Option<String>) -> Entry {
         let (sound, listeners, talk) =
             (broadcast::Sender::new(RING_FRAMES), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
-        self.table().insert(call_id, Up { from, to, since: None, talk, sound, listeners });
+        let supervisor = Arc::new(Semaphore::new(1));
+        self.table().insert(call_id, Up { from, to, since: None, talk, sound, listeners, supervisor });
         Entry { calls: self.clone(), call_id }
     }
 
@@ -184,6 +203,20 @@ impl CallsUp {
         let table = self.table();
         let up = table.get(&call_id)?;
         Some(Outlet { sound: up.sound.clone(), listeners: up.listeners.subscribe() })
+    }
+
+    /// The call that `extension` is in, or the one that somebody has with the box, or any; of several the latest. `None` if
+    /// there is none, and an error if it is supervised already.
+    pub(super) fn supervise(&self, extension: Option<&str>) -> Option<Result<Supervised, ()>> {
+        let table = self.table();
+        let latest = |wanted: &dyn Fn(&Talk) -> bool| table.iter().rev().find(|(_, up)| wanted(&up.talk.borrow()));
+        let (call_id, up) = match extension {
+            Some(extension) => latest(&|talk| talk.is_heard() && talk.extensions().iter().any(|one| one == extension)),
+            None => latest(&|talk| matches!(talk, Talk::Attendant(_))).or_else(|| latest(&Talk::is_heard)),
+        }?;
+        let (call_id, talk) = (*call_id, up.talk.subscribe());
+        let place = Arc::clone(&up.supervisor).try_acquire_owned().map_err(drop);
+        Some(place.map(|place| Supervised { call_id, talk, _place: place }))
     }
 
     /// Those that are answered, the oldest first.

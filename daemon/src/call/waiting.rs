@@ -26,7 +26,7 @@ use crate::speaker::Samples;
 use crate::storage::{CallId, Leg as LegKind, UnixMs};
 
 /// How often is looked whether anybody still sends.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// A sentence that is not rendered by then is not said.
 const RENDER_LIMIT: Duration = Duration::from_secs(3);
 
@@ -159,7 +159,7 @@ impl Waiting {
     pub(super) async fn until_said(&mut self) -> Result<(), Interrupted> {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         while self.plays == Some(ANNOUNCEMENT) {
-            if let Some(interrupted) = self.happens_once(&mut watch).await {
+            if let Some(interrupted) = self.next(&mut watch).await {
                 return Err(interrupted);
             }
         }
@@ -169,14 +169,15 @@ impl Waiting {
     /// Returns only for what ends the waiting.
     async fn happens(&mut self, watch: &mut tokio::time::Interval) -> Interrupted {
         loop {
-            if let Some(interrupted) = self.happens_once(watch).await {
+            if let Some(interrupted) = self.next(watch).await {
                 return interrupted;
             }
             self.play_music();
         }
     }
 
-    async fn happens_once(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
+    /// What happens next, if it ends the waiting; without music. Asked again and again, with a clock of [`WATCH_INTERVAL`].
+    pub(super) async fn next(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
         let ended = |end| Some(Interrupted::Ended(end));
         tokio::select! {
             event = self.leg.events.recv() => match event {
