@@ -169,7 +169,7 @@ pub fn write_stereo(path: &Path, left: &[i16], right: &[i16], sample_rate: Sampl
     Ok(writer.finalize()?)
 }
 
-/// Writes mono 16-bit PCM as it comes. The header is brought up to date once per second of sound, so that a crash keeps
+/// Writes 16-bit PCM as it comes. The header is brought up to date once per second of sound, so that a crash keeps
 /// what was written until then.
 pub struct Writer<W: Write + Seek> {
     inner: WavWriter<W>,
@@ -178,31 +178,39 @@ pub struct Writer<W: Write + Seek> {
 }
 
 impl Writer<BufWriter<File>> {
-    /// Creates a file, replacing an old one.
+    /// Creates a file of one channel, replacing an old one.
     ///
     /// # Errors
     /// [`WavError::Io`].
     pub fn create(path: &Path, sample_rate: SampleRate) -> Result<Self, WavError> {
-        Self::new(BufWriter::new(File::create(path).map_err(WavError::Io)?), sample_rate)
+        Self::create_with(path, 1, sample_rate)
+    }
+
+    /// Creates a file of so many channels, replacing an old one.
+    ///
+    /// # Errors
+    /// [`WavError::Io`].
+    pub fn create_with(path: &Path, channels: u16, sample_rate: SampleRate) -> Result<Self, WavError> {
+        Self::with_channels(BufWriter::new(File::create(path).map_err(WavError::Io)?), channels, sample_rate)
     }
 }
 
 impl<W: Write + Seek> Writer<W> {
-    /// Writes to anything that can seek.
+    /// Writes one channel to anything that can seek.
     ///
     /// # Errors
     /// [`WavError::Io`].
     pub fn new(inner: W, sample_rate: SampleRate) -> Result<Self, WavError> {
-        let spec = WavSpec {
-            channels: 1,
-            sample_rate: sample_rate.hz(),
-            bits_per_sample: 16,
-            sample_format: SampleFormat::Int,
-        };
+        Self::with_channels(inner, 1, sample_rate)
+    }
+
+    fn with_channels(inner: W, channels: u16, sample_rate: SampleRate) -> Result<Self, WavError> {
+        let spec =
+            WavSpec { channels, sample_rate: sample_rate.hz(), bits_per_sample: 16, sample_format: SampleFormat::Int };
         Ok(Self { inner: WavWriter::new(inner, spec)?, samples_since_flush: 0, sample_rate })
     }
 
-    /// Appends `samples`.
+    /// Appends `samples`, of the channels by turns.
     ///
     /// # Errors
     /// [`WavError::Io`].
@@ -226,7 +234,7 @@ impl<W: Write + Seek> Writer<W> {
         Ok(self.inner.flush()?)
     }
 
-    /// How many samples were written.
+    /// How many samples of each channel were written.
     pub fn len(&self) -> u32 {
         self.inner.duration()
     }
@@ -243,6 +251,17 @@ impl<W: Write + Seek> Writer<W> {
     pub fn finalize(self) -> Result<(), WavError> {
         Ok(self.inner.finalize()?)
     }
+}
+
+/// The header of 16-bit PCM that goes on until it ends: for a pipe, whose reader does not look at the lengths in it.
+pub fn endless_header(channels: u16, sample_rate: SampleRate) -> [u8; 44] {
+    let mut header = *b"RIFF\xFF\xFF\xFF\xFFWAVEfmt \x10\0\0\0\x01\0............\x10\0data\xFF\xFF\xFF\xFF";
+    let frame_bytes = 2 * channels;
+    header[22..24].copy_from_slice(&channels.to_le_bytes());
+    header[24..28].copy_from_slice(&sample_rate.hz().to_le_bytes());
+    header[28..32].copy_from_slice(&(sample_rate.hz() * u32::from(frame_bytes)).to_le_bytes());
+    header[32..34].copy_from_slice(&frame_bytes.to_le_bytes());
+    header
 }
 
 fn read_integers<R: Read>(reader: WavReader<R>, bits: u16) -> Result<Vec<i16>, WavError> {
@@ -340,6 +359,21 @@ mod tests {
         let expected = Clip { sample_rate: SampleRate::NARROW_BAND, samples: SAMPLES.to_vec() };
         assert_eq!(read(&path).unwrap(), expected);
         assert!(matches!(read(&folder.path().join("none.wav")), Err(WavError::Io(_))));
+    }
+
+    #[test]
+    fn the_header_of_a_pipe_is_that_of_a_file_but_for_its_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.wav");
+        let mut writer = Writer::create_with(&path, 2, SampleRate::NARROW_BAND).unwrap();
+        writer.push(&SAMPLES).unwrap();
+        assert_eq!(writer.len(), 3);
+        writer.finalize().unwrap();
+        let mut file = std::fs::read(&path).unwrap();
+        for lengths in [4..8, 40..44] {
+            file[lengths].fill(0xFF);
+        }
+        assert_eq!(file[..44], endless_header(2, SampleRate::NARROW_BAND));
     }
 
     /// A crash never runs `finalize` nor `drop`: what a second file handle sees is what would be left.

@@ -6,6 +6,7 @@
 //!
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
+mod api;
 mod dial_plan;
 mod features;
 mod machine;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
+pub use api::Api;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
 pub use features::{Features, Queue};
 pub(crate) use machine::is_web_address;
@@ -74,6 +76,8 @@ pub struct Config {
     pub conversation: Conversation,
     /// Where the office's knowledge files lie.
     pub knowledge: Knowledge,
+    /// The HTTP interface.
+    pub api: Api,
     /// Updates of the whole box.
     pub update: Update,
     /// What belongs to the machine rather than to the daemon.
@@ -384,6 +388,7 @@ impl Config {
         dial_plan::check(self, mistakes);
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
+        api::check(&self.api, mistakes);
         mcp::check(&self.mcp_servers, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);

@@ -1,5 +1,6 @@
 //! The product `offhook` as a library.
 
+pub mod api;
 pub mod call;
 pub mod caller;
 pub mod cli;

@@ -12,9 +12,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::api::Api;
 use crate::call::{
-    Abilities, Bridges, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones, Pickups,
-    Places, Router, Services, Tools, TrunkWatch, hold_music,
+    Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
+    Pickups, Places, Router, Services, Tools, TrunkWatch, hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -50,6 +51,7 @@ pub struct Service {
     router: JoinHandle<()>,
     address: JoinHandle<()>,
     bans: JoinHandle<()>,
+    api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
     // Kept to the end: dropping a worker waits for its thread.
@@ -99,6 +101,11 @@ impl Service {
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
         let minutes = minutes_of_today(&storage, office.time_zone())?;
+        let up = CallsUp::default();
+        let api = match config.api.enabled {
+            true => Some(Api::start(&config.api, up.clone()).await?),
+            false => None,
+        };
         let services = Arc::new(Services {
             office,
             settings,
@@ -107,6 +114,7 @@ impl Service {
             address: own_address,
             legs: Legs::default(),
             bridges: Bridges::default(),
+            up,
             lamps: Lamps::default(),
             diversions,
             pickups: Pickups::default(),
@@ -142,6 +150,7 @@ impl Service {
             router,
             address,
             bans,
+            api,
             degraded,
             _ears: ears,
             _mind: mind,
@@ -157,6 +166,11 @@ impl Service {
     /// Where SIP over TLS is listened to, if it is.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.sip.tls()
+    }
+
+    /// Where the HTTP interface is, if it is served.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(Api::address)
     }
 
     /// What is missing and what that means for callers; empty when all is well.
@@ -186,6 +200,9 @@ impl Service {
         self.bans.abort();
         if let Err(error) = self.router.await {
             warn!(%error, "Router ended badly");
+        }
+        if let Some(api) = self.api {
+            api.stop().await;
         }
         self.storage.close().await;
         info!("Stopped");

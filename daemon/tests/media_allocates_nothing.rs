@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use audio::codec::CodecKind;
 use audio::playout::ClipId;
 use audio::rtp::srtp::{Keys, MasterKey, Profile};
-use daemon::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, StreamConfig};
+use daemon::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, Source, StreamConfig};
 use daemon::io::ports::{MediaPort, PortPool};
 use tokio::sync::mpsc;
 
@@ -96,6 +96,13 @@ fn calls_in_steady_state_allocate_nothing() {
     let (near, far) = (&pairs[3][0].0, &pairs[4][0].0);
     near.bridge(far.peer()).unwrap();
     near.tap(true).unwrap();
+    // And somebody hears both of it and is heard by both.
+    let third = &pairs[2][0].0;
+    third.mix(third.peer(), [near, far].map(|session| Some(Source::Brought(session.peer()))), None).unwrap();
+    for one in [near, far] {
+        let tone = vec![100; 8_000 * 60].into();
+        third.mix(one.peer(), [Some(Source::Brought(third.peer())), None], Some(tone)).unwrap();
+    }
     let (events, mut told) = mpsc::channel(EVENT_LIMIT);
     let clock = media.open(port(), StreamConfig::plain(([127, 0, 0, 1], 9).into(), CodecKind::Pcmu), events).unwrap();
     let mut frames = 0;

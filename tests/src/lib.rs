@@ -6,6 +6,7 @@ pub mod carrier;
 pub mod fuzz;
 pub mod likeness;
 pub mod linphone;
+pub mod listener;
 pub mod load;
 pub mod mcp;
 pub mod offhook;

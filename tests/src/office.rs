@@ -22,6 +22,8 @@ pub struct Office {
     pub passwords: Vec<String>,
 }
 
+/// The one of the three that may supervise.
+pub const SUPERVISOR: usize = 2;
 /// The extensions.
 pub const EXTENSIONS: [&str; 3] = ["101", "102", "103"];
 
@@ -35,8 +37,13 @@ impl Office {
         let file = folder.path().join("offhook.toml");
         let extensions: String = EXTENSIONS
             .iter()
-            .map(|number| {
-                format!("[[extensions]]\nnumber = '{number}'\nname = 'Desk {number}'\nring_timeout_seconds = 5\n")
+            .enumerate()
+            .map(|(index, number)| {
+                format!(
+                    "[[extensions]]\nnumber = '{number}'\nname = 'Desk {number}'\nring_timeout_seconds = 5\n\
+                     may_supervise = {}\n",
+                    index == SUPERVISOR
+                )
             })
             .collect();
         std::fs::write(&file, format!("{more}\n{extensions}")).unwrap();

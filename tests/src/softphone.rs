@@ -177,6 +177,11 @@ impl Softphone {
         Softphone { child, control, messages, folder: folder.to_owned(), address, codec: profile.codec }
     }
 
+    /// What it talks in.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -295,15 +300,31 @@ pub fn seconds_with_tone_at(samples: &[i16], frequency_hz: u32, rate: SampleRate
         .collect()
 }
 
-/// How much of the energy of a second is at that frequency, by Goertzel's algorithm. 0 to 1.
+/// In which tenths of seconds a tone is heard as loud as phones say theirs, whatever else is heard.
+pub fn tenths_with_tone(samples: &[i16], frequency_hz: u32, rate: SampleRate) -> Vec<usize> {
+    let tenth = usize::try_from(rate.hz() / 10).unwrap();
+    let is_loud = |samples: &[i16]| {
+        let amplitude = 2.0 * power_at(samples, f64::from(frequency_hz) / 10.0).sqrt() / samples.len() as f64;
+        // Half of a sine of LEVEL_DBOV.
+        amplitude > f64::from(i16::MAX) * 10_f64.powf(f64::from(LEVEL_DBOV) / 20.0) / std::f64::consts::SQRT_2
+    };
+    let tenths = samples.chunks_exact(tenth).enumerate();
+    tenths.filter(|(_, samples)| is_loud(samples)).map(|(index, _)| index).collect()
+}
+
+/// How much of the energy of a second is at that frequency. 0 to 1.
 fn share_of(samples: &[i16], frequency_hz: u32) -> f64 {
-    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(frequency_hz) / samples.len() as f64).cos();
-    let (mut one, mut two, mut energy) = (0.0, 0.0, 0.0);
-    for sample in samples {
-        let sample = f64::from(*sample);
-        energy += sample * sample;
-        (one, two) = (sample + coefficient * one - two, one);
-    }
-    let power = one * one + two * two - coefficient * one * two;
+    let energy: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    let power = power_at(samples, f64::from(frequency_hz));
     if energy < 1e6 { 0.0 } else { power * 2.0 / (energy * samples.len() as f64) }
+}
+
+/// The power of what makes so many turns within `samples`, by Goertzel's algorithm.
+fn power_at(samples: &[i16], turns: f64) -> f64 {
+    let coefficient = 2.0 * (std::f64::consts::TAU * turns / samples.len() as f64).cos();
+    let (mut one, mut two) = (0.0, 0.0);
+    for sample in samples {
+        (one, two) = (f64::from(*sample) + coefficient * one - two, one);
+    }
+    one * one + two * two - coefficient * one * two
 }

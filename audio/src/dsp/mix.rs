@@ -1,4 +1,4 @@
-//! Three people on one call: who hears whom, and the sum of what they say. Nothing is allocated.
+//! Three people on one call: who hears whom, and the sum of what is heard. Nothing is allocated.
 //!
 //! Sums clip at full scale, as on a telephone bridge: three voices at once are rare, and a limiter would pump.
 
@@ -22,14 +22,9 @@ impl Conference {
     /// Party 0, the caller, and 1, the colleague, talk; 2, the supervisor, hears both and is heard by the colleague alone.
     pub const WHISPERED_TO: Self = Self { hears: [[false, true, false], [true, false, true], [true, true, false]] };
 
-    /// What each party hears of this tick's frames, each party's at its place. A party without a frame is silent.
-    pub fn mix<const SAMPLES: usize>(&self, said: [Option<&[i16; SAMPLES]>; PARTIES]) -> [[i16; SAMPLES]; PARTIES] {
-        self.hears.map(|heard| {
-            let mut mixed = [0; SAMPLES];
-            let frames = said.iter().zip(heard).filter(|(_, is_heard)| *is_heard).filter_map(|(frame, _)| *frame);
-            frames.for_each(|frame| add(&mut mixed, frame));
-            mixed
-        })
+    /// Whether the party `who` hears the party `whom`. False for parties that there are not.
+    pub fn hears(&self, who: usize, whom: usize) -> bool {
+        self.hears.get(who).and_then(|heard| heard.get(whom)).copied().unwrap_or(false)
     }
 }
 
@@ -43,10 +38,13 @@ mod tests {
     use super::*;
 
     /// What each hears when party 0 says 1, 1 says 10 and 2 says 100.
-    fn heard(conference: Conference) -> [i16; 3] {
-        conference.mix([Some(&[1; 160]), Some(&[10; 160]), Some(&[100; 160])]).map(|frame| {
-            assert!(frame.iter().all(|&sample| sample == frame[0]));
-            frame[0]
+    fn heard(conference: Conference) -> [i16; PARTIES] {
+        let said = [1, 10, 100];
+        std::array::from_fn(|who| {
+            let mut sum = [0; 160];
+            let heard = said.iter().enumerate().filter(|(whom, _)| conference.hears(who, *whom));
+            heard.for_each(|(_, sample)| add(&mut sum, &[*sample; 160]));
+            sum[159]
         })
     }
 
@@ -59,9 +57,11 @@ mod tests {
 
     #[test]
     fn loud_voices_clip_and_do_not_wrap() {
-        let [first, second, third] =
-            Conference::OPEN.mix([Some(&[30_000; 320]), Some(&[-30_000; 320]), Some(&[-9_000; 320])]);
-        assert_eq!((first[0], second[319], third[7]), (i16::MIN, 21_000, 0));
-        assert_eq!(Conference::OPEN.mix::<160>([None; 3]), [[0; 160]; 3]);
+        for (one, other, sum) in [(30_000, 9_000, i16::MAX), (-30_000, -9_000, i16::MIN), (30_000, -9_000, 21_000)] {
+            let mut frame = [one; 320];
+            add(&mut frame, &[other; 320]);
+            assert_eq!(frame, [sum; 320]);
+        }
+        assert!(!Conference::OPEN.hears(PARTIES, 0));
     }
 }

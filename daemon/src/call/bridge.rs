@@ -29,10 +29,11 @@ use super::music::{ANNOUNCEMENT, MUSIC};
 use super::onward::Onward;
 use super::reach::{Course, Reached, Wish, course, reach};
 use super::record::{note_trunk, write_end};
-use super::recorder::{Channel, Recorder};
 use super::referral::Referred;
 use super::services::Services;
+use super::tap::{Channel, Tap};
 use super::task::End;
+use super::up::{Seat, Talk};
 use super::waiting::{Waiting, rendered};
 use crate::dial_plan::Feature;
 use crate::io::media::MediaEvent;
@@ -168,7 +169,7 @@ pub(super) struct Bridge {
     places: Vec<Place>,
     limit: Duration,
     began: Instant,
-    recorder: Option<Recorder>,
+    tap: Tap,
     /// A transfer that is under way: who asked, whom we ring for it.
     transfer: Option<Transfer>,
     control: mpsc::Sender<Wanted>,
@@ -197,6 +198,7 @@ enum Happened {
 impl Bridge {
     pub(super) fn new(services: Arc<Services>, call_id: CallId, caller: Party, callee: Party) -> Bridge {
         let (control, wanted) = mpsc::channel(CONTROL_LIMIT);
+        let tap = Tap::new(&services, call_id);
         let limit = Duration::from_secs(u64::from(services.config.outbound.call_limit_minutes) * 60);
         Bridge {
             services,
@@ -206,7 +208,7 @@ impl Bridge {
             places: Vec::new(),
             limit,
             began: Instant::now(),
-            recorder: None,
+            tap,
             transfer: None,
             control,
             wanted,
@@ -229,12 +231,10 @@ impl Bridge {
     fn connect(&mut self) {
         for side in [&self.caller, &self.callee] {
             self.services.bridges.insert(side.leg.events.handle(), &self.control);
+            self.tap.follow(&side.leg);
         }
-        if self.recorder.is_some() {
-            for side in [&self.caller, &self.callee] {
-                side.leg.command(|media, _| media.tap(true));
-            }
-        }
+        let seats = [&self.caller, &self.callee].map(|side| Seat::new(side.leg.media.peer(), &side.kind));
+        self.services.up.note(self.call_id, Talk::People(seats));
         if let Err(error) = self.caller.leg.media.bridge(self.callee.leg.media.peer()) {
             warn!(%error, "Media command lost");
         }
@@ -270,6 +270,10 @@ impl Bridge {
                     },
                     Wanted::Replacement { leg, party } => Box::pin(self.replace(leg, *party)).await,
                 },
+                () = self.tap.changed() => {
+                    [&self.caller, &self.callee].into_iter().for_each(|side| self.tap.follow(&side.leg));
+                    Happened::Nothing
+                }
                 reached = reached(&mut self.transfer) => Box::pin(self.transferred(reached)).await,
                 _ = watch.tick() => self.watch(),
                 () = &mut deadline => ended(None, End::CALL_LIMIT),
@@ -294,7 +298,7 @@ impl Bridge {
         if !self.services.config.recording.people_enabled {
             return;
         }
-        self.recorder = Some(Recorder::start(&self.services, self.call_id));
+        self.tap.record(&self.services, self.call_id);
         let announcement = match rendered(&self.services, &self.services.config.recording.announcement).await {
             Some(samples) => samples,
             None => beep(SPEECH_SAMPLE_RATE).repeat(2).into(),
@@ -304,16 +308,9 @@ impl Bridge {
         }
     }
 
-    async fn finish_recording(&mut self) {
-        if let Some(recorder) = self.recorder.take() {
-            recorder.finish().await;
-        }
-    }
-
     fn pressed(&mut self, side: Side, key: char) {
         let is_ours = matches!(self.party(side).kind, CallerKind::Extension(_));
-        let Some(recorder) = self.recorder.as_mut().filter(|_| is_ours) else { return };
-        if recorder.press(key, Instant::now()) {
+        if is_ours && self.tap.press(key, Instant::now()) {
             // Only the one who pressed hears that it is done.
             let tone: Samples = beep(SPEECH_SAMPLE_RATE).into();
             self.party(side).leg.command(|media, _| media.play(ANNOUNCEMENT, tone));
@@ -331,10 +328,8 @@ impl Bridge {
     fn handle_media(&mut self, side: Side, event: &MediaEvent) -> Happened {
         match event {
             MediaEvent::Frame { frame, .. } => {
-                if let Some(recorder) = &mut self.recorder {
-                    let channel = if side == Side::Caller { Channel::Caller } else { Channel::Other };
-                    recorder.push(channel, *frame);
-                }
+                let channel = if side == Side::Caller { Channel::Caller } else { Channel::Other };
+                self.tap.push(channel, *frame);
             }
             // It has crossed the bridge by itself.
             MediaEvent::Digit(key) => self.pressed(side, *key),
@@ -469,7 +464,7 @@ impl Bridge {
     /// Hangs up on `by`; the other one waits from now on.
     async fn send_on(mut self, by: Side, stop: watch::Receiver<bool>) -> Waiting {
         info!("Transferred");
-        self.finish_recording().await;
+        self.tap.finish_recording().await;
         for side in [Side::Caller, Side::Callee] {
             let party = self.party(side);
             party.stop_music();
@@ -487,7 +482,6 @@ impl Bridge {
         }
         leaves.leg.hang_up(None).await;
         stays.leg.command(|media, _| media.unbridge());
-        stays.leg.command(|media, _| media.tap(false));
         let waiting = Waiting::new(services, call_id, stays.leg, (stays.kind, stays.shown), stop);
         waiting.with_places(self.places)
     }
@@ -581,7 +575,7 @@ impl Bridge {
     /// Gives the other side of `phone` to another bridge and ends this one.
     async fn surrender(mut self, phone: CallHandle, answer: oneshot::Sender<Box<Party>>) -> Result<(), Box<Bridge>> {
         let Some(side) = self.side_of(phone) else { return Err(Box::new(self)) };
-        self.finish_recording().await;
+        self.tap.finish_recording().await;
         for party in [&mut self.caller, &mut self.callee] {
             party.stop_music();
             self.services.bridges.remove(party.leg.events.handle());
@@ -605,7 +599,7 @@ impl Bridge {
     }
 
     async fn finish(mut self, by: Option<Side>, end: End) {
-        self.finish_recording().await;
+        self.tap.finish_recording().await;
         let at = UnixMs::now();
         let reason = match end.termination {
             Termination::Success => ReasonHeader::q850(16, "Normal call clearing"),

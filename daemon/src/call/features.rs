@@ -10,7 +10,9 @@ use tracing::{info, warn};
 use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::services::Services;
+use super::supervise::supervise;
 use super::task::End;
+use super::up::Talk;
 use super::waiting::Waiting;
 use crate::dial_plan::{Decision, Feature, from_phone};
 use crate::speaker::SPEECH_SAMPLE_RATE;
@@ -26,6 +28,7 @@ pub(super) async fn serve(incoming: &mut Incoming, feature: Feature, stop: watch
             let claim = services.pickups.claim(&by, extension.as_deref(), &colleagues(&services, &by));
             take(incoming, claim).await
         }
+        Feature::Supervise { extension } => supervise(incoming, &by, extension, stop).await,
         Feature::Park { place } => take(incoming, services.pickups.claim_parked(&by, place)).await,
         Feature::DoNotDisturb { is_on } => {
             let changed = services.diversions.change(&services.storage, &by, |own| own.do_not_disturb = is_on).await;
@@ -88,6 +91,7 @@ async fn confirm(
     let leg = incoming.answer().await?;
     let (caller, from) = (incoming.caller.clone(), services.outside_identity(None));
     let mut waiting = Waiting::new(Arc::clone(&services), incoming.call_id, leg, (caller, from), stop);
+    services.up.note(incoming.call_id, Talk::Feature);
     match services.abilities.text_to_speech {
         true => waiting.say(if has_changed { sentence } else { "That did not work." }).await,
         false => {

@@ -41,9 +41,12 @@ mod ring;
 mod router;
 mod serve;
 mod services;
+mod supervise;
+mod tap;
 mod task;
 mod to_disk;
 mod trunk_watch;
+mod up;
 mod voice;
 mod waiting;
 
@@ -60,3 +63,4 @@ pub use pickups::Pickups;
 pub use router::Router;
 pub use services::{Abilities, Ears, Mind, Services, Thought, ToolSource, Tools, VoiceActivityFactory};
 pub use trunk_watch::TrunkWatch;
+pub use up::{CallsUp, Heard, LISTENER_LIMIT, ListenError, Listening, Moment, UpCall};

@@ -28,6 +28,8 @@ const PROGRESS_LIMIT: usize = 8;
 /// Serves a call until it has ended.
 pub(super) async fn serve(mut incoming: Incoming, stop: watch::Receiver<bool>) {
     incoming.open_session().await;
+    // Gone with the end of this, however it comes: whoever listens is told.
+    let _entry = incoming.services.up.enter(&incoming);
     if let Err(end) = follow(&mut incoming, stop).await {
         incoming.close(end).await;
     }

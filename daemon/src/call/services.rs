@@ -23,6 +23,7 @@ use super::minutes::Minutes;
 use super::phones::Phones;
 use super::pickups::Pickups;
 use super::trunk_watch::TrunkWatch;
+use super::up::CallsUp;
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
@@ -66,6 +67,8 @@ pub struct Services {
     pub legs: Legs,
     /// People who talk with each other.
     pub bridges: Bridges,
+    /// Calls that are up, and who hears them.
+    pub up: CallsUp,
     /// Who may speak to the SIP port.
     pub gate: SharedGate,
     /// The office's phones.

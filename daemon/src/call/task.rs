@@ -21,8 +21,9 @@ use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::message::{Kept, Message};
 use super::record::{Work, turn_row, write_end};
-use super::recorder::{Channel, Recorder};
 use super::services::{Services, Thought};
+use super::tap::{Channel, Tap};
+use super::up::{Seat, Talk};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
 use crate::conversation::machine::{
@@ -133,7 +134,7 @@ pub(super) struct CallTask {
     listener: Listener,
     voice: Voice,
     message: Option<Message>,
-    recorder: Option<Recorder>,
+    tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
     /// The tool that is asked.
@@ -153,10 +154,12 @@ impl CallTask {
     pub(super) fn new(waiting: Waiting, opening: Opening) -> CallTask {
         let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
-        let recorder = services.config.recording.attendant_enabled.then(|| Recorder::start(&services, call_id));
-        if recorder.is_some() {
-            leg.command(|media, _| media.tap(true));
+        services.up.note(call_id, Talk::Attendant(Seat::new(leg.media.peer(), &caller)));
+        let mut tap = Tap::new(&services, call_id);
+        if services.config.recording.attendant_enabled {
+            tap.record(&services, call_id);
         }
+        tap.follow(&leg);
         leg.command(|media, _| media.listen(true));
         let now = Instant::now();
         let settings = Settings {
@@ -179,7 +182,7 @@ impl CallTask {
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
-            recorder,
+            tap,
             decodes: HashMap::new(),
             tool: None,
             work: HashMap::new(),
@@ -210,6 +213,7 @@ impl CallTask {
                 Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
                 Some(event) = self.leg.frames.recv() => self.handle_sound(event),
+                () = self.tap.changed() => { self.tap.follow(&self.leg); None }
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
                 Ok(()) = self.stop.changed() => { let told = *self.stop.borrow(); told.then_some(End::STOPPED) }
             };
@@ -224,7 +228,7 @@ impl CallTask {
     /// The caller waits from now on. Nothing is said or recorded at this moment: the conversation has ended.
     async fn hand_over(mut self) -> Waiting {
         info!("Handed over");
-        self.finish_recording().await;
+        self.tap.finish_recording().await;
         self.leg.command(|media, _| media.listen(false));
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let turns = self.conversation.context().turns;
@@ -451,15 +455,9 @@ impl CallTask {
 
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
         match event {
-            MediaEvent::Said(frame) => {
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.push(Channel::Other, frame);
-                }
-            }
+            MediaEvent::Said(frame) => self.tap.push(Channel::Other, frame),
             MediaEvent::Frame { frame, .. } => {
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.push(Channel::Caller, frame);
-                }
+                self.tap.push(Channel::Caller, frame);
                 let sound = self.listener.hear(&frame);
                 if let Some(message) = &mut self.message
                     && let Some(why) = message.push(&frame, sound.speech)
@@ -511,13 +509,6 @@ impl CallTask {
         });
     }
 
-    async fn finish_recording(&mut self) {
-        if let Some(recorder) = self.recorder.take() {
-            self.leg.command(|media, _| media.tap(false));
-            recorder.finish().await;
-        }
-    }
-
     /// Ends the dialog, keeps a message that was being left and writes the last rows.
     async fn finish(&mut self, end: End) {
         // Before the conversation's last commands, which would end it in the background.
@@ -529,7 +520,7 @@ impl CallTask {
             self.execute(command);
         }
         self.leg.hang_up(None).await;
-        self.finish_recording().await;
+        self.tap.finish_recording().await;
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let stats = self.leg.media.stats();
         let (metrics, ended) = self.last_rows(end);

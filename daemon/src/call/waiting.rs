@@ -17,14 +17,16 @@ use super::leg::{Leg, LegNews};
 use super::music::{ANNOUNCEMENT, MUSIC};
 use super::record::write_end;
 use super::services::Services;
+use super::tap::{Channel, Tap};
 use super::task::End;
+use super::up::{Seat, Talk};
 use crate::inference::Priority;
 use crate::io::media::MediaEvent;
 use crate::speaker::Samples;
 use crate::storage::{CallId, Leg as LegKind, UnixMs};
 
 /// How often is looked whether anybody still sends.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// A sentence that is not rendered by then is not said.
 const RENDER_LIMIT: Duration = Duration::from_secs(3);
 
@@ -42,6 +44,7 @@ pub(super) struct Waiting {
     pub(super) stop: watch::Receiver<bool>,
     /// What they have said to the attendant before.
     pub(super) turns: u32,
+    tap: Tap,
     plays: Option<ClipId>,
 }
 
@@ -63,7 +66,10 @@ impl Waiting {
         (caller, from): (CallerKind, NameAddr),
         stop: watch::Receiver<bool>,
     ) -> Waiting {
-        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, plays: None }
+        services.up.note(call_id, Talk::Waiting(Seat::new(leg.media.peer(), &caller)));
+        let tap = Tap::new(&services, call_id);
+        tap.follow(&leg);
+        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, tap, plays: None }
     }
 
     /// With the places it takes on trunks.
@@ -153,7 +159,7 @@ impl Waiting {
     pub(super) async fn until_said(&mut self) -> Result<(), Interrupted> {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         while self.plays == Some(ANNOUNCEMENT) {
-            if let Some(interrupted) = self.happens_once(&mut watch).await {
+            if let Some(interrupted) = self.next(&mut watch).await {
                 return Err(interrupted);
             }
         }
@@ -163,14 +169,15 @@ impl Waiting {
     /// Returns only for what ends the waiting.
     async fn happens(&mut self, watch: &mut tokio::time::Interval) -> Interrupted {
         loop {
-            if let Some(interrupted) = self.happens_once(watch).await {
+            if let Some(interrupted) = self.next(watch).await {
                 return interrupted;
             }
             self.play_music();
         }
     }
 
-    async fn happens_once(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
+    /// What happens next, if it ends the waiting; without music. Asked again and again, with a clock of [`WATCH_INTERVAL`].
+    pub(super) async fn next(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
         let ended = |end| Some(Interrupted::Ended(end));
         tokio::select! {
             event = self.leg.events.recv() => match event {
@@ -178,18 +185,25 @@ impl Waiting {
                 None => ended(End::INTERNAL),
             },
             Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
-            Some(event) = self.leg.frames.recv() => match event {
-                MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => { self.plays = None; None }
-                MediaEvent::Digit(key) => Some(Interrupted::Pressed(key)),
-                MediaEvent::ClipFinished { .. } | MediaEvent::Frame { .. } | MediaEvent::Said(_) | MediaEvent::ClipStarted { .. }
-                | MediaEvent::ClipStopped { .. } => None,
-            },
+            Some(event) = self.leg.frames.recv() => self.handle_media(event),
+            () = self.tap.changed() => { self.tap.follow(&self.leg); None }
             _ = watch.tick() => {
                 self.leg.keep_metrics(self.call_id, LegKind::Caller);
                 if self.leg.is_silent() { ended(End::NO_RTP) } else { None }
             }
             Ok(()) = self.stop.changed() => if *self.stop.borrow() { ended(End::STOPPED) } else { None },
         }
+    }
+
+    fn handle_media(&mut self, event: MediaEvent) -> Option<Interrupted> {
+        match event {
+            MediaEvent::Digit(key) => return Some(Interrupted::Pressed(key)),
+            MediaEvent::ClipFinished { clip, .. } if self.plays == Some(clip) => self.plays = None,
+            MediaEvent::Frame { frame, .. } => self.tap.push(Channel::Caller, frame),
+            MediaEvent::Said(frame) => self.tap.push(Channel::Other, frame),
+            MediaEvent::ClipFinished { .. } | MediaEvent::ClipStarted { .. } | MediaEvent::ClipStopped { .. } => {}
+        }
+        None
     }
 
     async fn handle(&mut self, event: Event) -> Option<Interrupted> {

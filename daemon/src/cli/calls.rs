@@ -14,6 +14,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Common;
+use super::listen::Listen;
 use crate::config::Config;
 use crate::redact::Redacted;
 use crate::storage::{
@@ -69,10 +70,14 @@ pub(crate) enum Calls {
         #[arg(short, long, default_value_t = 1)]
         number: usize,
     },
+    Listen(Listen),
 }
 
 impl Calls {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        if let Calls::Listen(listen) = self {
+            return listen.run(common);
+        }
         let config = common.load()?;
         let reader = open_reader(&config)?;
         match self {
@@ -115,6 +120,8 @@ impl Calls {
                 let detail = reader.read_blocking(|db| session_detail(db, id))?;
                 export(&config, &detail, *number, output)?;
             }
+            // Of a box that runs, not of its database.
+            Calls::Listen(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -14,6 +14,7 @@ mod doctor;
 mod extensions;
 mod first_boot;
 mod ladder;
+mod listen;
 mod mcp;
 pub(crate) mod models;
 mod run;

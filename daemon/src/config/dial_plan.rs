@@ -25,6 +25,8 @@ pub struct Extension {
     pub ring_timeout_seconds: RingTimeout,
     /// Where a call goes that nobody takes.
     pub unanswered: Target,
+    /// Whether its phones may listen to calls of others, and talk in them (`features.supervise_code`).
+    pub may_supervise: bool,
 }
 
 /// `[[ring_groups]]`: extensions that are called together.

@@ -23,6 +23,10 @@ pub struct Features {
     pub forward_on_code: String,
     /// They come to the own phones again.
     pub forward_off_code: String,
+    /// Listens to a call, for extensions that may supervise: with an extension behind it the one that is in.
+    pub supervise_code: String,
+    /// Whether people hear a short tone when a supervisor comes to listen to them. Most places' law wants them to know.
+    pub supervision_tone_enabled: bool,
 }
 
 impl Default for Features {
@@ -35,6 +39,8 @@ impl Default for Features {
             do_not_disturb_off_code: "*79".into(),
             forward_on_code: "*72".into(),
             forward_off_code: "*73".into(),
+            supervise_code: "*97".into(),
+            supervision_tone_enabled: true,
         }
     }
 }
@@ -91,6 +97,7 @@ pub(super) fn check(features: &Features, mistakes: &mut Vec<ConfigMistake>) {
         ("do_not_disturb_off_code", &features.do_not_disturb_off_code),
         ("forward_on_code", &features.forward_on_code),
         ("forward_off_code", &features.forward_off_code),
+        ("supervise_code", &features.supervise_code),
     ];
     for (index, (key, code)) in codes.iter().enumerate() {
         let is_code = code.strip_prefix(['*', '#']).is_some_and(|digits| {

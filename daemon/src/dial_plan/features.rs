@@ -10,6 +10,11 @@ pub enum Feature {
         /// Whose call; any, those of its own groups first, if nobody is named.
         extension: Option<String>,
     },
+    /// Listens to a call of somebody else's, and talks in it.
+    Supervise {
+        /// The call that this extension is in; if nobody is named the one that somebody has with the box, or the latest.
+        extension: Option<String>,
+    },
     /// A place to park a call: to leave it there when it is transferred, to take it back when it is dialled.
     Park {
         /// 1 to 9.
@@ -36,6 +41,7 @@ pub(super) fn dialled(config: &Config, dialled: &str) -> Option<Feature> {
         (&features.do_not_disturb_off_code, Feature::DoNotDisturb { is_on: false }),
         (&features.forward_off_code, Feature::Forward { to: None }),
         (pick_up_code, Feature::PickUp { extension: None }),
+        (&features.supervise_code, Feature::Supervise { extension: None }),
     ];
     if let Some((_, feature)) = simple.into_iter().find(|(code, _)| is_code(code) && *code == dialled) {
         return Some(feature);
@@ -48,8 +54,12 @@ pub(super) fn dialled(config: &Config, dialled: &str) -> Option<Feature> {
     if let Some(place) = after(park_code).and_then(|rest| rest.parse().ok()).filter(|place| (1..=9).contains(place)) {
         return Some(Feature::Park { place });
     }
-    let extension = after(pick_up_code).filter(|number| config.has_extension(number))?;
-    Some(Feature::PickUp { extension: Some(extension.to_owned()) })
+    let extension =
+        |code: &str| after(code).filter(|number| config.has_extension(number)).map(|number| Some(number.to_owned()));
+    if let Some(extension) = extension(&features.supervise_code) {
+        return Some(Feature::Supervise { extension });
+    }
+    extension(pick_up_code).map(|extension| Feature::PickUp { extension })
 }
 
 /// An empty code is none: the feature is off.
@@ -81,10 +91,12 @@ mod tests {
             ("*72102", Feature::Forward { to: Some("102".into()) }),
             ("*7212125550199", Feature::Forward { to: Some("12125550199".into()) }),
             ("*73", Feature::Forward { to: None }),
+            ("*97", Feature::Supervise { extension: None }),
+            ("*97102", Feature::Supervise { extension: Some("102".into()) }),
         ] {
             assert_eq!(from_phone(&config, dialled, true), Decision::Feature(expected), "{dialled}");
         }
-        for wrong in ["*8999", "*50", "*5", "*510", "*72", "*6"] {
+        for wrong in ["*8999", "*50", "*5", "*510", "*72", "*6", "*97999"] {
             assert_eq!(from_phone(&config, wrong, true), Decision::Denied(Denial::NoSuchNumber), "{wrong}");
         }
     }

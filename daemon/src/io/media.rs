@@ -3,7 +3,7 @@
 //! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call if it
 //! wants to know, take one frame of what the call wants to say (or silence) and make it ready; then all of them are sent,
 //! on the grid. Two streams that are bridged hear each other: what one brings goes out on the other in the same tick,
-//! unless a call has something of its own to say there. So at most one frame of ours is ever queued, and a stop takes
+//! unless a call has something of its own to say there. Sounds of others may be added to that, for a third on the line. So at most one frame of ours is ever queued, and a stop takes
 //! effect with the next one. Sending never pauses: sequence and timestamp are continuous and the marker bit is set once,
 //! which keeps NAT bindings open and every peer's jitter buffer calm.
 //!
@@ -12,6 +12,7 @@
 //! events loses frames (counted), it does not delay the others.
 
 mod datagrams;
+mod mixer;
 mod readiness;
 mod reports;
 mod security;
@@ -35,6 +36,8 @@ use audio::rtp::{FrameKind, ReceiverConfig, ReceiverStats, SenderConfig};
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
+pub use self::mixer::Source;
+use self::mixer::{Mixer, SOURCES};
 use self::stream::Stream;
 use super::ports::MediaPort;
 
@@ -198,6 +201,7 @@ enum Command {
     Duck { stream: u64, ducked: bool },
     Press { stream: u64, digit: char },
     Bridge { stream: u64, with: Option<u64> },
+    Mix { stream: u64, mixer: Option<Box<Mixer>> },
     Tap { stream: u64, is_on: bool },
     Listen { stream: u64, is_on: bool },
     Close { stream: u64 },
@@ -343,6 +347,22 @@ impl MediaSession {
     /// [`MediaUnavailable`].
     pub fn unbridge(&self) -> Result<(), MediaUnavailable> {
         self.send(Command::Bridge { stream: self.stream, with: None })
+    }
+
+    /// Has `sources` heard at `at` from now on, added to what is heard there anyway; those of before are not any more. `tone`
+    /// (8 kHz) is heard over all of it, once.
+    ///
+    /// # Errors
+    /// [`MediaUnavailable`].
+    pub fn mix(
+        &self,
+        at: MediaPeer,
+        sources: [Option<Source>; SOURCES],
+        tone: Option<Arc<[i16]>>,
+    ) -> Result<(), MediaUnavailable> {
+        let is_silent = tone.is_none() && sources.iter().all(Option::is_none);
+        let mixer = (!is_silent).then(|| Box::new(Mixer::new(sources, tone)));
+        self.send(Command::Mix { stream: at.0, mixer })
     }
 
     /// Tells frames from now on even while bridged, and what is said to nobody's bridge: for a recording.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use super::datagrams::{BATCH, Datagram, Datagrams};
+use super::mixer::{Mixer, Source};
 use super::reports::Reports;
 use super::security::Security;
 use super::{MediaEvent, StreamConfig, StreamStats};
@@ -35,7 +36,7 @@ const DIGIT_LIMIT: usize = 4;
 /// 20 ms, as wide as the codec they came in.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::large_enum_variant, reason = "a box around each would allocate every 20 ms")]
-enum Heard {
+pub(super) enum Heard {
     Narrow(Frame),
     Wide(WideFrame),
 }
@@ -60,6 +61,10 @@ pub(super) struct Stream {
     pub(super) is_listened_to: bool,
     /// What this tick brought from there.
     bridged: Option<Heard>,
+    /// What else is heard here.
+    pub(super) mixer: Option<Box<Mixer>>,
+    /// What we said ourselves in this tick, for who is to hear it elsewhere.
+    played: Option<Frame>,
     /// What this tick brought, for the other side of a bridge.
     heard: Heard,
     /// For a recording of what is bridged wide.
@@ -95,6 +100,8 @@ impl Stream {
             is_tapped: false,
             is_listened_to: true,
             bridged: None,
+            mixer: None,
+            played: None,
             heard: Heard::Narrow(SILENT_FRAME),
             downsampler: Downsampler::default(),
             pressed: Vec::with_capacity(DIGIT_LIMIT),
@@ -135,7 +142,8 @@ impl Stream {
         self.read(datagrams, now);
         let is_bridged = self.bridged_with.is_some();
         let is_told = self.is_tapped || (self.is_listened_to && !is_bridged);
-        if is_bridged && self.config.sender.codec.sample_rate() == SampleRate::WIDE_BAND {
+        let is_heard = is_bridged || self.mixer.as_ref().is_some_and(|mixer| mixer.has_sources());
+        if is_heard && self.config.sender.codec.sample_rate() == SampleRate::WIDE_BAND {
             let played = self.receiver.poll_wide_frame(now);
             self.heard = Heard::Wide(played.frame);
             if is_told {
@@ -170,6 +178,26 @@ impl Stream {
         for digit in &other.pressed {
             // Without telephone events at this side the digit was heard by us all the same.
             let _ = self.sender.queue_dtmf(*digit);
+        }
+    }
+
+    /// What is to be added to what is heard here, at that place.
+    pub(super) fn source(&self, place: usize) -> Option<Source> {
+        self.mixer.as_ref()?.source(place)
+    }
+
+    /// Takes what is to be added in this tick.
+    pub(super) fn add(&mut self, place: usize, sound: Option<Heard>) {
+        if let Some(mixer) = &mut self.mixer {
+            mixer.take(place, sound);
+        }
+    }
+
+    /// That sound of this stream in this tick, or the tick before where this one has its turn later.
+    pub(super) fn sound(&self, source: Source) -> Option<Heard> {
+        match source {
+            Source::Brought(_) => Some(self.heard),
+            Source::Played(_) => self.played.map(Heard::Narrow),
         }
     }
 
@@ -302,7 +330,13 @@ impl Stream {
         if self.is_tapped && self.bridged_with.is_none() {
             self.emit(MediaEvent::Said(ours.unwrap_or(SILENT_FRAME)));
         }
-        let said = ours.map(Heard::Narrow).or(bridged).unwrap_or(Heard::Narrow(SILENT_FRAME));
+        self.played = ours;
+        let own = ours.map(Heard::Narrow).or(bridged);
+        let said = match &mut self.mixer {
+            Some(mixer) => mixer.sum(own, self.config.sender.codec.sample_rate()),
+            None => own,
+        };
+        let said = said.unwrap_or(Heard::Narrow(SILENT_FRAME));
         self.packet.clear();
         if !self.config.sending {
             self.sender.skip();

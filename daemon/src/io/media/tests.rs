@@ -1,8 +1,10 @@
 //! Streams that hear each other, over real sockets.
 
 use audio::dsp::level::peak_dbov;
+use audio::dsp::tone::sine;
 use audio::rtp::PayloadType;
 use audio::rtp::srtp::{MasterKey, Profile};
+use audio::time::SampleRate;
 
 use super::*;
 use crate::io::ports::PortPool;
@@ -46,13 +48,17 @@ fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
 
 /// One of our streams and the far end of it, each on a port of its own.
 fn pair(media: &MediaHandle) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
+    pair_in(media, CodecKind::Pcmu)
+}
+
+fn pair_in(media: &MediaHandle, codec: CodecKind) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
     let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
     let locals = [&ports[1], &ports[0]].map(|port| SocketAddr::new(LOOPBACK, port.local().port()));
     let mut remotes = locals.into_iter();
     ports.map(|port| {
-        let mut config = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
+        let mut config = StreamConfig::plain(remotes.next().unwrap(), codec);
         let events = PayloadType::new(101).unwrap();
-        config.receiver = ReceiverConfig::new(&[CodecKind::Pcmu], Some(events));
+        config.receiver = ReceiverConfig::new(&[codec], Some(events));
         config.sender.dtmf_payload_type = Some(events);
         let (sender, receiver) = mpsc::channel(EVENT_LIMIT);
         (media.open(port, config, sender).unwrap(), receiver)
@@ -87,6 +93,71 @@ fn bridged_streams_hear_each_other() {
     let mut frames = 0;
     while frames < 10 {
         frames += u32::from(matches!(near_events.blocking_recv().unwrap(), MediaEvent::Frame { .. }));
+    }
+}
+
+/// What three people say: far from each other and from the music of filters.
+const TONES_HZ: [f64; 3] = [600.0, 1_000.0, 1_700.0];
+
+/// Who of the three is heard at a far end, after what was under way has passed.
+fn heard_tones(events: &mut mpsc::Receiver<MediaEvent>) -> [bool; 3] {
+    while events.try_recv().is_ok() {}
+    let mut samples = Vec::new();
+    let mut frames = 0;
+    while frames < 40 {
+        if let MediaEvent::Frame { frame, .. } = events.blocking_recv().unwrap() {
+            frames += 1;
+            samples.extend(frame.into_iter().filter(|_| frames > 15));
+        }
+    }
+    TONES_HZ.map(|hz| {
+        let turn = std::f64::consts::TAU * hz / 8_000.0;
+        let parts = samples.iter().enumerate().map(|(n, sample)| {
+            let (sine, cosine) = (turn * n as f64).sin_cos();
+            (f64::from(*sample) * sine, f64::from(*sample) * cosine)
+        });
+        let (sine, cosine) = parts.fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        2.0 * sine.hypot(cosine) / samples.len() as f64 > 1_000.0
+    })
+}
+
+/// Two are bridged, and a third hears both; then is heard by one of them, by both, by nobody again. In any mixture of
+/// codecs, and with what is played to one of them.
+#[test]
+fn a_third_hears_both_and_is_heard_by_whom_it_is_mixed_in() {
+    use CodecKind::{G722, Opus, Pcmu};
+    for codecs in [[Pcmu, Pcmu, Pcmu], [Pcmu, G722, Opus], [G722, Opus, Pcmu]] {
+        let media = MediaHandle::start().unwrap();
+        let [caller, colleague, third] = codecs.map(|codec| pair_in(&media, codec));
+        let [(caller, mut caller_hears), (near, _near)] = caller;
+        let [(colleague, mut colleague_hears), (far, _far)] = colleague;
+        let [(third, mut third_hears), (own, _own)] = third;
+        for (person, hz) in [&caller, &colleague, &third].into_iter().zip(TONES_HZ) {
+            let tone = sine(hz, Duration::from_secs(60), -20.0, SampleRate::NARROW_BAND);
+            person.play(ClipId(1), tone.into()).unwrap();
+        }
+        near.bridge(far.peer()).unwrap();
+        own.mix(own.peer(), [Source::Brought(near.peer()), Source::Brought(far.peer())].map(Some), None).unwrap();
+        let heard = Some(Source::Brought(own.peer()));
+        for (by_caller, by_colleague) in [(None, None), (None, heard), (heard, heard), (None, None)] {
+            own.mix(near.peer(), [by_caller, None], None).unwrap();
+            own.mix(far.peer(), [by_colleague, None], None).unwrap();
+            assert_eq!(heard_tones(&mut caller_hears), [false, true, by_caller.is_some()], "{codecs:?}");
+            assert_eq!(heard_tones(&mut colleague_hears), [true, false, by_colleague.is_some()], "{codecs:?}");
+            assert_eq!(heard_tones(&mut third_hears), [true, true, false], "{codecs:?}");
+        }
+        // One of them is put on hold: what is played there is heard instead of the bridge, the third beside it.
+        near.unbridge().unwrap();
+        far.unbridge().unwrap();
+        near.play(ClipId(2), sine(TONES_HZ[1], Duration::from_secs(60), -20.0, SampleRate::NARROW_BAND).into())
+            .unwrap();
+        own.mix(own.peer(), [Some(Source::Played(near.peer())), None], None).unwrap();
+        own.mix(near.peer(), [heard, None], None).unwrap();
+        assert_eq!(heard_tones(&mut caller_hears), [false, true, true], "{codecs:?}");
+        assert_eq!(heard_tones(&mut third_hears), [false, true, false], "{codecs:?}");
+        // Whoever is not there any more brings nothing.
+        drop(own);
+        assert_eq!(heard_tones(&mut caller_hears), [false, true, false], "{codecs:?}");
     }
 }
 

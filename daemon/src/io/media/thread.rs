@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use super::datagrams::Datagrams;
+use super::mixer::SOURCES;
 use super::readiness::Readiness;
 use super::stream::Stream;
 use super::{Command, MediaClock};
@@ -100,6 +101,13 @@ impl Tick {
             if let Some(Ok([stream, other])) = other.map(|other| streams.get_disjoint_mut([index, other])) {
                 stream.take_over(other);
             }
+            for place in 0..SOURCES {
+                let Some(source) = streams[index].source(place) else { continue };
+                let other = position(streams, source.stream());
+                if let Some(Ok([stream, other])) = other.map(|other| streams.get_disjoint_mut([index, other])) {
+                    stream.add(place, other.sound(source));
+                }
+            }
             streams[index].prepare(due);
         }
         self.follow(now.elapsed());
@@ -166,6 +174,7 @@ fn execute(command: Command, streams: &mut Streams, readiness: &Readiness) {
         Command::Tap { stream, is_on } => with(stream, &mut |stream| stream.is_tapped = is_on),
         Command::Listen { stream, is_on } => with(stream, &mut |stream| stream.is_listened_to = is_on),
         Command::Bridge { stream, with: other } => with(stream, &mut |stream| stream.bridged_with = other),
+        Command::Mix { stream, mut mixer } => with(stream, &mut |stream| std::mem::swap(&mut stream.mixer, &mut mixer)),
         Command::Close { stream } => {
             if let Some(index) = position(streams, stream) {
                 // Its socket closes with it, and is watched no more.

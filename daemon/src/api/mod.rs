@@ -1,0 +1,117 @@
+//! The box's HTTP interface, for the dashboard and for other programs of this machine.
+//!
+//! ```text
+//! GET /v1/calls               the calls that are up
+//! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
+//! ```
+//! It is on loopback only and knows no logins yet, so [`guard`] turns away what a web page could make a browser send. What
+//! goes wrong is told as RFC 9457 has it ([`problem`]).
+
+mod calls;
+mod guard;
+mod listen;
+mod problem;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use axum::serve::ListenerExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use self::problem::Problem;
+use crate::call::CallsUp;
+use crate::config;
+
+/// What the system may hold back of what we send. Sound that waits there is late, and cannot be dropped any more: this is
+/// half a second of both sides (Linux takes it twice).
+const SEND_BUFFER_BYTES: usize = 8 << 10;
+/// How long connections have to end when the box stops.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// What requests need.
+#[derive(Clone)]
+struct State {
+    calls: CallsUp,
+    stop: watch::Receiver<bool>,
+}
+
+/// The interface while it is served; end it with [`stop`](Api::stop).
+pub struct Api {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Api {
+    /// Serves it from now on.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start(config: &config::Api, calls: CallsUp) -> anyhow::Result<Api> {
+        let listen = SocketAddr::new(config.address, config.port);
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("api.address and api.port cannot be used: {listen}; --set api.port=8070 chooses another")
+        })?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let service =
+            router(State { calls, stop: stopped.clone() }).into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(told(stopped));
+        let server = tokio::spawn(async move {
+            if let Err(error) = server.await {
+                warn!(%error, "The HTTP interface ended");
+            }
+        });
+        info!(%address, "HTTP interface");
+        Ok(Api { address, stop, server })
+    }
+
+    /// Where it is served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: whoever is connected is told, and has a moment to go.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended = async {
+            let _ = (&mut self.server).await;
+            // Every WebSocket holds one.
+            self.stop.closed().await;
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
+            debug!("Somebody is still connected to the HTTP interface");
+            self.server.abort();
+        }
+    }
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/v1/calls", get(calls::list))
+        .route("/v1/calls/{id}/listen", get(listen::listen))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here"))
+        .layer(from_fn(guard::guard))
+        .with_state(state)
+}
+
+fn set_up(stream: &mut TcpStream) {
+    let buffer = socket2::SockRef::from(&*stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+    if let Err(error) = stream.set_nodelay(true).and(buffer) {
+        debug!(%error, "Socket not set up");
+    }
+}
+
+async fn told(mut stop: watch::Receiver<bool>) {
+    // Nobody who could tell it any more: it is over too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

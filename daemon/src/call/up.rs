@@ -1,0 +1,371 @@
+//! Calls that are up: who talks in each, and whoever else hears it, live.
+//!
+//! A listener takes what both sides say from a ring of the last second. One that is slower loses the oldest of it and is
+//! told how much; nobody waits for it. What keeps a call as sound takes the same pairs of frames ([`Tap`](super::tap::Tap)).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use audio::Frame;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+
+use super::incoming::{CallerKind, Incoming, user_of};
+use crate::io::media::MediaPeer;
+use crate::redact::Redacted;
+use crate::storage::{CallId, UnixMs};
+
+/// Listeners of one call at the same time.
+pub const LISTENER_LIMIT: usize = 4;
+/// 20 ms of both sides that a slow listener may be behind: 1.28 s.
+const RING_FRAMES: usize = 64;
+
+/// What was heard within 20 ms: of the caller, and of whoever talks with them.
+pub type Moment = [Frame; 2];
+
+/// All calls that are up; cheap to clone.
+#[derive(Clone, Default)]
+pub struct CallsUp(Arc<Mutex<BTreeMap<CallId, Up>>>);
+
+struct Up {
+    from: Option<String>,
+    to: Option<String>,
+    /// When it was answered; before that it is not up.
+    since: Option<UnixMs>,
+    talk: watch::Sender<Talk>,
+    sound: broadcast::Sender<Arc<Moment>>,
+    listeners: watch::Sender<usize>,
+    /// There is one.
+    supervisor: Arc<Semaphore>,
+}
+
+/// Who talks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// It is not answered yet.
+    #[default]
+    Nobody,
+    /// The caller hears music, or what is announced to them.
+    Waiting(Seat),
+    /// The caller and the box.
+    Attendant(Seat),
+    /// Two people: the one who called, and the other.
+    People([Seat; 2]),
+    /// A phone and the box, by a code.
+    Feature,
+}
+
+/// Somebody in a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) sound: MediaPeer,
+    /// Theirs, if they are of the office.
+    pub(super) extension: Option<String>,
+}
+
+impl Seat {
+    pub(super) fn new(sound: MediaPeer, who: &CallerKind) -> Seat {
+        let extension = match who {
+            CallerKind::Extension(extension) => Some(extension.clone()),
+            CallerKind::Trunk(_) | CallerKind::Guest => None,
+        };
+        Seat { sound, extension }
+    }
+}
+
+impl Talk {
+    fn kind(&self) -> &'static str {
+        match self {
+            Talk::Nobody | Talk::Waiting(_) => "waiting",
+            Talk::Attendant(_) => "attendant",
+            Talk::People(_) => "people",
+            Talk::Feature => "feature",
+        }
+    }
+
+    /// Whether two talk.
+    fn is_heard(&self) -> bool {
+        match self {
+            Talk::Attendant(_) | Talk::People(_) => true,
+            Talk::Nobody | Talk::Waiting(_) | Talk::Feature => false,
+        }
+    }
+
+    fn extensions(&self) -> Vec<String> {
+        let seats: &[Seat] = match self {
+            Talk::Nobody | Talk::Feature => &[],
+            Talk::Waiting(caller) | Talk::Attendant(caller) => std::slice::from_ref(caller),
+            Talk::People(seats) => seats,
+        };
+        seats.iter().filter_map(|seat| seat.extension.clone()).collect()
+    }
+}
+
+/// A call that is up, for whoever asks from outside.
+#[derive(Debug, Clone)]
+pub struct UpCall {
+    /// The key of its row.
+    pub call_id: CallId,
+    /// Who called, as their side says.
+    pub from: Option<Redacted<String>>,
+    /// What they dialled.
+    pub to: Option<Redacted<String>>,
+    /// When it was answered.
+    pub since: UnixMs,
+    /// `waiting`, `attendant`, `people` or `feature`: with whom the caller talks at this moment.
+    pub kind: &'static str,
+    /// Extensions that are in it at this moment.
+    pub extensions: Vec<String>,
+}
+
+/// Why a call cannot be listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ListenError {
+    /// None that is up has an id that begins so.
+    #[error("no call with this id is up")]
+    NoSuchCall,
+    /// More than one has.
+    #[error("more than one call that is up has an id that begins so")]
+    Ambiguous,
+    /// There are [`LISTENER_LIMIT`].
+    #[error("{LISTENER_LIMIT} listen to this call already, and no more may")]
+    TooMany,
+}
+
+/// Somebody who hears a call, live; dropped, they do not any more.
+pub struct Listening {
+    /// Which.
+    pub call_id: CallId,
+    sound: broadcast::Receiver<Arc<Moment>>,
+    listeners: watch::Sender<usize>,
+}
+
+/// What a listener gets.
+#[derive(Debug, Clone)]
+pub enum Heard {
+    /// The next 20 ms.
+    Moment(Arc<Moment>),
+    /// So many of them are lost, because the listener was too slow.
+    Dropped(u64),
+    /// The call is over.
+    Over,
+}
+
+/// A call that somebody supervises; dropped, they do not any more.
+pub(super) struct Supervised {
+    pub(super) call_id: CallId,
+    /// Who talks in it; closed when it is over.
+    pub(super) talk: watch::Receiver<Talk>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A call's way to those who hear it, for the task that has it at the moment.
+pub(super) struct Outlet {
+    sound: broadcast::Sender<Arc<Moment>>,
+    listeners: watch::Receiver<usize>,
+}
+
+/// A call while it lasts; dropped, it is not up any more, and whoever listens is told.
+pub(super) struct Entry {
+    calls: CallsUp,
+    call_id: CallId,
+}
+
+impl CallsUp {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<CallId, Up>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call that came in.
+    pub(super) fn enter(&self, incoming: &Incoming) -> Entry {
+        let from = incoming.from().and_then(|from| user_of(&from.uri));
+        self.insert(incoming.call_id, from, incoming.called())
+    }
+
+    fn insert(&self, call_id: CallId, from: Option<String>, to: Option<String>) -> Entry {
+        let (sound, listeners, talk) =
+            (broadcast::Sender::new(RING_FRAMES), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
+        let supervisor = Arc::new(Semaphore::new(1));
+        self.table().insert(call_id, Up { from, to, since: None, talk, sound, listeners, supervisor });
+        Entry { calls: self.clone(), call_id }
+    }
+
+    /// Who talks from now on. The first who does has answered.
+    pub(super) fn note(&self, call_id: CallId, talk: Talk) {
+        if let Some(up) = self.table().get_mut(&call_id) {
+            up.since.get_or_insert_with(UnixMs::now);
+            up.talk.send_replace(talk);
+        }
+    }
+
+    /// Where the sound of a call goes; `None` once it is over.
+    pub(super) fn outlet(&self, call_id: CallId) -> Option<Outlet> {
+        let table = self.table();
+        let up = table.get(&call_id)?;
+        Some(Outlet { sound: up.sound.clone(), listeners: up.listeners.subscribe() })
+    }
+
+    /// The call that `extension` is in, or the one that somebody has with the box, or any; of several the latest. `None` if
+    /// there is none, and an error if it is supervised already.
+    pub(super) fn supervise(&self, extension: Option<&str>) -> Option<Result<Supervised, ()>> {
+        let table = self.table();
+        let latest = |wanted: &dyn Fn(&Talk) -> bool| table.iter().rev().find(|(_, up)| wanted(&up.talk.borrow()));
+        let (call_id, up) = match extension {
+            Some(extension) => latest(&|talk| talk.is_heard() && talk.extensions().iter().any(|one| one == extension)),
+            None => latest(&|talk| matches!(talk, Talk::Attendant(_))).or_else(|| latest(&Talk::is_heard)),
+        }?;
+        let (call_id, talk) = (*call_id, up.talk.subscribe());
+        let place = Arc::clone(&up.supervisor).try_acquire_owned().map_err(drop);
+        Some(place.map(|place| Supervised { call_id, talk, _place: place }))
+    }
+
+    /// Those that are answered, the oldest first.
+    pub fn list(&self) -> Vec<UpCall> {
+        let shown = |(call_id, up): (&CallId, &Up)| {
+            let talk = up.talk.borrow();
+            Some(UpCall {
+                call_id: *call_id,
+                from: up.from.clone().map(Redacted::new),
+                to: up.to.clone().map(Redacted::new),
+                since: up.since?,
+                kind: talk.kind(),
+                extensions: talk.extensions(),
+            })
+        };
+        self.table().iter().filter_map(shown).collect()
+    }
+
+    /// Hears the call whose id begins with `id` from now on.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen(&self, id: &str) -> Result<Listening, ListenError> {
+        let table = self.table();
+        let mut found = table.iter().filter(|(call_id, up)| up.since.is_some() && call_id.to_string().starts_with(id));
+        let (call_id, up) = found.next().filter(|_| !id.is_empty()).ok_or(ListenError::NoSuchCall)?;
+        if found.next().is_some() {
+            return Err(ListenError::Ambiguous);
+        }
+        let has_room = up.listeners.send_if_modified(|listeners| {
+            let has_room = *listeners < LISTENER_LIMIT;
+            *listeners += usize::from(has_room);
+            has_room
+        });
+        match has_room {
+            true => Ok(Listening { call_id: *call_id, sound: up.sound.subscribe(), listeners: up.listeners.clone() }),
+            false => Err(ListenError::TooMany),
+        }
+    }
+}
+
+impl Listening {
+    /// What comes next; waits for it. Nothing is lost when this is given up half-way.
+    pub async fn next(&mut self) -> Heard {
+        match self.sound.recv().await {
+            Ok(moment) => Heard::Moment(moment),
+            Err(RecvError::Lagged(moments)) => Heard::Dropped(moments),
+            Err(RecvError::Closed) => Heard::Over,
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.listeners.send_modify(|listeners| *listeners -= 1);
+    }
+}
+
+impl Outlet {
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        *self.listeners.borrow() > 0
+    }
+
+    /// Returns when a listener has come or gone.
+    pub(super) async fn changed(&mut self) {
+        if self.listeners.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// For all who listen; never waits.
+    pub(super) fn tell(&self, moment: Moment) {
+        if self.is_heard() {
+            // Whoever listened has gone in the same moment.
+            let _ = self.sound.send(Arc::new(moment));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.calls.table().remove(&self.call_id);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use audio::SILENT_FRAME;
+
+    use super::*;
+
+    /// A call that was answered, and its outlet.
+    pub(in crate::call) fn one_call() -> (CallsUp, Entry, Outlet) {
+        let (calls, call_id) = (CallsUp::default(), CallId::new(UnixMs(1)));
+        let entry = calls.insert(call_id, Some("+12125550142".into()), Some("101".into()));
+        assert!(calls.list().is_empty(), "it is not answered yet");
+        calls.note(call_id, Talk::Feature);
+        let outlet = calls.outlet(call_id).unwrap();
+        (calls, entry, outlet)
+    }
+
+    #[tokio::test]
+    async fn a_listener_hears_what_comes_and_then_that_it_is_over() {
+        let (calls, entry, outlet) = one_call();
+        let listed = calls.list();
+        assert_eq!((listed.len(), listed[0].kind, listed[0].call_id), (1, "feature", entry.call_id));
+        let id = entry.call_id.to_string();
+        let mut listening = calls.listen(&id).unwrap();
+        outlet.tell([[7; 160], SILENT_FRAME]);
+        assert!(matches!(listening.next().await, Heard::Moment(moment) if moment[0][0] == 7 && moment[1][0] == 0));
+        drop((entry, outlet));
+        assert!(matches!(listening.next().await, Heard::Over));
+        assert!(matches!(calls.listen(&id), Err(ListenError::NoSuchCall)));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_slow_loses_the_oldest_and_is_told_how_much() {
+        let (calls, entry, outlet) = one_call();
+        let mut listening = calls.listen(&entry.call_id.to_string()).unwrap();
+        (0..100).for_each(|number| outlet.tell([[number; 160]; 2]));
+        let Heard::Dropped(dropped) = listening.next().await else { panic!("nothing is said to be lost") };
+        assert_eq!(dropped, 100 - RING_FRAMES as u64);
+        assert!(matches!(listening.next().await, Heard::Moment(moment) if moment[0][0] == dropped as i16));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_may_listen_and_the_call_knows_when_they_come_and_go() {
+        let (calls, entry, mut outlet) = one_call();
+        let id = entry.call_id.to_string();
+        assert!(!outlet.is_heard());
+        let mut all: Vec<_> = (0..LISTENER_LIMIT).map(|_| calls.listen(&id[..8]).unwrap()).collect();
+        outlet.changed().await;
+        assert!(outlet.is_heard());
+        assert!(matches!(calls.listen(&id), Err(ListenError::TooMany)));
+        all.pop();
+        all.push(calls.listen(&id).unwrap());
+        drop(all);
+        outlet.changed().await;
+        assert!(!outlet.is_heard());
+    }
+
+    #[test]
+    fn an_id_has_to_be_of_one_call() {
+        let calls = CallsUp::default();
+        let both = [(); 2].map(|()| calls.insert(CallId::new(UnixMs(1)), None, None));
+        both.iter().for_each(|entry| calls.note(entry.call_id, Talk::Feature));
+        assert!(matches!(calls.listen("0"), Err(ListenError::Ambiguous)));
+        assert!(matches!(calls.listen(""), Err(ListenError::NoSuchCall)));
+        assert!(matches!(calls.listen("x"), Err(ListenError::NoSuchCall)));
+    }
+}
