@@ -1,5 +1,4 @@
 //! Calls of real phones (baresip), heard live by another program of the machine.
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

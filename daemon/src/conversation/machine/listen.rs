@@ -89,7 +89,8 @@ impl Conversation {
     pub fn needs_frames_from(&self) -> u64 {
         let said = self.saying.as_ref().map(|saying| &saying.line);
         let lines = said.into_iter().chain(&self.queue).chain(self.interrupted.as_ref().map(|cut| &cut.rest));
-        let records = lines.filter_map(|line| line.record.as_ref());
+        let waiting = self.using.as_ref().map(|using| &using.record);
+        let records = lines.filter_map(|line| line.record.as_ref()).chain(waiting);
         let unanswered = records.filter(|record| record.first_sound_at.is_none()).map(|record| record.frames.start);
         let open = self.turn.as_ref().map(|turn| turn.frames.start);
         unanswered.chain(open).chain(self.extend_from).fold(self.endpointer.needs_from(), u64::min)
