@@ -66,7 +66,7 @@ setup-cross:
 .PHONY: setup-cross
 
 test: setup-test check deny
-	.ci/stage 'tests' $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
+	.ci/stage 'tests' $(CARGO) test --workspace --locked --features local-audio --no-fail-fast $(ARGS)
 	.ci/stage 'fuzzing, two minutes' .ci/fuzz 14
 
 setup-test:
@@ -77,7 +77,7 @@ check:
 	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/fuzz .ci/run .ci/setup .ci/stage tests/standins/* \
 		$(IMAGE_SCRIPTS)
 	.ci/stage 'format' $(CARGO) fmt --all --check
-	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked --features local-audio -- --deny warnings
 	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' .ci/stage 'documentation' $(CARGO) doc --workspace --no-deps --locked --quiet
 

@@ -26,7 +26,7 @@ use sip_stack::digest::Hash;
 
 pub use api::Api;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
-pub use features::{Features, Queue};
+pub use features::{Features, LocalAudio, Queue};
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mcp::{McpServer, McpTool, ToolScope};
@@ -58,6 +58,8 @@ pub struct Config {
     pub mcp_servers: Vec<McpServer>,
     /// What phones dial for what is no call.
     pub features: Features,
+    /// The sound card of the box itself.
+    pub local_audio: LocalAudio,
     /// Where calls from outside go.
     pub inbound: Vec<Inbound>,
     /// What phones may call.

@@ -126,6 +126,7 @@ impl Service {
             outbound: Places::default(),
             minutes,
             attended: Places::default(),
+            paging: Places::default(),
             hold_music,
             media,
             ports: ports.clone(),

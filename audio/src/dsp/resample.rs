@@ -1,4 +1,4 @@
-//! Change of sample rate by `rubato`: whole clips, and the caller's speech on its way to the recogniser.
+//! Change of sample rate by `rubato`: whole clips, and a call's sound on its way to a sound card.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
@@ -9,7 +9,7 @@ use crate::time::{FRAME_SAMPLES, Frame, SampleRate};
 /// Input samples that `rubato` handles at a time in a whole clip.
 const CLIP_CHUNK_SAMPLES: usize = 1024;
 
-pub use crate::time::WIDE_FRAME_SAMPLES;
+const FRAMES_PER_SECOND: u32 = 50;
 
 /// The resampler refused. With rates that are not zero this is a bug, not an input error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -59,26 +59,35 @@ pub fn resample_f32(samples: &[f32], from: SampleRate, to: SampleRate) -> Result
     Ok(output.take_data())
 }
 
-/// Doubles the rate of a stream of frames for speech recognition: 8 kHz `i16` in, 16 kHz `f32` (−1 to 1) out.
-pub struct SpeechUpsampler {
+/// Raises the rate of a stream of frames: 8 kHz `i16` in, `f32` (−1 to 1) out.
+pub struct FrameUpsampler {
     resampler: Fft<f32>,
     input: [f32; FRAME_SAMPLES],
+    to: SampleRate,
 }
 
-impl SpeechUpsampler {
-    /// An upsampler at the start of a stream.
+impl FrameUpsampler {
+    /// An upsampler at the start of a stream. A frame has to be whole samples at the rate `to`: a multiple of 50 Hz.
     ///
     /// # Errors
-    /// See [`ResampleError`].
-    pub fn new() -> Result<Self, ResampleError> {
-        let (from, to) = (SampleRate::NARROW_BAND, SampleRate::WIDE_BAND);
+    /// A rate that is none; and see [`ResampleError`].
+    pub fn new(to: SampleRate) -> Result<Self, ResampleError> {
+        let from = SampleRate::NARROW_BAND;
+        if !to.hz().is_multiple_of(FRAMES_PER_SECOND) {
+            return Err(ResampleError::new(from, to, &"20 ms are no whole number of samples"));
+        }
         let resampler = Fft::new(from.hz() as usize, to.hz() as usize, FRAME_SAMPLES, 1, FixedSync::Both)
             .map_err(|error| ResampleError::new(from, to, &error))?;
-        Ok(Self { resampler, input: [0.0; FRAME_SAMPLES] })
+        Ok(Self { resampler, input: [0.0; FRAME_SAMPLES], to })
     }
 
-    /// Appends exactly [`WIDE_FRAME_SAMPLES`] samples, which lag behind the input by [`Self::delay_samples`].
-    /// Allocates only if `out` must grow.
+    /// What one frame becomes.
+    pub fn frame_samples(&self) -> usize {
+        (self.to.hz() / FRAMES_PER_SECOND) as usize
+    }
+
+    /// Appends exactly [`Self::frame_samples`], which lag behind the input by [`Self::delay_samples`]. Allocates only if
+    /// `out` must grow.
     ///
     /// # Errors
     /// See [`ResampleError`]; `out` is then as before.
@@ -87,7 +96,7 @@ impl SpeechUpsampler {
             *wide = f32_of(sample);
         }
         let start = out.len();
-        out.resize(start + WIDE_FRAME_SAMPLES, 0.0);
+        out.resize(start + self.frame_samples(), 0.0);
         let result = self.process(&mut out[start..]);
         if result.is_err() {
             out.truncate(start);
@@ -95,22 +104,17 @@ impl SpeechUpsampler {
         result
     }
 
-    /// How far the output lags behind, in samples at 16 kHz. To drain the stream push a silent frame.
+    /// How far the output lags behind, in samples of it. To drain the stream push a silent frame.
     pub fn delay_samples(&self) -> usize {
         self.resampler.output_delay()
     }
 
-    /// Forgets the past: the next frame starts a new stream.
-    pub fn reset(&mut self) {
-        self.resampler.reset();
-    }
-
     fn process(&mut self, out: &mut [f32]) -> Result<(), ResampleError> {
-        let failed = |reason: &dyn ToString| {
-            ResampleError::new(SampleRate::NARROW_BAND, SampleRate::WIDE_BAND, &reason.to_string())
-        };
+        let to = self.to;
+        let failed = |reason: &dyn ToString| ResampleError::new(SampleRate::NARROW_BAND, to, &reason.to_string());
+        let length = out.len();
         let input = InterleavedSlice::new(&self.input[..], 1, FRAME_SAMPLES).map_err(|error| failed(&error))?;
-        let mut output = InterleavedSlice::new_mut(out, 1, WIDE_FRAME_SAMPLES).map_err(|error| failed(&error))?;
+        let mut output = InterleavedSlice::new_mut(out, 1, length).map_err(|error| failed(&error))?;
         self.resampler.process_into_buffer(&input, &mut output, None).map_err(|error| failed(&error))?;
         Ok(())
     }
@@ -188,20 +192,30 @@ mod tests {
         }
     }
 
+    /// Sound cards have one of these rates.
     #[test]
     fn a_stream_is_the_tone_again_after_its_stated_delay() {
-        let mut upsampler = SpeechUpsampler::new().unwrap();
-        let tone = sine(440.0, Duration::from_secs(1), -10.0, SampleRate::NARROW_BAND);
-        let mut wide = Vec::new();
-        for (index, frame) in tone.chunks_exact(FRAME_SAMPLES).enumerate() {
-            upsampler.push(frame.try_into().unwrap(), &mut wide).unwrap();
-            assert_eq!(wide.len(), (index + 1) * WIDE_FRAME_SAMPLES);
+        // As with a clip, half a sample of phase is left where the ratio is not whole.
+        for (hz, least_snr_db) in [(16_000, 45.0), (32_000, 45.0), (44_100, 15.0), (48_000, 45.0), (96_000, 45.0)] {
+            let mut upsampler = FrameUpsampler::new(rate(hz)).unwrap();
+            let tone = sine(440.0, Duration::from_secs(1), -10.0, SampleRate::NARROW_BAND);
+            let mut wide = Vec::new();
+            for (index, frame) in tone.chunks_exact(FRAME_SAMPLES).enumerate() {
+                upsampler.push(frame.try_into().unwrap(), &mut wide).unwrap();
+                assert_eq!(wide.len(), (index + 1) * upsampler.frame_samples());
+            }
+            let (delay, second) = (upsampler.delay_samples(), hz as usize);
+            assert!(delay <= upsampler.frame_samples(), "{delay} at {hz} Hz");
+            let direct = sine(440.0, Duration::from_secs(1), -10.0, rate(hz));
+            let direct = direct.into_iter().map(f32_of).collect::<Vec<_>>();
+            let part = second / 20..second * 9 / 10;
+            let snr = snr_db(&direct[part.clone()], &wide[part.start + delay..part.end + delay]);
+            assert!(snr > least_snr_db, "{snr} dB at {hz} Hz");
         }
-        let delay = upsampler.delay_samples();
-        assert!(delay <= WIDE_FRAME_SAMPLES, "{delay}");
-        let direct = sine(440.0, Duration::from_secs(1), -10.0, SampleRate::WIDE_BAND);
-        let direct = direct.into_iter().map(f32_of).collect::<Vec<_>>();
-        let snr = snr_db(&direct[800..14_000], &wide[800 + delay..14_000 + delay]);
-        assert!(snr > 45.0, "{snr} dB");
+    }
+
+    #[test]
+    fn a_rate_at_which_frames_are_not_whole_is_refused() {
+        assert!(FrameUpsampler::new(rate(44_125)).is_err());
     }
 }

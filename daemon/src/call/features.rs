@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
+use super::paging::page;
 use super::services::Services;
 use super::supervise::supervise;
 use super::task::End;
@@ -43,6 +44,7 @@ pub(super) async fn serve(incoming: &mut Incoming, feature: Feature, stop: watch
             let changed = services.diversions.change(&services.storage, &by, |own| own.forward_to = to).await;
             confirm(incoming, changed.is_ok(), sentence, stop).await
         }
+        Feature::Page => page(incoming, stop).await,
     }
 }
 

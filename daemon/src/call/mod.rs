@@ -29,6 +29,7 @@ mod minutes;
 mod music;
 pub(crate) mod negotiate;
 mod onward;
+mod paging;
 mod phones;
 mod pickups;
 mod queue;

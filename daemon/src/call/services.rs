@@ -91,6 +91,8 @@ pub struct Services {
     pub minutes: Minutes,
     /// Callers the box itself talks with.
     pub attended: Places,
+    /// Phones that speak over the sound card of the box: one at most.
+    pub paging: Places,
     /// What somebody on hold hears, at 8 kHz, from its beginning.
     pub hold_music: Arc<[i16]>,
     /// Sound.

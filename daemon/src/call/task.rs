@@ -116,6 +116,8 @@ impl End {
     pub(super) const TRUNK_FAILED: End = End::new(Termination::UpstreamError, "trunk_failed");
     /// A phone dialled a code, and what it wanted is done.
     pub(super) const FEATURE: End = End::new(Termination::Success, "feature_code");
+    pub(super) const PAGING_BUSY: End = End::new(Termination::Success, "paging_busy");
+    pub(super) const NO_SOUND_CARD: End = End::new(Termination::OurError, "no_sound_card");
     pub(super) const INTERNAL: End = End::new(Termination::OurError, "internal_error");
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use audio::Frame;
 use audio::playout::ClipId;
 use sip_stack::endpoint::Event;
 use sip_stack::message::NameAddr;
@@ -166,6 +167,17 @@ impl Waiting {
         Ok(())
     }
 
+    /// Hands everything they say to `hears` until they are gone; keys have no meaning, and there is no music.
+    pub(super) async fn until_gone(&mut self, mut hears: impl FnMut(&Frame) + Send) -> End {
+        let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        self.leg.command(|media, _| media.listen(true));
+        loop {
+            if let Some(Interrupted::Ended(end)) = self.next_heard(&mut watch, &mut hears).await {
+                return end;
+            }
+        }
+    }
+
     /// Returns only for what ends the waiting.
     async fn happens(&mut self, watch: &mut tokio::time::Interval) -> Interrupted {
         loop {
@@ -178,6 +190,14 @@ impl Waiting {
 
     /// What happens next, if it ends the waiting; without music. Asked again and again, with a clock of [`WATCH_INTERVAL`].
     pub(super) async fn next(&mut self, watch: &mut tokio::time::Interval) -> Option<Interrupted> {
+        self.next_heard(watch, &mut |_| {}).await
+    }
+
+    async fn next_heard(
+        &mut self,
+        watch: &mut tokio::time::Interval,
+        hears: &mut (dyn FnMut(&Frame) + Send),
+    ) -> Option<Interrupted> {
         let ended = |end| Some(Interrupted::Ended(end));
         tokio::select! {
             event = self.leg.events.recv() => match event {
@@ -185,7 +205,12 @@ impl Waiting {
                 None => ended(End::INTERNAL),
             },
             Ok(()) = self.leg.moved.changed() => { self.leg.follow_address().await; None }
-            Some(event) = self.leg.frames.recv() => self.handle_media(event),
+            Some(event) = self.leg.frames.recv() => {
+                if let MediaEvent::Frame { frame, .. } = &event {
+                    hears(frame);
+                }
+                self.handle_media(event)
+            }
             () = self.tap.changed() => { self.tap.follow(&self.leg); None }
             _ = watch.tick() => {
                 self.leg.keep_metrics(self.call_id, LegKind::Caller);

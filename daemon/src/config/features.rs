@@ -1,4 +1,5 @@
-//! `[features]` and `[[queues]]`: what phones dial to get something of the box, and callers who wait for whoever is free.
+//! `[features]`, `[local_audio]` and `[[queues]]`: what phones dial to get something of the box, and callers who wait for
+//! whoever is free.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct Features {
     pub supervise_code: String,
     /// Whether people hear a short tone when a supervisor comes to listen to them. Most places' law wants them to know.
     pub supervision_tone_enabled: bool,
+    /// What the phone says from then on comes out of the box's own sound card (`[local_audio]`); off by default.
+    pub paging_code: String,
 }
 
 impl Default for Features {
@@ -41,8 +44,19 @@ impl Default for Features {
             forward_off_code: "*73".into(),
             supervise_code: "*97".into(),
             supervision_tone_enabled: true,
+            // Most boxes have no loudspeaker.
+            paging_code: String::new(),
         }
     }
+}
+
+/// `[local_audio]`: the sound card of the box itself. Only used by programs that were built with it (cargo feature
+/// `local-audio`), and never needed to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalAudio {
+    /// Its output, as `offhook doctor` and `aplay -L` call it; else the system's default one.
+    pub device: Option<String>,
 }
 
 /// `[[queues]]`: callers wait with music until one of the members is free, and are told their place.
@@ -98,6 +112,7 @@ pub(super) fn check(features: &Features, mistakes: &mut Vec<ConfigMistake>) {
         ("forward_on_code", &features.forward_on_code),
         ("forward_off_code", &features.forward_off_code),
         ("supervise_code", &features.supervise_code),
+        ("paging_code", &features.paging_code),
     ];
     for (index, (key, code)) in codes.iter().enumerate() {
         let is_code = code.strip_prefix(['*', '#']).is_some_and(|digits| {

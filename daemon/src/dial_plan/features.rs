@@ -30,6 +30,8 @@ pub enum Feature {
         /// What is dialled instead.
         to: Option<String>,
     },
+    /// What it says comes out of the box's own sound card.
+    Page,
 }
 
 /// What `dialled` means as a code; numbers of people were looked for before.
@@ -42,6 +44,7 @@ pub(super) fn dialled(config: &Config, dialled: &str) -> Option<Feature> {
         (&features.forward_off_code, Feature::Forward { to: None }),
         (pick_up_code, Feature::PickUp { extension: None }),
         (&features.supervise_code, Feature::Supervise { extension: None }),
+        (&features.paging_code, Feature::Page),
     ];
     if let Some((_, feature)) = simple.into_iter().find(|(code, _)| is_code(code) && *code == dialled) {
         return Some(feature);
@@ -80,7 +83,8 @@ mod tests {
 
     #[test]
     fn codes_are_understood() {
-        let config = config();
+        let mut config = config();
+        config.features.paging_code = "*80".into();
         for (dialled, expected) in [
             ("*8", Feature::PickUp { extension: None }),
             ("*8102", Feature::PickUp { extension: Some("102".into()) }),
@@ -93,6 +97,7 @@ mod tests {
             ("*73", Feature::Forward { to: None }),
             ("*97", Feature::Supervise { extension: None }),
             ("*97102", Feature::Supervise { extension: Some("102".into()) }),
+            ("*80", Feature::Page),
         ] {
             assert_eq!(from_phone(&config, dialled, true), Decision::Feature(expected), "{dialled}");
         }
@@ -105,7 +110,7 @@ mod tests {
     fn a_feature_without_a_code_is_off() {
         let mut config = config();
         config.features = Features { pick_up_code: String::new(), park_code: String::new(), ..Features::default() };
-        for dialled in ["*8", "*51", "1", "102*"] {
+        for dialled in ["", "*8", "*80", "*51", "1", "102*"] {
             assert!(!matches!(from_phone(&config, dialled, true), Decision::Feature(_)), "{dialled}");
         }
     }

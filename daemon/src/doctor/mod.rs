@@ -6,6 +6,7 @@
 mod audio_thread;
 mod host;
 mod ports;
+mod sound_card;
 
 use serde::Serialize;
 
@@ -53,7 +54,7 @@ impl Finding {
     }
 }
 
-/// Runs every check; takes about two seconds.
+/// Runs every check; takes about two seconds, three where there is a sound card.
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![ports::sip_port(config)];
     findings.extend(ports::tls_port(config));
@@ -63,5 +64,6 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.push(host::clock());
     findings.push(host::processor());
     findings.push(audio_thread::media_clock());
+    findings.push(sound_card::output(config));
     findings
 }
