@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
-    Pickups, Places, Router, Services, Tools, TrunkWatch, hold_music,
+    Pickups, Places, Router, Services, Tones, Tools, TrunkWatch, hold_music,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -100,6 +100,7 @@ impl Service {
         let media = MediaHandle::start()?;
         let ports = PortPool::new(config.sip.address, config.media.first_port, config.media.last_port);
         let settings = conversation_settings(&config);
+        let tones = Tones::of(office.country);
         let minutes = minutes_of_today(&storage, office.time_zone())?;
         let up = CallsUp::default();
         let api = match config.api.enabled {
@@ -128,6 +129,7 @@ impl Service {
             attended: Places::default(),
             paging: Places::default(),
             hold_music,
+            tones,
             media,
             ports: ports.clone(),
             storage: storage.clone(),

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use audio::time::SampleRate;
 use tests::load::scenario;
 use tests::offhook::Offhook;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
 use tests::sipp_phone::SippPhone;
-use tests::softphone::{Profile, Softphone, seconds_with_tone};
+use tests::softphone::{Profile, Softphone, seconds_with_tone, seconds_with_tone_at};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 const LIMIT: Duration = Duration::from_secs(30);
+const GERMANY: &str = "[office]\nname = 'Praxis'\ntime_zone = 'Europe/Berlin'\ncountry = 'DE'\n";
 
 /// Dials a code and waits until it is done.
 fn dial_code(office: &Office, phone: &mut Softphone, code: &str) {
@@ -300,5 +302,65 @@ fn a_key_beside_the_lamp_takes_what_rings_there() {
     assert!(seen.status.success(), "{}\n{}", String::from_utf8_lossy(&seen.stdout), office.offhook.log());
     // Itself.
     assert_hears(caller, TONES_HZ[0]);
+    office.offhook.stop();
+}
+
+/// When a tone of `frequency_hz` is heard, in fifths of a second.
+fn fifths_with_tone(heard: &[i16], frequency_hz: u32) -> Vec<usize> {
+    // A window of a fifth of a second is one of a second at a fifth of the rate, and of the frequency.
+    seconds_with_tone_at(heard, frequency_hz / 5, SampleRate::new(1_600).unwrap())
+}
+
+/// Somebody in a line who presses a key goes on to a phone that rings, and hears it ring as in the office's country: in Germany
+/// 425 Hz for one second of five (ITU-T E.180 Supplement 2).
+#[test]
+fn somebody_for_whom_a_phone_rings_hears_ringing() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let queue = "[[queues]]\nname = 'sales'\nnumber = '300'\nmembers = ['103']\nunanswered = 'extension:102'";
+    let office = Office::open(PROGRAM, &format!("{GERMANY}{queue}"));
+    let mut caller = office.phone(0);
+    let absent = Profile { answers: false, ..office.profile(1) };
+    let _callee = Softphone::start(&office.folder.path().join("102"), &absent);
+    caller.tell("dial", &office.uri("300"));
+    caller.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(2));
+    caller.tell("sndcode", "1");
+    wait_for_count(&office, "Phones ring", 1);
+    talk(Duration::from_secs(4));
+    caller.tell("hangup", "");
+    office.offhook.wait_for_log("Call ended", LIMIT);
+    let heard = caller.heard();
+    let rings = fifths_with_tone(&heard, 425);
+    assert!((3..=5).contains(&rings.len()), "{rings:?} of {}", heard.len() / 1_600);
+    // Music before, and a pause after: nothing else sounds while it rings.
+    let pause = &heard[(rings[rings.len() - 1] + 2) * 1_600..][..2 * 8_000];
+    assert!(pause.iter().all(|sample| sample.abs() < 100), "no pause");
+    office.offhook.stop();
+}
+
+/// The box talks with as many callers as it may: whoever is answered and comes to it nevertheless hears a busy tone, and only
+/// then the end of the call. In Germany 425 Hz, 480 ms on and off.
+#[test]
+fn somebody_whom_nobody_can_talk_with_hears_a_busy_tone() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let queue = "[[queues]]\nname = 'sales'\nnumber = '300'\nmembers = ['103']";
+    let office = Office::open(PROGRAM, &format!("{GERMANY}[calls]\nattendant_limit = 1\n{queue}"));
+    let (mut first, mut second) = (office.phone(0), office.phone(1));
+    first.tell("dial", &office.uri("0"));
+    first.wait_for("CALL_ESTABLISHED");
+    second.tell("dial", &office.uri("300"));
+    second.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(2));
+    second.tell("sndcode", "1");
+    second.wait_for("CALL_CLOSED");
+    office.offhook.wait_for_log("attendant_limit", LIMIT);
+    let heard = second.heard();
+    let busy = fifths_with_tone(&heard, 425);
+    assert!((8..=20).contains(&busy.len()), "{busy:?} of {}", heard.len() / 1_600);
+    first.tell("hangup", "");
     office.offhook.stop();
 }

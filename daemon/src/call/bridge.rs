@@ -491,7 +491,8 @@ impl Bridge {
         let accepted = self.services.sip.with(move |endpoint, now| endpoint.accept_refer(handle, request, now)).await;
         let Ok(Ok(refer)) = accepted else { return Happened::Nothing };
         info!(attended = matches!(whom, Transferee::Attended(_)), "Transfer");
-        // The one who is sent elsewhere hears music until somebody answers.
+        // The one who is sent elsewhere hears music until somebody answers: it went on hold a moment ago, and stays there
+        // if nobody does.
         let services = Arc::clone(&self.services);
         if !self.party(by.other()).has_music {
             self.party(by.other()).play_music(&services);

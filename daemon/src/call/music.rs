@@ -17,6 +17,8 @@ const CLIP_BIT: u64 = 1 << 62;
 pub(super) const MUSIC: ClipId = ClipId(CLIP_BIT);
 /// The clip of what is said in between.
 pub(super) const ANNOUNCEMENT: ClipId = ClipId(CLIP_BIT | 1);
+/// The clip of ringing; never beside music.
+pub(super) const RINGING: ClipId = ClipId(CLIP_BIT | 2);
 
 /// Longer files would only cost memory: whoever waits for ten minutes does not hear that it begins again.
 const LONGEST: Duration = Duration::from_secs(600);

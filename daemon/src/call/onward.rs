@@ -18,7 +18,7 @@ use super::reach::{Course, Outside, Reached, course_to, outside};
 use super::referral::Referred;
 use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
-use super::waiting::{Interrupted, Waiting};
+use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::machine::Opening;
 use crate::dial_plan::Target;
 
@@ -91,12 +91,14 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     }
     if let Some((waiting, _)) = Box::pin(attend(waiting, opening)).await {
         // Asked for a person again and again, and never found one.
-        Box::pin(waiting.finish(End::NO_ANSWER, "abandoned")).await;
+        let congestion = Arc::clone(&waiting.services.tones.congestion);
+        Box::pin(waiting.finish_with(congestion, End::NO_ANSWER, "abandoned")).await;
     }
 }
 
 async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
+    waiting.wait_with(if matches!(course, Course::Ring(_)) { Patience::Ringing } else { Patience::Music });
     match course {
         Course::Attendant | Course::Feature(_) | Course::Refuse(..) => Ok(Step::Attend),
         Course::Voicemail => Ok(Step::TakeMessage),
@@ -145,6 +147,7 @@ async fn referred(waiting: &mut Waiting, wanted: &Outside) -> Result<Referred, I
 async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: String) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
     info!(place, "Parked");
+    waiting.wait_with(Patience::Music);
     let code = format!("{}{place}", services.config.features.park_code);
     let _lit = Lit::new(&services, &code, DialogState::Confirmed);
     let limit = Duration::from_secs(services.config.features.park_timeout_seconds.into());
@@ -181,7 +184,8 @@ async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Targ
     let limit = waiting.services.config.calls.attendant_limit;
     let Some(_place) = waiting.services.attended.enter(limit) else {
         info!(limit, "The box talks with as many callers as it may");
-        waiting.finish(End::ALL_BUSY, "abandoned").await;
+        let busy = Arc::clone(&waiting.services.tones.busy);
+        Box::pin(waiting.finish_with(busy, End::ALL_BUSY, "abandoned")).await;
         return None;
     };
     waiting.be_quiet();

@@ -22,6 +22,7 @@ use super::lines::Lines;
 use super::minutes::Minutes;
 use super::phones::Phones;
 use super::pickups::Pickups;
+use super::tones::Tones;
 use super::trunk_watch::TrunkWatch;
 use super::up::CallsUp;
 use crate::config::{Config, Extension};
@@ -95,6 +96,8 @@ pub struct Services {
     pub paging: Places,
     /// What somebody on hold hears, at 8 kHz, from its beginning.
     pub hold_music: Arc<[i16]>,
+    /// What a caller hears who is answered already, of what becomes of the call.
+    pub tones: Tones,
     /// Sound.
     pub media: MediaHandle,
     /// RTP ports.

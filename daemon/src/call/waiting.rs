@@ -1,4 +1,8 @@
-//! Somebody who is answered and waits: with music, now and then a sentence, until something comes true.
+//! Somebody who is answered and waits: with music or ringing, now and then a sentence, until something comes true.
+//!
+//! Ringing tells them that phones ring for them and will be taken or not, soon. Music is for whatever may take long: a line, a
+//! place where they are parked, the hold of whoever sends them elsewhere, a number outside of which nobody knows yet whether it
+//! rings.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +19,7 @@ use tracing::info;
 use super::carriers::Place;
 use super::incoming::{CallerKind, ended_session};
 use super::leg::{Leg, LegNews};
-use super::music::{ANNOUNCEMENT, MUSIC};
+use super::music::{ANNOUNCEMENT, MUSIC, RINGING};
 use super::record::write_end;
 use super::services::Services;
 use super::tap::{Channel, Tap};
@@ -28,6 +32,8 @@ use crate::storage::{CallId, Leg as LegKind, UnixMs};
 
 /// How often is looked whether anybody still sends.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// A tone before the end of a call is over by then.
+const LAST_TONE_LIMIT: Duration = Duration::from_secs(10);
 /// A sentence that is not rendered by then is not said.
 const RENDER_LIMIT: Duration = Duration::from_secs(3);
 
@@ -46,7 +52,27 @@ pub(super) struct Waiting {
     /// What they have said to the attendant before.
     pub(super) turns: u32,
     tap: Tap,
+    /// What they hear while nothing else is said.
+    patience: Patience,
     plays: Option<ClipId>,
+}
+
+/// What somebody hears who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As on hold.
+    Music,
+    /// As before an answer, in the tone of the office's country.
+    Ringing,
+}
+
+impl Patience {
+    fn clip(self) -> ClipId {
+        match self {
+            Patience::Music => MUSIC,
+            Patience::Ringing => RINGING,
+        }
+    }
 }
 
 /// What ends the waiting before what was waited for.
@@ -70,7 +96,19 @@ impl Waiting {
         services.up.note(call_id, Talk::Waiting(Seat::new(leg.media.peer(), &caller)));
         let tap = Tap::new(&services, call_id);
         tap.follow(&leg);
-        Waiting { services, call_id, leg, caller, from, places: Vec::new(), stop, turns: 0, tap, plays: None }
+        Waiting {
+            services,
+            call_id,
+            leg,
+            caller,
+            from,
+            places: Vec::new(),
+            stop,
+            turns: 0,
+            tap,
+            patience: Patience::Music,
+            plays: None,
+        }
     }
 
     /// With the places it takes on trunks.
@@ -85,10 +123,22 @@ impl Waiting {
         self
     }
 
-    /// Music from its beginning, unless it plays.
-    pub(super) fn play_music(&mut self) {
+    /// What they hear from now on while they wait.
+    pub(super) fn wait_with(&mut self, patience: Patience) {
+        let before = std::mem::replace(&mut self.patience, patience);
+        if before != patience && self.plays == Some(before.clip()) {
+            self.be_quiet();
+        }
+    }
+
+    /// Music or ringing from its beginning, unless something plays.
+    fn be_patient(&mut self) {
         if self.plays.is_none() {
-            self.play(MUSIC, Arc::clone(&self.services.hold_music));
+            let samples = match self.patience {
+                Patience::Music => &self.services.hold_music,
+                Patience::Ringing => &self.services.tones.ringing,
+            };
+            self.play(self.patience.clip(), Arc::clone(samples));
         }
     }
 
@@ -148,7 +198,7 @@ impl Waiting {
         let mut wanted = Box::pin(wanted);
         async move {
             let mut watch = tokio::time::interval(WATCH_INTERVAL);
-            self.play_music();
+            self.be_patient();
             tokio::select! {
                 got = &mut wanted => Ok(got),
                 interrupted = self.happens(&mut watch) => Err(interrupted),
@@ -184,7 +234,7 @@ impl Waiting {
             if let Some(interrupted) = self.next(watch).await {
                 return interrupted;
             }
-            self.play_music();
+            self.be_patient();
         }
     }
 
@@ -237,6 +287,15 @@ impl Waiting {
             LegNews::Pressed(key) => Some(Interrupted::Pressed(key)),
             LegNews::Ended(end) => Some(Interrupted::Ended(end)),
         }
+    }
+
+    /// Ends the call after a tone that says why: whoever hears nothing does not know that it is over.
+    pub(super) async fn finish_with(mut self, tone: Samples, end: End, disposition: &'static str) {
+        self.play_once(tone);
+        let heard = async { while let Err(Interrupted::Pressed(_)) = self.until_said().await {} };
+        // A phone on hold hears nothing to its end. Whoever hangs up in the middle is still one who was not served.
+        let _ = tokio::time::timeout(LAST_TONE_LIMIT, heard).await;
+        self.finish(end, disposition).await;
     }
 
     /// Ends the call: hangs up and writes its row.

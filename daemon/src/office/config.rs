@@ -1,6 +1,7 @@
 //! What the configuration file says about the office, and every way it can be wrong.
 
 use super::{Calendar, Holiday, Office, Person, Span};
+use audio::dsp::call_tones::Country;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct OfficeConfig {
     pub email: Option<String>,
     /// IANA time zone, such as `America/New_York`.
     pub time_zone: String,
+    /// Where it is, as two letters of ISO 3166-1: whose ringing and busy tones callers hear. `US` if nothing is said.
+    #[serde(default = "united_states")]
+    pub country: String,
     /// BCP 47 tag of the language spoken; `en` so far.
     #[serde(default = "english")]
     pub language: String,
@@ -123,6 +127,10 @@ fn english() -> String {
     "en".into()
 }
 
+fn united_states() -> String {
+    Country::UnitedStates.code().into()
+}
+
 /// The longest text of one value: a sentence that takes longer than this to say is a mistake.
 const MAX_TEXT_CHARS: usize = 400;
 /// The most spans of a day, holidays, people: bounds what a conversation walks through.
@@ -141,6 +149,7 @@ impl OfficeConfig {
         self.check_texts(mistakes);
         self.check_people(mistakes);
         let time_zone = self.parse_time_zone(mistakes);
+        let country = self.parse_country(mistakes);
         let week = self.parse_week(mistakes);
         let holidays = self.parse_holidays(mistakes);
         let spoken_name = self.spoken_name.clone().unwrap_or_else(|| self.name.clone());
@@ -161,6 +170,7 @@ impl OfficeConfig {
             people: self.people.iter().map(person).collect(),
             departments: self.departments.iter().map(|d| d.to_lowercase()).collect(),
             language: self.language.clone(),
+            country: country?,
             operator: self.operator.clone(),
         })
     }
@@ -221,6 +231,15 @@ impl OfficeConfig {
         if found.is_none() {
             let expected = "an IANA time zone such as \"America/New_York\" (is the package tzdata installed?)";
             mistakes.push(mistake("office.time_zone", &self.time_zone, expected));
+        }
+        found
+    }
+
+    fn parse_country(&self, mistakes: &mut Vec<ConfigMistake>) -> Option<Country> {
+        let found = Country::from_code(&self.country);
+        if found.is_none() {
+            let known = Country::ALL.map(Country::code).join(", ");
+            mistakes.push(mistake("office.country", &self.country, &format!("one of {known}, CA")));
         }
         found
     }
@@ -326,6 +345,7 @@ mod tests {
         let mut config = sample();
         config.name = " ".into();
         config.time_zone = "America/Gotham".into();
+        config.country = "ZZ".into();
         config.language = "tlh".into();
         config.phone = Some("call us".into());
         config.email = Some("desk@".into());
@@ -351,6 +371,7 @@ mod tests {
                 "office.language",
                 "office.people[0].department",
                 "office.time_zone",
+                "office.country",
                 "office.hours.monday[0]",
                 "office.hours.tuesday",
                 "office.hours.wednesday[0]",
@@ -360,6 +381,10 @@ mod tests {
         );
         assert_eq!(
             mistakes[6].to_string(),
+            r#"office.country: found "ZZ", expected one of AU, AT, FR, DE, IT, JP, NL, PL, ES, SE, CH, GB, US, CA"#
+        );
+        assert_eq!(
+            mistakes[7].to_string(),
             r#"office.hours.monday[0]: found "9 to 5", expected a span such as "09:00-12:30""#
         );
     }

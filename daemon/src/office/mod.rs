@@ -10,6 +10,8 @@ pub mod sample;
 
 pub use config::{HolidayConfig, HoursConfig, OfficeConfig, PersonConfig};
 
+use audio::dsp::call_tones::Country;
+
 use crate::config::ConfigMistake;
 use crate::dial_plan::Target;
 use hours::{Calendar, Holiday, Span};
@@ -44,6 +46,8 @@ pub struct Office {
     pub departments: Vec<String>,
     /// What rings for callers who just want a person.
     pub operator: Option<Target>,
+    /// Whose ringing and busy tones callers hear.
+    pub country: Country,
     /// Language of the conversation as a BCP 47 tag. Only English is understood so far.
     pub language: String,
 }
