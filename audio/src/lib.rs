@@ -14,7 +14,7 @@
 //! RFCs: 3389 (comfort noise), 3550 (RTP, RTCP), 3551 (audio profile), 3711 and 7714 (SRTP, SRTCP), 4733 (DTMF
 //! events), 5761 §4 (telling RTP from RTCP), 7587 (Opus), 7845 (Opus in Ogg); ITU-T E.180, G.107, G.711, G.722, Q.23 and Q.24.
 //!
-//! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets), echo control. Comfort
+//! Left out on purpose: SDP and ports (`sip-stack`, `daemon`), address latching (needs sockets). Comfort
 //! noise ([`codec::comfort_noise`]) stands beside the stream: [`rtp::Receiver`] does not play it.
 //!
 //! **Why PCM is frames of two rates (2026-11).** One fixed frame of 20 ms keeps every buffer free of allocation. Trunks

@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod carrier;
+pub mod echoing_line;
 pub mod fuzz;
 pub mod likeness;
 pub mod linphone;

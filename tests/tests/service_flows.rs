@@ -6,6 +6,8 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use daemon::caller::turn_taker::{Cue, Patience};
@@ -19,7 +21,8 @@ use daemon::office::HoursConfig;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{Reader, SessionDetail, SessionState, list_sessions, session_detail};
-use models::LevelVad;
+use models::{LevelVad, ScriptedReply, ScriptedStt, SpeechToText, SttError, TranscribeOptions, Transcript};
+use tests::echoing_line::{Echo, EchoingLine};
 use tests::peers::is_installed;
 use tests::scripted::{config, engines, tone};
 use tests::softphone::{Profile, Softphone};
@@ -117,6 +120,56 @@ async fn an_interrupted_answer_stops_and_its_row_says_what_was_heard() {
     let (answer, heard) = (turn.answer.as_ref().unwrap().reveal(), turn.heard.as_ref().unwrap().reveal());
     assert!(heard.len() < answer.len() / 2, "heard {heard:?} of {answer:?}");
     assert!(turn.interrupted_at_ms.is_some());
+    assert!(answers(&details[0])[1].contains("Monday"), "the interruption is answered");
+}
+
+/// Counts the times it was asked about a sound in which nobody had spoken.
+struct Witness(ScriptedStt, Arc<AtomicUsize>);
+
+impl SpeechToText for Witness {
+    fn transcribe(&mut self, samples: &[f32], options: &TranscribeOptions) -> Result<Transcript, SttError> {
+        let transcript = self.0.transcribe(samples, options)?;
+        self.1.fetch_add(usize::from(transcript.is_empty()), Ordering::Relaxed);
+        Ok(transcript)
+    }
+
+    fn model(&self) -> &str {
+        self.0.model()
+    }
+}
+
+/// The line gives our own voice back, 15 dB weaker and 60 ms late, and to voice activity that is speech: nobody is taken for
+/// a caller because of it, and whoever talks over it still interrupts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_of_our_voice_interrupts_nothing_and_a_caller_over_it_does() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut config, mistaken) = (config(folder.path()), Arc::new(AtomicUsize::new(0)));
+    config.sip.public_address = Some([127, 0, 0, 2].into());
+    config.media.last_port = config.media.first_port + 1;
+    let media_port = config.media.first_port;
+    let heard = ["where are you", "are you open on monday", "goodbye"].map(ScriptedReply::from);
+    let engines = Engines {
+        speech_to_text: Some(Box::new(Witness(ScriptedStt::by_utterance(heard), Arc::clone(&mistaken)))),
+        voice_activity: Box::new(|| Box::new(LevelVad::new(-50.0))),
+        ..engines(&[])
+    };
+    let service = start(config, engines).await;
+    let echo = Echo { delay: Duration::from_millis(60), gain: 0.178 };
+    let line = EchoingLine::start(service.address(), media_port, echo);
+    let lines = vec![
+        tone(0, Cue::AfterAnswer),
+        tone(1, Cue::DuringAnswer(Duration::from_millis(1_500))),
+        tone(2, Cue::AfterAnswer),
+    ];
+    let report = place(plan(format!("sip:office@{}", line.address()), lines)).await.unwrap();
+    let details = laws(service, folder.path(), 1).await;
+    assert_eq!(mistaken.load(Ordering::Relaxed), 0, "utterances of nobody");
+    assert_eq!(details[0].turns.len(), 3);
+    let silent_after = report.turns[1].fell_silent_after.expect("the box falls silent");
+    assert!(silent_after < Duration::from_millis(1_000), "{silent_after:?}");
+    let interrupted = details[0].turns.iter().map(|turn| turn.interrupted_at_ms.is_some());
+    assert_eq!(interrupted.collect::<Vec<_>>(), [true, false, false]);
     assert!(answers(&details[0])[1].contains("Monday"), "the interruption is answered");
 }
 

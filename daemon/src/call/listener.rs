@@ -1,10 +1,13 @@
-//! One call's ear: remembers what the caller said for as long as it may be asked for, by frame number, and how loud and
-//! how likely speech each frame was.
+//! One call's ear: cleans what comes in, remembers what the caller said for as long as it may be asked for, by frame
+//! number, and how loud and how likely speech each frame was.
+//!
+//! What recognition hears is cleaned ([`audio::dsp`] says of what, and what that is worth); what is recorded is not.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use audio::Frame;
+use audio::dsp::echo::EchoCanceller;
 use audio::dsp::level::rms_dbov;
 use models::VoiceActivity;
 
@@ -18,7 +21,7 @@ const KEPT_FRAMES: usize = 100;
 pub(super) struct Sound {
     /// Number of the frame in the call, from 0.
     pub index: u64,
-    /// Probability of speech, 0 to 1.
+    /// Probability that the caller speaks, 0 to 1; 0 for an echo of what we said.
     pub speech: f32,
     /// RMS level.
     pub level_dbov: f32,
@@ -27,6 +30,7 @@ pub(super) struct Sound {
 /// Remembers and judges frames.
 pub(super) struct Listener {
     voice_activity: Box<dyn VoiceActivity>,
+    echo: EchoCanceller,
     frames: VecDeque<Frame>,
     /// Frames heard so far.
     heard: u64,
@@ -35,18 +39,22 @@ pub(super) struct Listener {
 impl Listener {
     /// An ear that has heard nothing.
     pub(super) fn new(voice_activity: Box<dyn VoiceActivity>) -> Listener {
-        Listener { voice_activity, frames: VecDeque::new(), heard: 0 }
+        Listener { voice_activity, echo: EchoCanceller::new(), frames: VecDeque::new(), heard: 0 }
     }
 
-    /// The next 20 ms.
-    pub(super) fn hear(&mut self, frame: &Frame) -> Sound {
+    /// The next 20 ms, and what we said just before.
+    pub(super) fn hear(&mut self, frame: &Frame, said: &Frame) -> Sound {
+        let mut cleaned = *frame;
+        let is_echo = self.echo.process(&mut cleaned, said);
         if self.frames.len() == MEMORY_FRAMES {
             self.frames.pop_front();
         }
-        self.frames.push_back(*frame);
+        self.frames.push_back(cleaned);
         let index = self.heard;
         self.heard += 1;
-        Sound { index, speech: self.voice_activity.probability(frame), level_dbov: rms_dbov(frame) }
+        // Asked for an echo too: it remembers what came before.
+        let speech = self.voice_activity.probability(&cleaned);
+        Sound { index, speech: if is_echo { 0.0 } else { speech }, level_dbov: rms_dbov(&cleaned) }
     }
 
     /// Forgets what came before frame `needed_from`.
@@ -71,15 +79,72 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use audio::{FRAME_SAMPLES, SILENT_FRAME};
     use models::LevelVad;
 
     use super::*;
+    use crate::conversation::endpointing::{EndpointEvent, Endpointer, EndpointingSettings};
+
+    /// Something like speech: low noise in syllables of 200 ms about -22 dBov, another one for each `seed`.
+    fn speech(seed: u32, frames: usize) -> Vec<f32> {
+        let (mut state, mut low) = (seed, 0.0);
+        let mut sample = |index: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            low = 0.7 * low + ((state >> 8) as f32 / (1 << 23) as f32 - 1.0);
+            (std::f32::consts::PI * (index % 1_600) as f32 / 1_600.0).sin() * low * 5_000.0
+        };
+        (0..frames * FRAME_SAMPLES).map(&mut sample).collect()
+    }
+
+    fn frame(samples: impl Fn(usize) -> f32) -> Frame {
+        std::array::from_fn(|index| samples(index) as i16)
+    }
+
+    /// Our prompt comes back at -15 dB and 60 ms late, and from frame `interrupts_at` on a caller talks over it: the frames
+    /// in which that was believed.
+    fn confirmed(prompt: &[f32], interrupts_at: usize) -> Vec<u64> {
+        let caller = speech(7, 100);
+        let mut listener = Listener::new(Box::new(LevelVad::new(-50.0)));
+        let mut endpointer = Endpointer::new(EndpointingSettings::default());
+        let mut confirmed = Vec::new();
+        for start in (0..prompt.len()).step_by(FRAME_SAMPLES) {
+            let said = frame(|index| prompt[start + index]);
+            let heard = frame(|index| {
+                let at = start + index;
+                let echo = at.checked_sub(480).map_or(0.0, |from| prompt[from] * 0.178);
+                echo + at
+                    .checked_sub(interrupts_at * FRAME_SAMPLES)
+                    .and_then(|at| caller.get(at))
+                    .copied()
+                    .unwrap_or(0.0)
+            });
+            let sound = listener.hear(&heard, &said);
+            if endpointer.handle_frame(sound.index, sound.speech, sound.level_dbov)
+                == Some(EndpointEvent::SpeechConfirmed)
+            {
+                confirmed.push(sound.index);
+            }
+        }
+        confirmed
+    }
+
+    #[test]
+    fn our_own_echo_is_nobody_and_a_caller_over_it_is_somebody() {
+        let prompt = speech(1, 300);
+        let alone = confirmed(&prompt, usize::MAX / FRAME_SAMPLES);
+        assert!(alone.is_empty(), "an echo is believed in {alone:?}");
+        for interrupts_at in [5, 20, 100, 200] {
+            let confirmed = confirmed(&prompt, interrupts_at);
+            let late = confirmed.first().map(|first| first - interrupts_at as u64);
+            assert!(late.is_some_and(|late| late <= 15), "over the echo at {interrupts_at}: {confirmed:?}");
+        }
+    }
 
     #[test]
     fn it_remembers_by_frame_number_and_forgets_the_oldest() {
         let mut listener = Listener::new(Box::new(LevelVad::new(-40.0)));
         for number in 0..MEMORY_FRAMES as i16 + 10 {
-            assert_eq!(listener.hear(&[number; 160]).index, number as u64);
+            assert_eq!(listener.hear(&[number; 160], &SILENT_FRAME).index, number as u64);
         }
         assert_eq!(listener.samples(1_000..1_002), [[1_000; 160], [1_001; 160]].concat());
         assert_eq!(listener.samples(5..11), [10; 160], "only frame 10 is still known");
@@ -93,16 +158,16 @@ mod tests {
     fn what_is_not_needed_any_more_takes_no_memory() {
         let mut listener = Listener::new(Box::new(LevelVad::new(-40.0)));
         for number in 0..1_500 {
-            listener.hear(&[number; 160]);
+            listener.hear(&[number; 160], &SILENT_FRAME);
         }
         listener.forget_before(1_490);
         assert!(listener.frames.capacity() <= KEPT_FRAMES, "{}", listener.frames.capacity());
         assert_eq!(listener.samples(1_489..1_491), [1_490; 160]);
-        assert_eq!(listener.hear(&[7; 160]).index, 1_500, "the count goes on");
+        assert_eq!(listener.hear(&[7; 160], &SILENT_FRAME).index, 1_500, "the count goes on");
         listener.forget_before(9_000);
         assert!(listener.samples(0..9_000).is_empty());
         listener.forget_before(3);
-        listener.hear(&[8; 160]);
+        listener.hear(&[8; 160], &SILENT_FRAME);
         assert_eq!(listener.samples(0..9_000), [8; 160]);
     }
 }

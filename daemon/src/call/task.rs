@@ -458,9 +458,9 @@ impl CallTask {
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
         match event {
             MediaEvent::Said(frame) => self.tap.push(Channel::Other, frame),
-            MediaEvent::Frame { frame, .. } => {
+            MediaEvent::Frame { frame, said, .. } => {
                 self.tap.push(Channel::Caller, frame);
-                let sound = self.listener.hear(&frame);
+                let sound = self.listener.hear(&frame, &said);
                 if let Some(message) = &mut self.message
                     && let Some(why) = message.push(&frame, sound.speech)
                 {

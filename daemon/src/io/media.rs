@@ -99,6 +99,9 @@ pub enum MediaEvent {
     Frame {
         /// The sound.
         frame: Frame,
+        /// What we said ourselves in the tick before, silence included: the latest that can have come back in `frame`. What
+        /// another leg brought is not in it.
+        said: Frame,
         /// Heard, concealed or nothing there.
         kind: FrameKind,
         /// When it left the jitter buffer.
