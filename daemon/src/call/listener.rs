@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use audio::Frame;
 use audio::dsp::echo::EchoCanceller;
 use audio::dsp::level::rms_dbov;
+use audio::{Frame, SILENT_FRAME};
 use models::VoiceActivity;
 
 /// Frames remembered: 40 s, the longest utterance and what comes before it is decided.
@@ -31,6 +31,7 @@ pub(super) struct Sound {
 pub(super) struct Listener {
     voice_activity: Box<dyn VoiceActivity>,
     echo: EchoCanceller,
+    said: Frame,
     frames: VecDeque<Frame>,
     /// Frames heard so far.
     heard: u64,
@@ -39,13 +40,19 @@ pub(super) struct Listener {
 impl Listener {
     /// An ear that has heard nothing.
     pub(super) fn new(voice_activity: Box<dyn VoiceActivity>) -> Listener {
-        Listener { voice_activity, echo: EchoCanceller::new(), frames: VecDeque::new(), heard: 0 }
+        Listener { voice_activity, echo: EchoCanceller::new(), said: SILENT_FRAME, frames: VecDeque::new(), heard: 0 }
     }
 
-    /// The next 20 ms, and what we said just before.
-    pub(super) fn hear(&mut self, frame: &Frame, said: &Frame) -> Sound {
+    /// What we said in the tick before the next frame: silence unless it is noted.
+    pub(super) fn note_said(&mut self, frame: Frame) {
+        self.said = frame;
+    }
+
+    /// The next 20 ms.
+    pub(super) fn hear(&mut self, frame: &Frame) -> Sound {
         let mut cleaned = *frame;
-        let is_echo = self.echo.process(&mut cleaned, said);
+        let said = std::mem::replace(&mut self.said, SILENT_FRAME);
+        let is_echo = self.echo.process(&mut cleaned, &said);
         if self.frames.len() == MEMORY_FRAMES {
             self.frames.pop_front();
         }
@@ -118,7 +125,8 @@ mod tests {
                     .copied()
                     .unwrap_or(0.0)
             });
-            let sound = listener.hear(&heard, &said);
+            listener.note_said(said);
+            let sound = listener.hear(&heard);
             if endpointer.handle_frame(sound.index, sound.speech, sound.level_dbov)
                 == Some(EndpointEvent::SpeechConfirmed)
             {
@@ -144,7 +152,7 @@ mod tests {
     fn it_remembers_by_frame_number_and_forgets_the_oldest() {
         let mut listener = Listener::new(Box::new(LevelVad::new(-40.0)));
         for number in 0..MEMORY_FRAMES as i16 + 10 {
-            assert_eq!(listener.hear(&[number; 160], &SILENT_FRAME).index, number as u64);
+            assert_eq!(listener.hear(&[number; 160]).index, number as u64);
         }
         assert_eq!(listener.samples(1_000..1_002), [[1_000; 160], [1_001; 160]].concat());
         assert_eq!(listener.samples(5..11), [10; 160], "only frame 10 is still known");
@@ -158,16 +166,16 @@ mod tests {
     fn what_is_not_needed_any_more_takes_no_memory() {
         let mut listener = Listener::new(Box::new(LevelVad::new(-40.0)));
         for number in 0..1_500 {
-            listener.hear(&[number; 160], &SILENT_FRAME);
+            listener.hear(&[number; 160]);
         }
         listener.forget_before(1_490);
         assert!(listener.frames.capacity() <= KEPT_FRAMES, "{}", listener.frames.capacity());
         assert_eq!(listener.samples(1_489..1_491), [1_490; 160]);
-        assert_eq!(listener.hear(&[7; 160], &SILENT_FRAME).index, 1_500, "the count goes on");
+        assert_eq!(listener.hear(&[7; 160]).index, 1_500, "the count goes on");
         listener.forget_before(9_000);
         assert!(listener.samples(0..9_000).is_empty());
         listener.forget_before(3);
-        listener.hear(&[8; 160], &SILENT_FRAME);
+        listener.hear(&[8; 160]);
         assert_eq!(listener.samples(0..9_000), [8; 160]);
     }
 }

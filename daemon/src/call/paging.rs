@@ -42,7 +42,7 @@ pub(super) async fn page(incoming: &mut Incoming, stop: watch::Receiver<bool>) -
         warn!("The sound card has taken nothing of what was said");
     }
     // Its end waits for the driver's thread.
-    let closed = tokio::task::spawn_blocking(move || drop(playback));
+    let closed = tokio::task::spawn_blocking(move || playback.close());
     waiting.finish(end, "paged").await;
     // A driver that panics has been logged.
     let _ = closed.await;

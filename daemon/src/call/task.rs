@@ -457,10 +457,13 @@ impl CallTask {
 
     fn handle_media(&mut self, event: MediaEvent) -> Option<End> {
         match event {
-            MediaEvent::Said(frame) => self.tap.push(Channel::Other, frame),
-            MediaEvent::Frame { frame, said, .. } => {
+            MediaEvent::Said(frame) => {
+                self.listener.note_said(frame);
+                self.tap.push(Channel::Other, frame);
+            }
+            MediaEvent::Frame { frame, .. } => {
                 self.tap.push(Channel::Caller, frame);
-                let sound = self.listener.hear(&frame, &said);
+                let sound = self.listener.hear(&frame);
                 if let Some(message) = &mut self.message
                     && let Some(why) = message.push(&frame, sound.speech)
                 {

@@ -99,15 +99,13 @@ pub enum MediaEvent {
     Frame {
         /// The sound.
         frame: Frame,
-        /// What we said ourselves in the tick before, silence included: the latest that can have come back in `frame`. What
-        /// another leg brought is not in it.
-        said: Frame,
         /// Heard, concealed or nothing there.
         kind: FrameKind,
         /// When it left the jitter buffer.
         at: Instant,
     },
-    /// 20 ms that went out, where that was asked for ([`MediaSession::tap`]) and is not what another leg brought.
+    /// 20 ms that we said ourselves, not what another leg brought: it can come back in the frame that is told next. Silence
+    /// is told only where that was asked for ([`MediaSession::tap`]).
     Said(Frame),
     /// A keypad digit was pressed (RFC 4733).
     Digit(char),

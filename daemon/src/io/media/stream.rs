@@ -142,20 +142,19 @@ impl Stream {
         self.read(datagrams, now);
         let is_bridged = self.bridged_with.is_some();
         let is_told = self.is_tapped || (self.is_listened_to && !is_bridged);
-        let said = self.played.unwrap_or(SILENT_FRAME);
         let is_heard = is_bridged || self.mixer.as_ref().is_some_and(|mixer| mixer.has_sources());
         if is_heard && self.config.sender.codec.sample_rate() == SampleRate::WIDE_BAND {
             let played = self.receiver.poll_wide_frame(now);
             self.heard = Heard::Wide(played.frame);
             if is_told {
                 let frame = self.downsampler.process(&played.frame);
-                self.emit(MediaEvent::Frame { frame, said, kind: played.kind, at: now });
+                self.emit(MediaEvent::Frame { frame, kind: played.kind, at: now });
             }
         } else {
             let played = self.receiver.poll_frame(now);
             self.heard = Heard::Narrow(played.frame);
             if is_told {
-                self.emit(MediaEvent::Frame { frame: played.frame, said, kind: played.kind, at: now });
+                self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
             }
         }
         self.pressed.clear();
@@ -328,7 +327,7 @@ impl Stream {
         let bridged = self.bridged.take();
         // What we have to say ourselves is narrow.
         let ours = self.playout.poll_frame();
-        if self.is_tapped && self.bridged_with.is_none() {
+        if self.bridged_with.is_none() && (self.is_tapped || (self.is_listened_to && ours.is_some())) {
             self.emit(MediaEvent::Said(ours.unwrap_or(SILENT_FRAME)));
         }
         self.played = ours;

@@ -14,6 +14,11 @@ impl Playback {
         match *self {}
     }
 
+    /// Ends it.
+    pub fn close(self) {
+        match self {}
+    }
+
     /// How many samples it has taken.
     pub fn taken_samples(&self) -> u64 {
         match *self {}

@@ -39,6 +39,9 @@ impl Playback {
         }
     }
 
+    /// Ends it. May take as long as the driver likes.
+    pub fn close(self) {}
+
     /// How many samples of what it was given the card has taken, at its own rate.
     pub fn taken_samples(&self) -> u64 {
         self.taken_samples.load(Ordering::Relaxed)
