@@ -4,8 +4,8 @@
 //! GET /v1/calls               the calls that are up
 //! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
 //! ```
-//! It is on loopback only and knows no logins yet, so [`guard`] turns away what a web page could make a browser send. What
-//! goes wrong is told as RFC 9457 has it ([`problem`]).
+//! It is on loopback only and knows no logins yet, so `guard` turns away what a web page could make a browser send. What
+//! goes wrong is told as RFC 9457 has it (`problem`).
 
 mod calls;
 mod guard;
