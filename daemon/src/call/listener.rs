@@ -86,7 +86,7 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
-    use audio::{FRAME_SAMPLES, SILENT_FRAME};
+    use audio::FRAME_SAMPLES;
     use models::LevelVad;
 
     use super::*;
