@@ -28,7 +28,8 @@ fn press(office: &Office, phone: &mut Softphone, key: &str, mode: &str) {
 fn supervised(office: &Office, phones: [Softphone; 3]) -> [[usize; 4]; 3] {
     let [mut caller, callee, mut supervisor] = phones;
     caller.tell("dial", &office.uri("102"));
-    callee.wait_for_output("Call established");
+    // The caller is answered after the called one, and only then do they talk.
+    office.offhook.wait_for_log("Call answered", LIMIT);
     supervise(office, &mut supervisor, "*97102");
     talk(Duration::from_secs(4));
     for (key, mode) in [("5", "Whisper"), ("6", "Barge"), ("4", "Listen")] {
@@ -101,7 +102,7 @@ fn a_call_with_the_attendant_is_supervised() {
     supervisor.tell("dial", &office.uri("*97"));
     office.offhook.wait_for_log("nothing_to_supervise", LIMIT);
     caller.tell("dial", &office.uri("0"));
-    caller.wait_for_output("Call established");
+    office.offhook.wait_for_log("Call answered", LIMIT);
     other.tell("dial", &office.uri("*97101"));
     office.offhook.wait_for_log("may_not_supervise", LIMIT);
     supervise(&office, &mut supervisor, "*97");
