@@ -20,7 +20,7 @@ use crate::speaker::SPEECH_SAMPLE_RATE;
 /// Until the phone hangs up.
 pub(super) async fn page(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<(), End> {
     let services = Arc::clone(&incoming.services);
-    let Some(_place) = services.paging.enter(1) else {
+    let Some(place) = services.paging.enter(1) else {
         info!("Somebody else speaks over the sound card");
         return Err(incoming.reject(StatusCode::BUSY_HERE, End::PAGING_BUSY).await);
     };
@@ -41,11 +41,11 @@ pub(super) async fn page(incoming: &mut Incoming, stop: watch::Receiver<bool>) -
     if playback.taken_samples() == 0 {
         warn!("The sound card has taken nothing of what was said");
     }
-    // Its end waits for the driver's thread.
-    let closed = tokio::task::spawn_blocking(move || playback.close());
+    // Its end waits for the driver's thread. A driver that panics has been logged.
+    let _ = tokio::task::spawn_blocking(move || playback.close()).await;
+    // Whoever sees that this call is over can speak.
+    drop(place);
     waiting.finish(end, "paged").await;
-    // A driver that panics has been logged.
-    let _ = closed.await;
     Ok(())
 }
 
