@@ -1,11 +1,15 @@
 //! What the engine tests share: models that fetch themselves, clips, a telephone line, word error rates.
 
+mod words;
+
 use std::f64::consts::PI;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use models::{Store, catalogue};
+
+pub(crate) use self::words::word_errors;
 
 /// The store that everyone uses, with `id` (and ONNX Runtime) in it.
 pub(crate) fn store_with(id: &str) -> Store {
@@ -88,33 +92,4 @@ pub(crate) fn noise(count: usize, amplitude: f32) -> Vec<f32> {
         ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * amplitude
     };
     (0..count).map(|_| next()).collect()
-}
-
-/// Word errors and words of the reference. Digits and their words count as the same.
-pub(crate) fn word_errors(reference: &str, heard: &str) -> (usize, usize) {
-    let (reference, heard) = (words(reference), words(heard));
-    let mut row: Vec<usize> = (0..=heard.len()).collect();
-    for (i, wanted) in reference.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, word) in heard.iter().enumerate() {
-            let replaced = diagonal + usize::from(wanted != word);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    (row[heard.len()], reference.len())
-}
-
-fn words(text: &str) -> Vec<String> {
-    const DIGITS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-    let text = text.to_lowercase().replace("oh ", "zero ").replace("'s", "s").replace("flavour", "flavor");
-    let word = |word: &str| -> Vec<String> {
-        if word.chars().all(|c| c.is_ascii_digit()) {
-            word.bytes().map(|digit| DIGITS[usize::from(digit - b'0')].to_owned()).collect()
-        } else {
-            vec![word.to_owned()]
-        }
-    };
-    text.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).flat_map(word).collect()
 }
