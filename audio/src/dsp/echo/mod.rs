@@ -8,9 +8,9 @@
 //! The verdict is what barge-in needs: a rest of echo 30 dB below a voice is still the sound of speech to a detector. Three
 //! cases, by the levels of the last 50 ms or so:
 //!
-//! - The line is not known yet (the first second of sound we made on it): echo is whatever is [`LEAST_LOSS_DB`] below what
+//! - The line is not known yet (the first second of sound we made on it): echo is whatever is `LEAST_LOSS_DB` below what
 //!   we said. A line that gives back more than that has no four-wire side.
-//! - It is known: echo is whatever stays [`RESIDUE_DB`] below the echo that was taken out.
+//! - It is known: echo is whatever stays `RESIDUE_DB` below the echo that was taken out.
 //! - It is known and taking out makes it louder: the delay has changed (a jitter buffer does that). Echo is whatever is as
 //!   loud as echo, and the filter begins anew.
 //!
