@@ -2,8 +2,9 @@
 //! (ITU-T E.180 Supplement 2, "Various tones used in national networks").
 //!
 //! Each frequency and cadence below was compared with the table that Asterisk has of the same (`indications.conf`, which
-//! names the Supplement as its source for most countries): all are equal but Japan's ringing, which is modulated there and
-//! the sum of the two sidebands here. Of the Supplement itself a transcript of Germany's part was at hand, and agrees.
+//! names the Supplement as its source for most countries): all are equal but Japan's ringing, which is the sum of 400 and
+//! 15 Hz there and 400 Hz switched 16 times a second here. Of the Supplement itself a transcript of Germany's part was at
+//! hand, and agrees.
 //!
 //! Left out on purpose: dial tone, as nobody lifts a receiver here; the special information tones, which come before an
 //! announcement and not instead of one.
