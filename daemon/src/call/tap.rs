@@ -75,8 +75,12 @@ impl Tap {
         }
     }
 
-    /// The next frame of a side.
+    /// The next frame of a side. While nobody wants them none is kept: the two sides would begin apart.
     pub(super) fn push(&mut self, channel: Channel, frame: Frame) {
+        if !self.is_wanted() {
+            self.waiting.iter_mut().for_each(VecDeque::clear);
+            return;
+        }
         self.waiting[channel as usize].push_back(frame);
         while let Some(pair) = self.next_pair() {
             let pair = if self.is_paused { [SILENT_FRAME; 2] } else { pair };
@@ -184,6 +188,17 @@ mod tests {
         both.push(Channel::Other, SILENT_FRAME);
         (0..=SKEW_LIMIT).for_each(|_| both.push(Channel::Other, LOUD));
         assert_eq!(heard(both, listening, up).await, [[1_000, 0], [0, 1_000]]);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_somebody_listens_puts_nothing_out_of_step() {
+        let (calls, entry, outlet) = one_call();
+        let mut tap = Tap::with(Some(outlet), "*1");
+        (0..5).for_each(|_| tap.push(Channel::Caller, [7; SILENT_FRAME.len()]));
+        let listening = calls.listen(&calls.list()[0].call_id.to_string()).unwrap();
+        tap.push(Channel::Caller, LOUD);
+        tap.push(Channel::Other, LOUD);
+        assert_eq!(heard(tap, listening, (calls, entry)).await, [[1_000; 2]]);
     }
 
     #[tokio::test]
