@@ -210,7 +210,11 @@ impl AudioFiles {
         state: RecordingState,
         now: UnixMs,
     ) -> Result<FinishedRecording, StorageError> {
-        let [caller, other] = talk_of(&part).map_err(|error| StorageError::file(&part, error))?;
+        // Without it the recording is as good.
+        let [caller, other] = talk_of(&part).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %part.display(), "Who talks in a recording is not known");
+            [None; 2]
+        });
         let sealed = part.with_extension("sealed");
         let stored = self.store(&part, &sealed);
         // A leftover of a failed attempt or of a dead process must not stand in the way of the next.
