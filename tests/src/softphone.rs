@@ -52,8 +52,10 @@ pub struct Profile<'a> {
     pub answers: bool,
     /// A WAV file at the rate of its codec that it says instead.
     pub speech: Option<&'a Path>,
-    /// TLS to this port of 127.0.0.1, believing this PEM file, and SRTP.
+    /// TLS to this port of 127.0.0.1, believing this PEM file.
     pub secure: Option<(u16, &'a Path)>,
+    /// It takes encrypted sound, and nothing else.
+    pub srtp: bool,
 }
 
 /// What a phone talks in.
@@ -99,6 +101,7 @@ impl<'a> Profile<'a> {
             answers: true,
             speech: None,
             secure: None,
+            srtp: false,
         }
     }
 }
@@ -143,10 +146,11 @@ impl Softphone {
         );
         let Profile { extension, password, registrar, answers, .. } = profile;
         let mode = if *answers { "auto" } else { "manual" };
-        let (host, secured) = match profile.secure {
-            Some((port, _)) => (format!("127.0.0.1:{port};transport=tls"), "mediaenc=srtp-mand;"),
-            None => (format!("{registrar};transport=udp"), ""),
+        let host = match profile.secure {
+            Some((port, _)) => format!("127.0.0.1:{port};transport=tls"),
+            None => format!("{registrar};transport=udp"),
         };
+        let secured = if profile.srtp { "mediaenc=srtp-mand;" } else { "" };
         let account = format!(
             "<sip:{extension}@{host}>;{secured}auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
              audio_codecs={};mwi=no\n",

@@ -1,5 +1,5 @@
 //! Speech between two phones (baresip) over TLS and SRTP, in G.722 and in Opus: what each hears, and what the box keeps of
-//! it, is what was said.
+//! it, is what was said. A phone that encrypts only its signalling is called too.
 //!
 //! `OFFHOOK_SOUND_FOLDER` keeps what was said, heard and recorded, for judges such as PESQ and STOI.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
@@ -11,10 +11,10 @@ use std::time::Duration;
 use tests::authority::Authority;
 use tests::likeness::likeness;
 use tests::offhook::free_port;
-use tests::office::{EXTENSIONS, Office, talk};
+use tests::office::{EXTENSIONS, Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
 use tests::shared::shared_data;
-use tests::softphone::{Codec, Profile, Softphone};
+use tests::softphone::{Codec, Profile, Softphone, seconds_with_tone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 const LIMIT: Duration = Duration::from_secs(30);
@@ -41,20 +41,18 @@ fn speech_is_what_it_was(codec: Codec, least: [f64; 2]) {
     }
     let Some(clips) = shared_data("speech") else { return };
     let (authority, tls_port) = (Authority::new(), free_port());
-    let (own, trust) = (authority.certify("127.0.0.1"), authority.certificate());
-    let office = Office::open(
-        PROGRAM,
-        &format!(
-            "[recording]\npeople_enabled = true\n[sip.tls]\nenabled = true\nport = {tls_port}\ncertificate = {:?}\n\
-             private_key = {:?}\n",
-            own.certificate, own.private_key
-        ),
-    );
+    let trust = authority.certificate();
+    let office = with_tls(&authority, tls_port, "[recording]\npeople_enabled = true\n");
     let folder = office.folder.path();
     let said = CLIPS.map(|clip| prepared(&clips.join(clip), folder));
     let start = |index: usize| {
-        let profile =
-            Profile { codec, speech: Some(&said[index]), secure: Some((tls_port, &trust)), ..office.profile(index) };
+        let profile = Profile {
+            codec,
+            speech: Some(&said[index]),
+            secure: Some((tls_port, &trust)),
+            srtp: true,
+            ..office.profile(index)
+        };
         Softphone::start(&folder.join(EXTENSIONS[index]), &profile)
     };
     let (mut first, second) = (start(0), start(1));
@@ -100,6 +98,39 @@ fn speech_is_what_it_was(codec: Codec, least: [f64; 2]) {
         assert!(exported >= 0.8, "{}: in the Opus file {exported:.3}", CLIPS[index]);
         assert!(hears >= least[0] && keeps >= least[1], "{}: heard {hears:.3}, kept {keeps:.3}", CLIPS[index]);
     }
+}
+
+/// A phone over TLS that encrypts no sound is asked for it, says no, and is called all the same.
+#[test]
+fn a_phone_over_tls_without_srtp_is_called_too() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let (authority, tls_port) = (Authority::new(), free_port());
+    let trust = authority.certificate();
+    let office = with_tls(&authority, tls_port, "");
+    let folder = office.folder.path();
+    let profile = Profile { secure: Some((tls_port, &trust)), ..office.profile(1) };
+    let (mut caller, callee) = (office.phone(0), Softphone::start(&folder.join(EXTENSIONS[1]), &profile));
+    caller.tell("dial", &office.uri("102"));
+    caller.wait_for("CALL_ESTABLISHED");
+    talk(Duration::from_secs(3));
+    caller.tell("hangup", "");
+    office.offhook.wait_for_log("Call ended", LIMIT);
+    for (phone, tone_hz) in [(callee, TONES_HZ[0]), (caller, TONES_HZ[1])] {
+        assert!(!seconds_with_tone(&phone.heard(), tone_hz).is_empty(), "{tone_hz} Hz is not heard");
+    }
+    let log = office.offhook.stop();
+    assert!(log.contains("Called again without SRTP"), "{log}");
+}
+
+fn with_tls(authority: &Authority, port: u16, more: &str) -> Office {
+    let own = authority.certify("127.0.0.1");
+    let tls = format!(
+        "{more}[sip.tls]\nenabled = true\nport = {port}\ncertificate = {:?}\nprivate_key = {:?}\n",
+        own.certificate, own.private_key
+    );
+    Office::open(PROGRAM, &tls)
 }
 
 /// The clip as the phone says it: after a pause, and silence until somebody hangs up.
