@@ -176,7 +176,7 @@ impl Waiting {
         self.leg.command(|media, _| media.play(clip, samples));
     }
 
-    /// Waits with music; keys have no meaning.
+    /// Waits, with music or ringing; keys have no meaning.
     pub(super) fn until_whatever_is_pressed<T>(
         &mut self,
         wanted: impl Future<Output = T>,
@@ -192,7 +192,7 @@ impl Waiting {
         }
     }
 
-    /// Waits with music.
+    /// Waits, with music or ringing.
     pub(super) fn until<T>(&mut self, wanted: impl Future<Output = T>) -> impl Future<Output = Result<T, Interrupted>> {
         // Boxed before anything is awaited: an async function would keep room for it in each of its callers.
         let mut wanted = Box::pin(wanted);

@@ -63,7 +63,7 @@ pub(super) struct Stream {
     bridged: Option<Heard>,
     /// What else is heard here.
     pub(super) mixer: Option<Box<Mixer>>,
-    /// What we said ourselves in this tick: for who is to hear it elsewhere, and in the next for who knows its echo by it.
+    /// What we said ourselves in this tick, for who is to hear it elsewhere.
     played: Option<Frame>,
     /// What this tick brought, for the other side of a bridge.
     heard: Heard,
