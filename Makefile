@@ -77,6 +77,7 @@ check:
 	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/fuzz .ci/run .ci/setup .ci/stage tests/standins/* \
 		$(IMAGE_SCRIPTS)
 	.ci/stage 'format' $(CARGO) fmt --all --check
+	.ci/stage 'lock file of fuzzing' $(CARGO) fetch --locked --quiet --manifest-path tests/fuzz/Cargo.toml
 	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked --features local-audio -- --deny warnings
 	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' .ci/stage 'documentation' $(CARGO) doc --workspace --no-deps --locked --quiet
