@@ -37,10 +37,13 @@ struct Side {
     calls: Vec<CallHandle>,
     ended: BTreeSet<CallHandle>,
     waiting: Vec<(CallHandle, sip_stack::endpoint::PeerRequestHandle)>,
-    /// The highest CSeq of each Call-ID and From tag; ACK and CANCEL repeat one.
-    numbers: BTreeMap<(String, String), u32>,
+    /// The highest CSeq of each dialog; ACK and CANCEL repeat one.
+    numbers: BTreeMap<DialogId, u32>,
     known: BTreeSet<Vec<u8>>,
 }
+
+/// Call-ID, tag of From, tag of To: empty before there is a dialog. One INVITE may make several (RFC 3261, 13.2.2.4).
+type DialogId = (String, String, String);
 
 fn address(side: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1 + side as u8], 5060))
@@ -221,7 +224,7 @@ impl Side {
         }
     }
 
-    /// The next message, whose CSeq is higher than all before unless it is a repeat.
+    /// The next message, whose CSeq is higher than all before in its dialog unless it is a repeat.
     fn next_message(&mut self) -> Option<Vec<u8>> {
         let bytes = self.endpoint.poll_transmit()?.bytes;
         let message = super::transactions::parse(&bytes).expect("we send SIP");
@@ -229,10 +232,13 @@ impl Side {
         let is_request = matches!(message, sip_stack::message::Message::Request(_));
         let cseq = headers.cseq().expect("ours");
         if is_request && !matches!(cseq.method, Method::Ack | Method::Cancel) && self.known.insert(bytes.clone()) {
-            let tag = headers.from().expect("ours").tag().unwrap_or_default().to_owned();
-            let highest = self.numbers.entry((headers.call_id().expect("ours"), tag)).or_default();
-            assert!(cseq.number > *highest, "{} {} after {highest}", cseq.method, cseq.number);
-            *highest = cseq.number;
+            let tag = |address: NameAddr| address.tag().unwrap_or_default().to_owned();
+            let (from, to) = (tag(headers.from().expect("ours")), tag(headers.to().expect("ours")));
+            let dialog = (headers.call_id().expect("ours"), from, to);
+            let before = (dialog.0.clone(), dialog.1.clone(), String::new());
+            let highest = self.numbers.get(&dialog).max(self.numbers.get(&before)).copied().unwrap_or_default();
+            assert!(cseq.number > highest, "{} {} after {highest}", cseq.method, cseq.number);
+            self.numbers.insert(dialog, cseq.number);
         }
         Some(bytes)
     }
