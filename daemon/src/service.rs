@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
-    Pickups, Places, Router, Services, Tones, Tools, TrunkWatch, hold_music,
+    Pickups, Places, Router, Services, Tones, Tools, TrunkWatch, hold_music, monitor,
 };
 use crate::config::Config;
 use crate::conversation::intent::Classifier;
@@ -51,6 +51,7 @@ pub struct Service {
     router: JoinHandle<()>,
     address: JoinHandle<()>,
     bans: JoinHandle<()>,
+    monitor: Option<JoinHandle<()>>,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -103,6 +104,8 @@ impl Service {
         let tones = Tones::of(office.country);
         let minutes = minutes_of_today(&storage, office.time_zone())?;
         let up = CallsUp::default();
+        let monitor = config.local_audio.monitor_device.clone();
+        let monitor = monitor.map(|device| tokio::spawn(monitor::run(up.clone(), device)));
         let api = match config.api.enabled {
             true => Some(Api::start(&config.api, up.clone()).await?),
             false => None,
@@ -153,6 +156,7 @@ impl Service {
             router,
             address,
             bans,
+            monitor,
             api,
             degraded,
             _ears: ears,
@@ -201,6 +205,9 @@ impl Service {
         self.stop.send_replace(true);
         self.address.abort();
         self.bans.abort();
+        if let Some(monitor) = self.monitor {
+            monitor.abort();
+        }
         if let Err(error) = self.router.await {
             warn!(%error, "Router ended badly");
         }

@@ -26,6 +26,7 @@ mod lines;
 mod listener;
 mod message;
 mod minutes;
+pub(crate) mod monitor;
 mod music;
 pub(crate) mod negotiate;
 mod onward;

@@ -50,7 +50,7 @@ pub(super) async fn page(incoming: &mut Incoming, stop: watch::Receiver<bool>) -
 }
 
 /// Drivers take their time.
-async fn opened(device: Option<String>) -> Result<Playback, SoundCardError> {
+pub(super) async fn opened(device: Option<String>) -> Result<Playback, SoundCardError> {
     let opened = tokio::task::spawn_blocking(move || sound_card::open(device.as_deref()));
     opened.await.unwrap_or_else(|error| Err(SoundCardError::Driver(error.to_string())))
 }

@@ -25,7 +25,14 @@ pub type Moment = [Frame; 2];
 
 /// All calls that are up; cheap to clone.
 #[derive(Clone, Default)]
-pub struct CallsUp(Arc<Mutex<BTreeMap<CallId, Up>>>);
+pub struct CallsUp(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<BTreeMap<CallId, Up>>,
+    /// Told when somebody begins to talk.
+    talks: watch::Sender<()>,
+}
 
 struct Up {
     from: Option<String>,
@@ -173,7 +180,7 @@ pub(super) struct Entry {
 
 impl CallsUp {
     fn table(&self) -> MutexGuard<'_, BTreeMap<CallId, Up>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call that came in.
@@ -196,6 +203,12 @@ impl CallsUp {
             up.since.get_or_insert_with(UnixMs::now);
             up.talk.send_replace(talk);
         }
+        self.0.talks.send_replace(());
+    }
+
+    /// Changes whenever who talks in a call does.
+    pub(super) fn talks(&self) -> watch::Receiver<()> {
+        self.0.talks.subscribe()
     }
 
     /// Where the sound of a call goes; `None` once it is over.
@@ -246,15 +259,27 @@ impl CallsUp {
         if found.next().is_some() {
             return Err(ListenError::Ambiguous);
         }
-        let has_room = up.listeners.send_if_modified(|listeners| {
+        up.hear(*call_id).ok_or(ListenError::TooMany)
+    }
+
+    /// Hears the latest call in which two talk and that may still be listened to, from now on.
+    pub(super) fn listen_to_latest(&self) -> Option<Listening> {
+        let table = self.table();
+        let mut talks = table.iter().rev().filter(|(_, up)| up.talk.borrow().is_heard());
+        talks.find_map(|(call_id, up)| up.hear(*call_id))
+    }
+}
+
+impl Up {
+    /// `None` if [`LISTENER_LIMIT`] hear it already.
+    fn hear(&self, call_id: CallId) -> Option<Listening> {
+        let has_room = self.listeners.send_if_modified(|listeners| {
             let has_room = *listeners < LISTENER_LIMIT;
             *listeners += usize::from(has_room);
             has_room
         });
-        match has_room {
-            true => Ok(Listening { call_id: *call_id, sound: up.sound.subscribe(), listeners: up.listeners.clone() }),
-            false => Err(ListenError::TooMany),
-        }
+        let listening = || Listening { call_id, sound: self.sound.subscribe(), listeners: self.listeners.clone() };
+        has_room.then(listening)
     }
 }
 
@@ -357,6 +382,18 @@ pub(super) mod tests {
         drop(all);
         outlet.changed().await;
         assert!(!outlet.is_heard());
+    }
+
+    #[test]
+    fn the_latest_in_which_two_talk_is_heard_while_there_is_room() {
+        let (calls, entry, _outlet) = one_call();
+        let talks = calls.talks();
+        assert!(calls.listen_to_latest().is_none(), "nobody talks with anybody");
+        calls.note(entry.call_id, Talk::People([(); 2].map(|()| Seat { sound: MediaPeer::CLOSED, extension: None })));
+        assert!(talks.has_changed().unwrap());
+        let all: Vec<_> = (0..LISTENER_LIMIT).map_while(|_| calls.listen_to_latest()).collect();
+        assert!(all.len() == LISTENER_LIMIT && all.iter().all(|one| one.call_id == entry.call_id));
+        assert!(calls.listen_to_latest().is_none(), "it is full");
     }
 
     #[test]

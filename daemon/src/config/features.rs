@@ -55,8 +55,11 @@ impl Default for Features {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalAudio {
-    /// Its output, as `offhook doctor` and `aplay -L` call it; else the system's default one.
+    /// Its output for paging, as `offhook doctor` and `aplay -L` call it; else the system's default one.
     pub device: Option<String>,
+    /// The output where calls are heard, live, one at a time: a jack for headphones. None by default, and nobody hears
+    /// them. Those who talk are not told: whether they must be is for the law of the place.
+    pub monitor_device: Option<String>,
 }
 
 /// `[[queues]]`: callers wait with music until one of the members is free, and are told their place.

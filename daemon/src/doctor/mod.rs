@@ -64,6 +64,6 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.push(host::clock());
     findings.push(host::processor());
     findings.push(audio_thread::media_clock());
-    findings.push(sound_card::output(config));
+    findings.extend(sound_card::outputs(config));
     findings
 }

@@ -239,6 +239,12 @@ pub struct MediaSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MediaPeer(u64);
 
+#[cfg(test)]
+impl MediaPeer {
+    /// One that brings nothing.
+    pub(crate) const CLOSED: MediaPeer = MediaPeer(u64::MAX);
+}
+
 /// The media thread did not take a command: it is stopped or thousands of commands behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the media thread does not take commands")]

@@ -20,6 +20,8 @@ use super::ring::{Drain, Feed, ring};
 const RATES_HZ: [u32; 5] = [48_000, 44_100, 32_000, 16_000, 96_000];
 /// Formats likewise: what cards have themselves, then what sound servers have.
 const FORMATS: [SampleFormat; 2] = [SampleFormat::I16, SampleFormat::F32];
+/// The system's default output. ALSA takes it by this name whether it is listed or not.
+const DEFAULT: &str = "default";
 /// Periods in a second where the card leaves the choice to us: one each 20 ms.
 const PERIODS_PER_SECOND: u32 = 50;
 
@@ -80,8 +82,8 @@ pub fn outputs() -> Result<Vec<String>, SoundCardError> {
 
 fn find(name: Option<&str>) -> Result<Device, SoundCardError> {
     let host = cpal::default_host();
-    let Some(name) = name else {
-        return host.default_output_device().ok_or_else(|| SoundCardError::NoSuchDevice("default".into()));
+    let Some(name) = name.filter(|name| *name != DEFAULT) else {
+        return host.default_output_device().ok_or_else(|| SoundCardError::NoSuchDevice(DEFAULT.into()));
     };
     let is_it = |device: &Device| device.id().is_ok_and(|id| id.id() == name);
     let found = host.devices().map_err(driver)?.find(is_it);

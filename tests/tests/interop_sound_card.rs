@@ -1,5 +1,5 @@
-//! Desk phones (baresip) that speak over the sound card of the box: ALSA's own plugins stand in for the card, and hand what
-//! is played to a file. Needs the feature `local-audio`.
+//! Desk phones (baresip) that speak over the sound card of the box, and whose calls are heard at its monitor jack: ALSA's own
+//! plugins stand in for the card, and hand what is played to a file. Needs the feature `local-audio`.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::fs::Permissions;
@@ -11,7 +11,7 @@ use audio::time::SampleRate;
 use serde_json::Value;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::is_installed;
-use tests::softphone::seconds_with_tone_at;
+use tests::softphone::{seconds_with_tone_at, tenths_with_tone};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
 const LIMIT: Duration = Duration::from_secs(30);
@@ -64,9 +64,13 @@ impl Machine {
 
     /// What `offhook doctor` finds about its card.
     fn examined(&self, office: &Office) -> Value {
+        self.finding(office, "sound card")
+    }
+
+    fn finding(&self, office: &Office, name: &str) -> Value {
         let output = office.offhook.run(&["doctor", "--json"]);
         let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        findings.into_iter().find(|finding| finding["name"] == "sound card").unwrap()
+        findings.into_iter().find(|finding| finding["name"] == name).unwrap()
     }
 }
 
@@ -125,6 +129,35 @@ fn without_a_card_the_phone_is_refused() {
     callee.wait_for_output("Call established");
     talk(Duration::from_secs(1));
     caller.tell("hangup", "");
+    office.offhook.stop();
+}
+
+/// Whoever has headphones in the jack hears both who talk, in one call after the other.
+#[test]
+fn calls_are_heard_at_the_monitor_jack() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let machine = Machine::with_card();
+    let office = Office::open(machine.program().to_str().unwrap(), "[local_audio]\nmonitor_device = 'default'");
+    let (mut caller, callee) = (office.phone(0), office.phone(1));
+    for call in 1..=2 {
+        let heard = || {
+            [TONES_HZ[0], TONES_HZ[1]].map(|hz| tenths_with_tone(&machine.played(), hz, SampleRate::FULL_BAND).len())
+        };
+        let before = heard();
+        caller.tell("dial", &office.uri("102"));
+        caller.wait_for("CALL_ESTABLISHED");
+        callee.wait_for_output("Call established");
+        talk(Duration::from_secs(5));
+        caller.tell("hangup", "");
+        caller.wait_for("CALL_CLOSED");
+        let both = || heard().iter().zip(before).all(|(heard, before)| *heard >= before + 20);
+        let heard = tests::poll(LIMIT, || both().then_some(()));
+        assert!(heard.is_some(), "call {call}: {}", office.offhook.log());
+    }
+    let finding = machine.finding(&office, "monitor jack");
+    assert_eq!(finding["verdict"], "good", "{finding:#}");
     office.offhook.stop();
 }
 
