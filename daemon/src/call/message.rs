@@ -233,7 +233,7 @@ impl Writer {
             pieces = rest;
             let (told, heard) = oneshot::channel();
             self.ears.submit(Priority::Background, move |ears| {
-                let _ = told.send(ears.transcribe(&piece, <_>::default()).ok());
+                let _ = told.send(ears.transcribe(piece, <_>::default()).ok());
             })?;
             words.extend(heard.await?);
         }

@@ -363,7 +363,7 @@ impl CallTask {
         let priority = if speculative { Priority::Speculative } else { Priority::Live };
         let submitted = self.services.ears.submit(priority, move |ears| {
             let begun = Instant::now();
-            let result = ears.transcribe(&samples, abort);
+            let result = ears.transcribe(samples, abort);
             let _ = done.try_send(Done::Transcribed { utterance, result, decode: begun.elapsed() });
         });
         if submitted.is_err() {

@@ -2,16 +2,15 @@
 
 mod high_pass;
 mod level;
-mod loudness;
 mod noise;
 mod notch;
 
 use audio::Frame;
 use audio::dsp::echo::EchoCanceller;
+use audio::dsp::loudness::raise_utterance;
 
 use self::high_pass::{HighPass, take_out_hum};
 use self::level::Leveller;
-use self::loudness::raise_utterance;
 use self::noise::NoiseReduction;
 use self::notch::Notches;
 
