@@ -5,14 +5,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 use audio::codec::CodecKind;
 use audio::playout::ClipId;
 use audio::rtp::srtp::{Keys, MasterKey, Profile};
-use daemon::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, Source, StreamConfig};
+use daemon::io::media::{MediaEvent, MediaHandle, MediaSession, Source, StreamConfig};
 use daemon::io::ports::{MediaPort, PortPool};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// The thread that is watched; nobody at first.
 static WATCHED: AtomicI32 = AtomicI32::new(-1);
@@ -75,15 +74,15 @@ fn pair(media: &MediaHandle, codec: CodecKind, is_encrypted: bool) -> [Listened;
         let mut config = StreamConfig::plain(remotes.next().unwrap(), codec);
         let (outbound, inbound) = keys.next().unwrap();
         config.srtp = is_encrypted.then(|| Keys { outbound: key(outbound), inbound: key(inbound) });
-        let (events, mut told) = mpsc::channel(EVENT_LIMIT);
-        let session = media.open(port, config, events).unwrap();
+        let (session, mut told) = media.open(port, config).unwrap();
+        session.listen(true).unwrap();
         session.play(ClipId(1), vec![1_000; 8_000 * 60].into()).unwrap();
-        Listened(session, std::thread::spawn(move || while told.blocking_recv().is_some() {}))
+        Listened(session, tokio::spawn(async move { while told.recv().await.is_some() {} }))
     })
 }
 
-#[test]
-fn calls_in_steady_state_allocate_nothing() {
+#[tokio::test]
+async fn calls_in_steady_state_allocate_nothing() {
     let media = MediaHandle::start().unwrap();
     let pairs = [
         pair(&media, CodecKind::Pcmu, false),
@@ -103,12 +102,13 @@ fn calls_in_steady_state_allocate_nothing() {
         let tone = vec![100; 8_000 * 60].into();
         third.mix(one.peer(), [Some(Source::Brought(third.peer())), None], Some(tone)).unwrap();
     }
-    let (events, mut told) = mpsc::channel(EVENT_LIMIT);
-    let clock = media.open(port(), StreamConfig::plain(([127, 0, 0, 1], 9).into(), CodecKind::Pcmu), events).unwrap();
+    let config = StreamConfig::plain(([127, 0, 0, 1], 9).into(), CodecKind::Pcmu);
+    let (clock, mut told) = media.open(port(), config).unwrap();
+    clock.listen(true).unwrap();
     let mut frames = 0;
     for (round, wanted) in FRAMES.into_iter().enumerate() {
         while frames < wanted {
-            frames += usize::from(matches!(told.blocking_recv().unwrap(), MediaEvent::Frame { .. }));
+            frames += usize::from(matches!(told.recv().await.unwrap(), MediaEvent::Frame { .. }));
         }
         frames = 0;
         match round {
@@ -120,8 +120,8 @@ fn calls_in_steady_state_allocate_nothing() {
     assert!(reports >= 5, "only {reports} reports came");
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0);
     drop(clock);
-    for Listened(session, thread) in pairs.into_iter().flatten() {
+    for Listened(session, taking) in pairs.into_iter().flatten() {
         drop(session);
-        thread.join().unwrap();
+        taking.await.unwrap();
     }
 }

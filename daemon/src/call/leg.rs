@@ -16,7 +16,7 @@ use super::referral::{self, Referred};
 use super::services::Services;
 use super::task::End;
 use crate::io::address::Reached;
-use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaSession, MediaUnavailable, Refused};
+use crate::io::media::{MediaEvents, MediaSession, MediaUnavailable, Refused};
 use crate::storage::{CallId, CallMetrics, Leg as LegKind, UnixMs, add_metrics};
 
 /// What a leg's dialog means for its call.
@@ -34,7 +34,7 @@ pub(super) struct Leg {
     pub(super) events: LegEvents,
     pub(super) agreement: MediaAgreement,
     pub(super) media: MediaSession,
-    pub(super) frames: mpsc::Receiver<MediaEvent>,
+    pub(super) frames: MediaEvents,
     /// Tells when the peer may have to be told another address: [`follow_address`](Leg::follow_address).
     pub(super) moved: watch::Receiver<Reached>,
     services: Arc<Services>,
@@ -49,15 +49,14 @@ pub(super) struct Leg {
 /// A stream and what it brings.
 pub(super) struct Sound {
     pub(super) media: MediaSession,
-    frames: mpsc::Receiver<MediaEvent>,
+    frames: MediaEvents,
 }
 
 impl Sound {
     /// Opens the stream that `agreement` describes, once.
     pub(super) fn open(services: &Services, agreement: &mut MediaAgreement) -> Result<Sound, End> {
-        let (sender, frames) = mpsc::channel(EVENT_LIMIT);
         let port = agreement.take_port().ok_or(End::INTERNAL)?;
-        let media = services.media.open(port, agreement.stream(), sender).map_err(|_| End::INTERNAL)?;
+        let (media, frames) = services.media.open(port, agreement.stream()).map_err(|_| End::INTERNAL)?;
         Ok(Sound { media, frames })
     }
 }
@@ -80,10 +79,7 @@ impl Leg {
         let began = Instant::now();
         let figures = Figures::new(began);
         let (referral, hung_up) = (None, false);
-        let leg = Leg { events, agreement, media, frames, moved, services, began, figures, referral, hung_up };
-        // Most of what becomes of a call needs no frames.
-        leg.command(|media, _| media.listen(false));
-        leg
+        Leg { events, agreement, media, frames, moved, services, began, figures, referral, hung_up }
     }
 
     /// Deals with what happened in the dialog.

@@ -450,7 +450,7 @@ impl CallTask {
             if let Some(end) = self.handle_media(next) {
                 return Some(end);
             }
-            event = self.leg.frames.try_recv().ok();
+            event = self.leg.frames.try_recv();
         }
         None
     }

@@ -4,7 +4,7 @@
 //! told how much; nobody waits for it. What keeps a call as sound takes the same pairs of frames ([`Tap`](super::tap::Tap)).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use audio::Frame;
 use tokio::sync::broadcast::error::RecvError;
@@ -34,13 +34,16 @@ struct Shared {
     talks: watch::Sender<()>,
 }
 
+/// The ring, from the first listener on: most calls have none.
+type Sound = Arc<OnceLock<broadcast::Sender<Arc<Moment>>>>;
+
 struct Up {
     from: Option<String>,
     to: Option<String>,
     /// When it was answered; before that it is not up.
     since: Option<UnixMs>,
     talk: watch::Sender<Talk>,
-    sound: broadcast::Sender<Arc<Moment>>,
+    sound: Sound,
     listeners: watch::Sender<usize>,
     /// There is one.
     supervisor: Arc<Semaphore>,
@@ -168,7 +171,7 @@ pub(super) struct Supervised {
 
 /// A call's way to those who hear it, for the task that has it at the moment.
 pub(super) struct Outlet {
-    sound: broadcast::Sender<Arc<Moment>>,
+    sound: Sound,
     listeners: watch::Receiver<usize>,
 }
 
@@ -190,8 +193,7 @@ impl CallsUp {
     }
 
     fn insert(&self, call_id: CallId, from: Option<String>, to: Option<String>) -> Entry {
-        let (sound, listeners, talk) =
-            (broadcast::Sender::new(RING_FRAMES), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
+        let (sound, listeners, talk) = (Sound::default(), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
         let supervisor = Arc::new(Semaphore::new(1));
         self.table().insert(call_id, Up { from, to, since: None, talk, sound, listeners, supervisor });
         Entry { calls: self.clone(), call_id }
@@ -215,7 +217,7 @@ impl CallsUp {
     pub(super) fn outlet(&self, call_id: CallId) -> Option<Outlet> {
         let table = self.table();
         let up = table.get(&call_id)?;
-        Some(Outlet { sound: up.sound.clone(), listeners: up.listeners.subscribe() })
+        Some(Outlet { sound: Arc::clone(&up.sound), listeners: up.listeners.subscribe() })
     }
 
     /// The call that `extension` is in, or the one that somebody has with the box, or any; of several the latest. `None` if
@@ -278,8 +280,8 @@ impl Up {
             *listeners += usize::from(has_room);
             has_room
         });
-        let listening = || Listening { call_id, sound: self.sound.subscribe(), listeners: self.listeners.clone() };
-        has_room.then(listening)
+        let sound = || self.sound.get_or_init(|| broadcast::Sender::new(RING_FRAMES)).subscribe();
+        has_room.then(|| Listening { call_id, sound: sound(), listeners: self.listeners.clone() })
     }
 }
 
@@ -315,9 +317,11 @@ impl Outlet {
 
     /// For all who listen; never waits.
     pub(super) fn tell(&self, moment: Moment) {
-        if self.is_heard() {
+        if self.is_heard()
+            && let Some(sound) = self.sound.get()
+        {
             // Whoever listened has gone in the same moment.
-            let _ = self.sound.send(Arc::new(moment));
+            let _ = sound.send(Arc::new(moment));
         }
     }
 }

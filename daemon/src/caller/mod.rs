@@ -22,7 +22,7 @@ use crate::call::negotiate::MediaAgreement;
 use crate::config::{Config, SrtpUse};
 use crate::identity::IdentityFolder;
 use crate::io::gate::{Origins, SharedGate};
-use crate::io::media::{EVENT_LIMIT, MediaEvent, MediaHandle, MediaSession, StreamStats};
+use crate::io::media::{MediaEvent, MediaHandle, MediaSession, StreamStats};
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::io::tls::{self, TlsFailure, TlsFileError, Trust};
@@ -290,10 +290,11 @@ impl Caller {
     }
 
     async fn talk(mut self, plan: CallPlan, mut agreement: MediaAgreement) -> Result<CallReport, CallError> {
-        let (sender, mut frames) = mpsc::channel(EVENT_LIMIT);
         let media = MediaHandle::start()?;
         let port = agreement.take_port().ok_or(CallError::Internal("media port"))?;
-        let session = media.open(port, agreement.stream(), sender).map_err(|_| CallError::Internal("media thread"))?;
+        let stopped = |_| CallError::Internal("media thread");
+        let (session, mut frames) = media.open(port, agreement.stream()).map_err(stopped)?;
+        session.listen(true).map_err(stopped)?;
         let answered = Instant::now();
         let mut conversation = Talk::new(&plan);
         let ended = loop {

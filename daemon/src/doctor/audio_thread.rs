@@ -4,10 +4,9 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use audio::codec::CodecKind;
-use tokio::sync::mpsc;
 
 use super::{Finding, Verdict};
-use crate::io::media::{EVENT_LIMIT, MediaClock, MediaEvent, MediaHandle, StreamConfig};
+use crate::io::media::{MediaClock, MediaEvent, MediaHandle, StreamConfig};
 use crate::io::ports::PortPool;
 
 /// Frames listened to: a little over one second, so that the thread has published its clock.
@@ -44,12 +43,13 @@ fn measure() -> anyhow::Result<MediaClock> {
     let sink = UdpSocket::bind((loopback, 0))?;
     let media = MediaHandle::start()?;
     let port = PortPool::new(loopback, 40_000, 49_998).lend()?;
-    let (events, mut received) = mpsc::channel(EVENT_LIMIT);
     let config = StreamConfig::plain(sink.local_addr()?, CodecKind::Pcmu);
-    let session = media.open(port, config, events)?;
+    let (session, mut events) = media.open(port, config)?;
+    session.listen(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut frames = 0;
     while frames < FRAMES {
-        match received.blocking_recv() {
+        match runtime.block_on(events.recv()) {
             Some(MediaEvent::Frame { .. }) => frames += 1,
             Some(_) => {}
             None => anyhow::bail!("the media thread stopped after {frames} frames"),

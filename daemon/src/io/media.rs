@@ -12,6 +12,7 @@
 //! events loses frames (counted), it does not delay the others.
 
 mod datagrams;
+mod events;
 mod mixer;
 mod readiness;
 mod reports;
@@ -25,17 +26,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use audio::Frame;
 use audio::codec::CodecKind;
 use audio::pacing::PacingStats;
 use audio::playout::ClipId;
 use audio::rtp::srtp::{self, InboundStats, Keys};
-use audio::rtp::{FrameKind, ReceiverConfig, ReceiverStats, SenderConfig};
-use tokio::sync::{mpsc, watch};
+use audio::rtp::{ReceiverConfig, ReceiverStats, SenderConfig};
+use tokio::sync::watch;
 use tracing::debug;
 
+use self::events::Room;
+pub use self::events::{MediaEvent, MediaEvents};
 pub use self::mixer::Source;
 use self::mixer::{Mixer, SOURCES};
 use self::stream::Stream;
@@ -43,8 +45,6 @@ use super::ports::MediaPort;
 
 /// Commands waiting for the media thread, over all calls.
 const COMMAND_LIMIT: usize = 4_096;
-/// Events waiting for one call: 2.5 s of frames.
-pub const EVENT_LIMIT: usize = 128;
 
 /// One stream in each direction.
 #[derive(Debug, Clone)]
@@ -90,46 +90,6 @@ impl StreamConfig {
             srtp: None,
         }
     }
-}
-
-/// What a stream tells its call.
-#[derive(Debug)]
-pub enum MediaEvent {
-    /// 20 ms from the jitter buffer.
-    Frame {
-        /// The sound.
-        frame: Frame,
-        /// Heard, concealed or nothing there.
-        kind: FrameKind,
-        /// When it left the jitter buffer.
-        at: Instant,
-    },
-    /// 20 ms that we said ourselves, not what another leg brought: it can come back in the frame that is told next. Silence
-    /// is told only where that was asked for ([`MediaSession::tap`]).
-    Said(Frame),
-    /// A keypad digit was pressed (RFC 4733).
-    Digit(char),
-    /// The first packet of a clip was sent.
-    ClipStarted {
-        /// Which.
-        clip: ClipId,
-        /// When.
-        at: Instant,
-    },
-    /// The last packet of a clip was sent.
-    ClipFinished {
-        /// Which.
-        clip: ClipId,
-        /// When.
-        at: Instant,
-    },
-    /// A clip was stopped, or thrown away before it began.
-    ClipStopped {
-        /// Which.
-        clip: ClipId,
-        /// How much of it went out.
-        heard: Duration,
-    },
 }
 
 /// Counters of one stream, written by the media thread each second and at the end.
@@ -203,8 +163,8 @@ enum Command {
     Press { stream: u64, digit: char },
     Bridge { stream: u64, with: Option<u64> },
     Mix { stream: u64, mixer: Option<Box<Mixer>> },
-    Tap { stream: u64, is_on: bool },
-    Listen { stream: u64, is_on: bool },
+    Tap { stream: u64, room: Option<Room> },
+    Listen { stream: u64, room: Option<Room> },
     Close { stream: u64 },
 }
 
@@ -262,22 +222,18 @@ impl MediaHandle {
         Ok(MediaHandle { commands, next_stream: Arc::default(), clock })
     }
 
-    /// Starts sending and receiving on `port`; events go to `events` (give it room for [`EVENT_LIMIT`]).
+    /// Starts sending and receiving on `port`. Sound is told only to who [listens](MediaSession::listen).
     ///
     /// # Errors
     /// [`MediaUnavailable`].
-    pub fn open(
-        &self,
-        port: MediaPort,
-        config: StreamConfig,
-        events: mpsc::Sender<MediaEvent>,
-    ) -> Result<MediaSession, MediaUnavailable> {
+    pub fn open(&self, port: MediaPort, config: StreamConfig) -> Result<(MediaSession, MediaEvents), MediaUnavailable> {
         let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
         let (stats, watched) = watch::channel(StreamStats::default());
-        let stream = Stream::new(id, port, config, events, stats);
+        let (teller, events) = events::channel();
+        let stream = Stream::new(id, port, config, teller, stats);
         let session = MediaSession { stream: id, commands: self.commands.clone(), stats: watched };
         session.send(Command::Open(Box::new(stream)))?;
-        Ok(session)
+        Ok((session, events))
     }
 
     /// How well the clock was kept, as of the last second.
@@ -377,16 +333,16 @@ impl MediaSession {
     /// # Errors
     /// [`MediaUnavailable`].
     pub fn tap(&self, is_on: bool) -> Result<(), MediaUnavailable> {
-        self.send(Command::Tap { stream: self.stream, is_on })
+        self.send(Command::Tap { stream: self.stream, room: is_on.then(Room::new) })
     }
 
-    /// Whether frames are told at all (they are, until this says otherwise): who only plays something need not be woken
-    /// fifty times a second. [`tap`](Self::tap) has them told all the same.
+    /// Whether frames are told (they are not, until this says so): who only plays something need not be woken fifty times a
+    /// second. [`tap`](Self::tap) has them told all the same.
     ///
     /// # Errors
     /// [`MediaUnavailable`].
     pub fn listen(&self, is_on: bool) -> Result<(), MediaUnavailable> {
-        self.send(Command::Listen { stream: self.stream, is_on })
+        self.send(Command::Listen { stream: self.stream, room: is_on.then(Room::new) })
     }
 
     /// The stream's counters as of the last second.

@@ -10,14 +10,15 @@ use audio::playout::{Playout, PlayoutEvent};
 use audio::rtp::{DtmfEvent, Receiver, Sender, is_rtcp};
 use audio::time::SampleRate;
 use audio::{Frame, SILENT_FRAME, WideFrame};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::datagrams::{BATCH, Datagram, Datagrams};
+use super::events::{Note, Room, Sound, Teller};
 use super::mixer::{Mixer, Source};
 use super::reports::Reports;
 use super::security::Security;
-use super::{MediaEvent, StreamConfig, StreamStats};
+use super::{StreamConfig, StreamStats};
 use crate::io::ports::MediaPort;
 
 /// Datagrams of the peer read per stream and tick: three times what any sane sender produces in 20 ms, so that a flood on
@@ -56,9 +57,9 @@ pub(super) struct Stream {
     /// The stream whose sound goes out here.
     pub(super) bridged_with: Option<u64>,
     /// Somebody records.
-    pub(super) is_tapped: bool,
+    is_tapped: bool,
     /// The call wants to know what was heard.
-    pub(super) is_listened_to: bool,
+    is_listened_to: bool,
     /// What this tick brought from there.
     bridged: Option<Heard>,
     /// What else is heard here.
@@ -71,7 +72,7 @@ pub(super) struct Stream {
     downsampler: Downsampler,
     /// Digits of this tick, likewise.
     pressed: Vec<char>,
-    events: mpsc::Sender<MediaEvent>,
+    teller: Teller,
     stats: StreamStats,
     published: watch::Sender<StreamStats>,
     /// This tick's packet; empty when none is to be sent.
@@ -83,7 +84,7 @@ impl Stream {
         id: u64,
         port: MediaPort,
         config: StreamConfig,
-        events: mpsc::Sender<MediaEvent>,
+        teller: Teller,
         published: watch::Sender<StreamStats>,
     ) -> Stream {
         Stream {
@@ -98,14 +99,14 @@ impl Stream {
             playout: Playout::new(),
             bridged_with: None,
             is_tapped: false,
-            is_listened_to: true,
+            is_listened_to: false,
             bridged: None,
             mixer: None,
             played: None,
             heard: Heard::Narrow(SILENT_FRAME),
             downsampler: Downsampler::default(),
             pressed: Vec::with_capacity(DIGIT_LIMIT),
-            events,
+            teller,
             stats: StreamStats::default(),
             published,
             packet: Vec::with_capacity(PACKET_BYTES),
@@ -130,6 +131,26 @@ impl Stream {
         self.config = config;
     }
 
+    /// Whether the call wants to know what is heard.
+    pub(super) fn be_listened_to(&mut self, room: Option<Room>) {
+        self.is_listened_to = room.is_some();
+        self.tell_sound(room);
+    }
+
+    /// Whether somebody records.
+    pub(super) fn be_tapped(&mut self, room: Option<Room>) {
+        self.is_tapped = room.is_some();
+        self.tell_sound(room);
+    }
+
+    fn tell_sound(&mut self, room: Option<Room>) {
+        match room {
+            Some(room) => self.teller.open(room),
+            None if self.is_listened_to || self.is_tapped => {}
+            None => self.teller.close(),
+        }
+    }
+
     pub(super) fn duck(&mut self, is_ducked: bool) {
         match is_ducked {
             true => self.playout.duck(DUCK_GAIN_DB),
@@ -148,13 +169,13 @@ impl Stream {
             self.heard = Heard::Wide(played.frame);
             if is_told {
                 let frame = self.downsampler.process(&played.frame);
-                self.emit(MediaEvent::Frame { frame, kind: played.kind, at: now });
+                self.teller.sound(Sound::Frame { frame, kind: played.kind, at: now });
             }
         } else {
             let played = self.receiver.poll_frame(now);
             self.heard = Heard::Narrow(played.frame);
             if is_told {
-                self.emit(MediaEvent::Frame { frame: played.frame, kind: played.kind, at: now });
+                self.teller.sound(Sound::Frame { frame: played.frame, kind: played.kind, at: now });
             }
         }
         self.pressed.clear();
@@ -165,7 +186,7 @@ impl Stream {
                     if self.pressed.len() < DIGIT_LIMIT && !self.config.receiver.listens_for_tones {
                         self.pressed.push(digit);
                     }
-                    self.emit(MediaEvent::Digit(digit));
+                    self.teller.note(Note::Digit(digit));
                 }
                 DtmfEvent::Released { .. } => {}
             }
@@ -205,10 +226,10 @@ impl Stream {
     pub(super) fn prepare(&mut self, due: Instant) {
         self.encode();
         while let Some(event) = self.playout.poll_event() {
-            self.emit(match event {
-                PlayoutEvent::Started { clip } => MediaEvent::ClipStarted { clip, at: due },
-                PlayoutEvent::Finished { clip } => MediaEvent::ClipFinished { clip, at: due },
-                PlayoutEvent::Stopped { clip, heard } => MediaEvent::ClipStopped { clip, heard },
+            self.teller.note(match event {
+                PlayoutEvent::Started { clip } => Note::ClipStarted { clip, at: due },
+                PlayoutEvent::Finished { clip } => Note::ClipFinished { clip, at: due },
+                PlayoutEvent::Stopped { clip, heard } => Note::ClipStopped { clip, heard },
             });
         }
     }
@@ -328,7 +349,7 @@ impl Stream {
         // What we have to say ourselves is narrow.
         let ours = self.playout.poll_frame();
         if self.bridged_with.is_none() && (self.is_tapped || (self.is_listened_to && ours.is_some())) {
-            self.emit(MediaEvent::Said(ours.unwrap_or(SILENT_FRAME)));
+            self.teller.sound(Sound::Said(ours.unwrap_or(SILENT_FRAME)));
         }
         self.played = ours;
         let own = ours.map(Heard::Narrow).or(bridged);
@@ -354,16 +375,11 @@ impl Stream {
     /// A clip that cannot be queued.
     pub(super) fn drop_clip(&mut self, clip: audio::playout::ClipId) {
         warn!(stream = self.id, "Play-out queue full, clip dropped");
-        self.emit(MediaEvent::ClipStopped { clip, heard: Duration::ZERO });
-    }
-
-    fn emit(&mut self, event: MediaEvent) {
-        if self.events.try_send(event).is_err() {
-            self.stats.dropped_events += 1;
-        }
+        self.teller.note(Note::ClipStopped { clip, heard: Duration::ZERO });
     }
 
     pub(super) fn publish(&mut self) {
+        self.stats.dropped_events = self.teller.dropped;
         self.stats.received = self.receiver.stats();
         self.stats.srtp = self.security.stats();
         self.stats.round_trip = self.reports.round_trip;

@@ -17,7 +17,7 @@ fn key(seed: u8) -> MasterKey {
 
 /// Two streams that talk to each other, `ours` and `theirs` as their keys: what the second hears of a tone of the
 /// first in 50 frames (loudest peak in dBov), and its counters.
-fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
+async fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
     let media = MediaHandle::start().unwrap();
     let [near, far] = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
     let config = |remote: &MediaPort, srtp| StreamConfig {
@@ -25,14 +25,13 @@ fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
         ..StreamConfig::plain(SocketAddr::new(LOOPBACK, remote.local().port()), CodecKind::Pcmu)
     };
     let (near_config, far_config) = (config(&far, ours), config(&near, theirs));
-    let ((near_events, _near_heard), (far_events, mut far_heard)) = (mpsc::channel(128), mpsc::channel(128));
-    let speaker = media.open(near, near_config, near_events).unwrap();
-    let listener = media.open(far, far_config, far_events).unwrap();
+    let (speaker, _near_heard) = media.open(near, near_config).unwrap();
+    let (listener, mut far_heard) = listened_to(&media, far, far_config);
     let tone: Vec<i16> = (0..8_000).map(|n| ((f32::from(n as i16) * 0.4).sin() * 16_000.0) as i16).collect();
     speaker.play(ClipId(1), tone.into()).unwrap();
     let mut loudest = f32::NEG_INFINITY;
     for _ in 0..50 {
-        match far_heard.blocking_recv() {
+        match far_heard.recv().await {
             Some(MediaEvent::Frame { frame, .. }) => loudest = loudest.max(peak_dbov(&frame)),
             Some(_) => {}
             None => break,
@@ -41,17 +40,30 @@ fn heard(ours: Option<Keys>, theirs: Option<Keys>) -> (f32, StreamStats) {
     let mut stats = listener.stats.clone();
     drop(listener);
     // The last counters are published as the stream closes.
-    while let Some(MediaEvent::Frame { .. }) = far_heard.blocking_recv() {}
+    while let Some(MediaEvent::Frame { .. }) = far_heard.recv().await {}
     let last = stats.borrow_and_update().clone();
     (loudest, last)
 }
 
+/// A stream whose sound is told.
+fn listened_to(media: &MediaHandle, port: MediaPort, config: StreamConfig) -> (MediaSession, MediaEvents) {
+    let (session, events) = media.open(port, config).unwrap();
+    session.listen(true).unwrap();
+    (session, events)
+}
+
+async fn some_time(events: &mut MediaEvents) {
+    for _ in 0..10 {
+        assert!(events.recv().await.is_some());
+    }
+}
+
 /// One of our streams and the far end of it, each on a port of its own.
-fn pair(media: &MediaHandle) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
+fn pair(media: &MediaHandle) -> [(MediaSession, MediaEvents); 2] {
     pair_in(media, CodecKind::Pcmu)
 }
 
-fn pair_in(media: &MediaHandle, codec: CodecKind) -> [(MediaSession, mpsc::Receiver<MediaEvent>); 2] {
+fn pair_in(media: &MediaHandle, codec: CodecKind) -> [(MediaSession, MediaEvents); 2] {
     let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
     let locals = [&ports[1], &ports[0]].map(|port| SocketAddr::new(LOOPBACK, port.local().port()));
     let mut remotes = locals.into_iter();
@@ -60,14 +72,13 @@ fn pair_in(media: &MediaHandle, codec: CodecKind) -> [(MediaSession, mpsc::Recei
         let events = PayloadType::new(101).unwrap();
         config.receiver = ReceiverConfig::new(&[codec], Some(events));
         config.sender.dtmf_payload_type = Some(events);
-        let (sender, receiver) = mpsc::channel(EVENT_LIMIT);
-        (media.open(port, config, sender).unwrap(), receiver)
+        listened_to(media, port, config)
     })
 }
 
 /// What one far end says and presses comes out at the other far end, and not at the box.
-#[test]
-fn bridged_streams_hear_each_other() {
+#[tokio::test]
+async fn bridged_streams_hear_each_other() {
     let media = MediaHandle::start().unwrap();
     let [(caller, _caller_events), (near, mut near_events)] = pair(&media);
     let [(callee, mut callee_events), (far, _far_events)] = pair(&media);
@@ -77,7 +88,7 @@ fn bridged_streams_hear_each_other() {
     caller.press('7').unwrap();
     let (mut loudest, mut digits) = (f32::NEG_INFINITY, String::new());
     for _ in 0..100 {
-        match callee_events.blocking_recv().unwrap() {
+        match callee_events.recv().await.unwrap() {
             MediaEvent::Frame { frame, .. } => loudest = loudest.max(peak_dbov(&frame)),
             MediaEvent::Digit(digit) => digits.push(digit),
             MediaEvent::Said(_)
@@ -92,7 +103,7 @@ fn bridged_streams_hear_each_other() {
     drop((callee, far));
     let mut frames = 0;
     while frames < 10 {
-        frames += u32::from(matches!(near_events.blocking_recv().unwrap(), MediaEvent::Frame { .. }));
+        frames += u32::from(matches!(near_events.recv().await.unwrap(), MediaEvent::Frame { .. }));
     }
 }
 
@@ -100,12 +111,12 @@ fn bridged_streams_hear_each_other() {
 const TONES_HZ: [f64; 3] = [600.0, 1_000.0, 1_700.0];
 
 /// Who of the three is heard at a far end, after what was under way has passed.
-fn heard_tones(events: &mut mpsc::Receiver<MediaEvent>) -> [bool; 3] {
-    while events.try_recv().is_ok() {}
+async fn heard_tones(events: &mut MediaEvents) -> [bool; 3] {
+    while events.try_recv().is_some() {}
     let mut samples = Vec::new();
     let mut frames = 0;
     while frames < 40 {
-        if let MediaEvent::Frame { frame, .. } = events.blocking_recv().unwrap() {
+        if let MediaEvent::Frame { frame, .. } = events.recv().await.unwrap() {
             frames += 1;
             samples.extend(frame.into_iter().filter(|_| frames > 15));
         }
@@ -123,8 +134,8 @@ fn heard_tones(events: &mut mpsc::Receiver<MediaEvent>) -> [bool; 3] {
 
 /// Two are bridged, and a third hears both; then is heard by one of them, by both, by nobody again. In any mixture of
 /// codecs, and with what is played to one of them.
-#[test]
-fn a_third_hears_both_and_is_heard_by_whom_it_is_mixed_in() {
+#[tokio::test]
+async fn a_third_hears_both_and_is_heard_by_whom_it_is_mixed_in() {
     use CodecKind::{G722, Opus, Pcmu};
     for codecs in [[Pcmu, Pcmu, Pcmu], [Pcmu, G722, Opus], [G722, Opus, Pcmu]] {
         let media = MediaHandle::start().unwrap();
@@ -142,9 +153,9 @@ fn a_third_hears_both_and_is_heard_by_whom_it_is_mixed_in() {
         for (by_caller, by_colleague) in [(None, None), (None, heard), (heard, heard), (None, None)] {
             own.mix(near.peer(), [by_caller, None], None).unwrap();
             own.mix(far.peer(), [by_colleague, None], None).unwrap();
-            assert_eq!(heard_tones(&mut caller_hears), [false, true, by_caller.is_some()], "{codecs:?}");
-            assert_eq!(heard_tones(&mut colleague_hears), [true, false, by_colleague.is_some()], "{codecs:?}");
-            assert_eq!(heard_tones(&mut third_hears), [true, true, false], "{codecs:?}");
+            assert_eq!(heard_tones(&mut caller_hears).await, [false, true, by_caller.is_some()], "{codecs:?}");
+            assert_eq!(heard_tones(&mut colleague_hears).await, [true, false, by_colleague.is_some()], "{codecs:?}");
+            assert_eq!(heard_tones(&mut third_hears).await, [true, true, false], "{codecs:?}");
         }
         // One of them is put on hold: what is played there is heard instead of the bridge, the third beside it.
         near.unbridge().unwrap();
@@ -153,37 +164,37 @@ fn a_third_hears_both_and_is_heard_by_whom_it_is_mixed_in() {
             .unwrap();
         own.mix(own.peer(), [Some(Source::Played(near.peer())), None], None).unwrap();
         own.mix(near.peer(), [heard, None], None).unwrap();
-        assert_eq!(heard_tones(&mut caller_hears), [false, true, true], "{codecs:?}");
-        assert_eq!(heard_tones(&mut third_hears), [false, true, false], "{codecs:?}");
+        assert_eq!(heard_tones(&mut caller_hears).await, [false, true, true], "{codecs:?}");
+        assert_eq!(heard_tones(&mut third_hears).await, [false, true, false], "{codecs:?}");
         // Whoever is not there any more brings nothing.
         drop(own);
-        assert_eq!(heard_tones(&mut caller_hears), [false, true, false], "{codecs:?}");
+        assert_eq!(heard_tones(&mut caller_hears).await, [false, true, false], "{codecs:?}");
     }
 }
 
-#[test]
-fn srtp_is_heard_by_the_peer_with_the_keys() {
+#[tokio::test]
+async fn srtp_is_heard_by_the_peer_with_the_keys() {
     let ours = Keys { outbound: key(1), inbound: key(2) };
     let theirs = Keys { outbound: key(2), inbound: key(1) };
-    let (loudest, stats) = heard(Some(ours), Some(theirs));
+    let (loudest, stats) = heard(Some(ours), Some(theirs)).await;
     assert!(loudest > -15.0, "{loudest} dBov");
     assert!(stats.srtp.unwrap().rtp_packets > 20, "{stats:?}");
 }
 
-#[test]
-fn a_peer_with_another_key_or_none_hears_nothing() {
+#[tokio::test]
+async fn a_peer_with_another_key_or_none_hears_nothing() {
     let ours = Keys { outbound: key(1), inbound: key(2) };
     let wrong = Keys { outbound: key(2), inbound: key(3) };
-    let (loudest, stats) = heard(Some(ours), Some(wrong.clone()));
+    let (loudest, stats) = heard(Some(ours), Some(wrong.clone())).await;
     assert!(loudest < -60.0, "{loudest} dBov");
     assert_eq!(stats.srtp.unwrap().rtp_packets, 0);
-    let (loudest, _) = heard(None, Some(wrong));
+    let (loudest, _) = heard(None, Some(wrong)).await;
     assert!(loudest < -60.0, "plain RTP must not pass: {loudest} dBov");
 }
 
 /// A stream of ours, and a socket as its peer: what is refused is counted by kind.
-#[test]
-fn what_is_not_used_is_counted_by_kind() {
+#[tokio::test]
+async fn what_is_not_used_is_counted_by_kind() {
     let media = MediaHandle::start().unwrap();
     let [peer, stranger] = [(); 2].map(|()| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
     let port = PortPool::new(LOOPBACK, 0, 1).lend().unwrap();
@@ -191,8 +202,7 @@ fn what_is_not_used_is_counted_by_kind() {
     let keys = Keys { outbound: key(1), inbound: key(2) };
     let config =
         StreamConfig { srtp: Some(keys.clone()), ..StreamConfig::plain(peer.local_addr().unwrap(), CodecKind::Pcmu) };
-    let (events, mut heard) = mpsc::channel(EVENT_LIMIT);
-    let session = media.open(port, config, events).unwrap();
+    let (session, mut heard) = listened_to(&media, port, config);
     let mut outbound = srtp::Outbound::new(&keys.inbound);
     let mut protected = |payload_type: u8, sequence: u8| {
         let mut packet = [&[0x80, payload_type, 0, sequence, 0, 0, 0, sequence, 0, 0, 0, 1][..], &[0xff; 160]].concat();
@@ -211,13 +221,13 @@ fn what_is_not_used_is_counted_by_kind() {
     }
     // From the peer's address, but not from where it is by now.
     stranger.send_to(&second, target).unwrap();
-    while heard.try_recv().is_ok() {}
+    while heard.try_recv().is_some() {}
     for _ in 0..10 {
-        heard.blocking_recv().unwrap();
+        heard.recv().await.unwrap();
     }
     let mut stats = session.stats.clone();
     drop(session);
-    while heard.blocking_recv().is_some() {}
+    while heard.recv().await.is_some() {}
     let stats = stats.borrow_and_update().clone();
     let expected =
         Refused { foreign: 1, oversized: 1, malformed: 2, unexpected: 1, replayed: 1, unauthenticated: 1, reports: 0 };
@@ -226,8 +236,8 @@ fn what_is_not_used_is_counted_by_kind() {
 }
 
 /// Reports that were agreed to come with the sound are taken there (RFC 5761), the goodbye at the end among them.
-#[test]
-fn reports_come_with_the_sound_where_that_is_agreed() {
+#[tokio::test]
+async fn reports_come_with_the_sound_where_that_is_agreed() {
     for rtcp_mux in [true, false] {
         let media = MediaHandle::start().unwrap();
         let ports = [(); 2].map(|()| PortPool::new(LOOPBACK, 0, 1).lend().unwrap());
@@ -236,16 +246,14 @@ fn reports_come_with_the_sound_where_that_is_agreed() {
             let plain = StreamConfig::plain(remotes.next().unwrap(), CodecKind::Pcmu);
             // Nobody is there: only what comes with the sound can come at all.
             let config = StreamConfig { rtcp_mux, remote_rtcp: SocketAddr::new(LOOPBACK, 9), ..plain };
-            let (events, heard) = mpsc::channel(EVENT_LIMIT);
-            (media.open(port, config, events).unwrap(), heard)
+            listened_to(&media, port, config)
         });
-        let mut wait = || (0..10).for_each(|_| assert!(heard.blocking_recv().is_some()));
-        wait();
+        some_time(&mut heard).await;
         drop(far);
-        wait();
+        some_time(&mut heard).await;
         let mut stats = near.stats.clone();
         drop(near);
-        while heard.blocking_recv().is_some() {}
+        while heard.recv().await.is_some() {}
         let stats = stats.borrow_and_update().clone();
         assert_eq!(stats.reports, u64::from(rtcp_mux), "{stats:?}");
         assert_eq!(stats.refused(), Refused::default());

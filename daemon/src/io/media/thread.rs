@@ -171,8 +171,8 @@ fn execute(command: Command, streams: &mut Streams, readiness: &Readiness) {
                 debug!(stream = stream.id, "Digit not sent: no telephone-event agreed or not a keypad digit");
             }
         }),
-        Command::Tap { stream, is_on } => with(stream, &mut |stream| stream.is_tapped = is_on),
-        Command::Listen { stream, is_on } => with(stream, &mut |stream| stream.is_listened_to = is_on),
+        Command::Tap { stream, mut room } => with(stream, &mut |stream| stream.be_tapped(room.take())),
+        Command::Listen { stream, mut room } => with(stream, &mut |stream| stream.be_listened_to(room.take())),
         Command::Bridge { stream, with: other } => with(stream, &mut |stream| stream.bridged_with = other),
         Command::Mix { stream, mut mixer } => with(stream, &mut |stream| std::mem::swap(&mut stream.mixer, &mut mixer)),
         Command::Close { stream } => {
