@@ -4,7 +4,8 @@
 //!
 //! Callers are SIPp for signalling and [`tests::talkers`] for sound, all on one core; the box has the other to itself.
 //! `OFFHOOK_MEDIA_SECONDS` (20 by default) is how long each kind of call is watched, `OFFHOOK_MEDIA_CALLS` (200) how many
-//! there are, and `OFFHOOK_MEDIA_KINDS` names those to be measured (all). Needs no models.
+//! there are, and `OFFHOOK_MEDIA_KINDS` names those to be measured (all). What takes the other core is whisper where engines
+//! are built in, else a loop.
 //!
 //! Processor time is that of the whole box, SIP and rows and disk included, but only while the calls are up. Times of
 //! packets are the kernel's, taken as the box sends them: what else the callers' core does is not seen in them. Memory is
@@ -21,12 +22,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use audio::FRAME_DURATION;
+use audio::dsp::resample::{f32_of, resample_f32};
 use audio::rtp::srtp::{MasterKey, Profile};
+use audio::time::SampleRate;
+use models::{Store, TranscribeOptions, catalogue, load_speech_to_text};
 use serde_json::Value;
 use tests::load::{FIRST_CALLER, Load, Outcome, Sound, Usage, pin};
 use tests::offhook::{Offhook, free_port};
 use tests::office::talk;
-use tests::peers::is_installed;
+use tests::peers::{is_installed, wav_of_speech};
 use tests::poll;
 use tests::sipp_phone::SippPhone;
 use tests::talkers::Talkers;
@@ -202,6 +206,7 @@ impl Drop for Ended {
 }
 
 fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
+    let work = work();
     let phone = Talkers::start(PHONE, None);
     let office = Office::open(kind, &phone);
     let key = MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(b'A'));
@@ -221,8 +226,9 @@ fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
     talk(SETTLING);
     let quiet = office.watch(&[&talkers, &phone], seconds);
     // The other core is busy from here on.
-    let busy = Busy::start();
+    let busy = Busy::with(work);
     let disturbed = office.watch(&[&talkers, &phone], seconds);
+    let with = busy.with;
     drop(busy);
     let outcomes: Vec<Outcome> = running.into_iter().map(|load| load.join().unwrap()).collect();
     talk(LINGERING);
@@ -236,7 +242,7 @@ fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
         ratios[0], ratios[1]
     );
     println!("{name}: {}", quiet.told);
-    println!("{name}, other core busy: {}", disturbed.told);
+    println!("{name}, other core busy with {with}: {}", disturbed.told);
     println!(
         "{name}: {:.0} KiB of memory for a call, {:.0} KiB kept afterwards",
         of_a_call(quiet.resident_mib),
@@ -245,23 +251,57 @@ fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {
     office.offhook.stop();
 }
 
-/// A process that takes all it can of the callers' core.
+/// Something that takes all it can of the callers' core.
 struct Busy {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    with: &'static str,
 }
 
 impl Busy {
-    fn start() -> Busy {
+    fn with((with, mut work): (&'static str, Work)) -> Busy {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                std::hint::black_box((0..10_000_u64).fold(0_u64, |sum, n| sum.rotate_left(7) ^ n));
+                work();
             }
         });
-        Busy { stop, thread: Some(thread) }
+        Busy { stop, thread: Some(thread), with }
     }
+}
+
+type Work = Box<dyn FnMut() + Send>;
+
+fn work() -> (&'static str, Work) {
+    match recogniser() {
+        Some(recogniser) => ("whisper", recogniser),
+        None => ("a loop", Box::new(spin)),
+    }
+}
+
+fn spin() {
+    std::hint::black_box((0..10_000_u64).fold(0_u64, |sum, n| sum.rotate_left(7) ^ n));
+}
+
+/// Understands one sentence each time; `None` without engines.
+fn recogniser() -> Option<Work> {
+    if !cfg!(feature = "engines") {
+        return None;
+    }
+    let store = Store::open(Store::default_folder().unwrap()).unwrap();
+    store.fetch(catalogue::WHISPER_TINY_EN, &mut ()).unwrap();
+    let mut ears = load_speech_to_text(&store, catalogue::WHISPER_TINY_EN, 1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("said.wav");
+    wav_of_speech(PROGRAM, &file, "I would like to know whether you are open on Saturday, and what it costs.");
+    let said = audio::wav::read(&file).unwrap();
+    let narrow: Vec<f32> = said.samples.into_iter().map(f32_of).collect();
+    let wide = resample_f32(&narrow, said.sample_rate, SampleRate::WIDE_BAND).unwrap();
+    Some(Box::new(move || {
+        let transcript = ears.transcribe(&wide, &TranscribeOptions::default()).unwrap();
+        assert!(transcript.text.contains("Saturday"), "{transcript:?}");
+    }))
 }
 
 impl Drop for Busy {
