@@ -77,6 +77,9 @@ enum Kind {
     RecordedBridge,
 }
 
+/// How long sound takes from one of two people to the other.
+const THROUGH: &str = "mouth-to-ear";
+
 const KINDS: [(Kind, &str); 5] = [
     (Kind::Announcement, "announcement"),
     (Kind::Encrypted, "announcement-srtp"),
@@ -104,6 +107,9 @@ fn main() {
     println!("SIPp's echo: {:.3} % of a core for a call, at {calls} calls", floors[0]);
     println!("recvfrom and sendto, a socket each: {:.3} % of a core for a call", floors[1]);
     println!("a process that only wakes up: off the grid {}", sleeper_floor(2 * seconds));
+    if wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|one| one == THROUGH)) {
+        mouth_to_ear(seconds);
+    }
     for (kind, name) in KINDS {
         if wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|one| one == name)) {
             measure(kind, name, calls, seconds, floors);
@@ -203,6 +209,30 @@ impl Drop for Ended {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// What the box adds to the way of a voice, on a network that adds nothing.
+fn mouth_to_ear(seconds: u32) {
+    let (phone, caller) = (Talkers::start(PHONE, None), Talkers::start(FIRST_CALLER, None));
+    let office = Office::open(Kind::Bridge, &phone);
+    let running = office.call(Kind::Bridge, 1, Duration::from_secs(u64::from(seconds) + 10), caller.address().port());
+    let is_up = || (caller.streams() + phone.streams() == 2).then_some(());
+    poll(Duration::from_secs(20), is_up).expect("no call");
+    talk(SETTLING);
+    office.watch(&[&caller, &phone], seconds);
+    let mut delays_ms = [caller.delays_ms(&phone), phone.delays_ms(&caller)].concat();
+    delays_ms.sort_by(f64::total_cmp);
+    let packets = caller.evenness().packets + phone.evenness().packets;
+    let of = |share: f64| delays_ms[((delays_ms.len() - 1) as f64 * share) as usize];
+    println!(
+        "{THROUGH}: the box adds p50 {:.1} ms, p99 {:.1} ms, worst {:.1} ms to a voice; {} of {packets} packets unchanged",
+        of(0.5),
+        of(0.99),
+        of(1.0),
+        delays_ms.len()
+    );
+    running.into_iter().for_each(|load| _ = load.join().unwrap());
+    office.offhook.stop();
 }
 
 fn measure(kind: Kind, name: &str, calls: u32, seconds: u32, floors: [f64; 2]) {

@@ -1,5 +1,6 @@
 //! The sound of many callers on one socket: each sends 20 ms of G.711 every 20 ms to wherever it is spoken to from, and
-//! notes when the kernel took each packet of the other side, whatever this process was doing at that moment.
+//! notes when the kernel took each packet of the other side, whatever this process was doing at that moment. Which 20 ms they
+//! are is seen in the sound itself, as long as it comes unchanged: so two who talk through the box tell how long it takes.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -7,9 +8,10 @@ use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use audio::FRAME_DURATION;
+use audio::codec::CodecKind;
 use audio::rtp::srtp::{MasterKey, Outbound};
 
 /// One payload; they differ, as in speech.
@@ -20,10 +22,13 @@ const HEADER_BYTES: usize = 12;
 /// Room for all that a burst of 500 streams brings.
 const SOCKET_BYTES: usize = 4 << 20;
 
+type Payload = [u8; PAYLOAD_BYTES];
+
 /// See the module. Ends when dropped.
 pub struct Talkers {
     address: SocketAddr,
     heard: Arc<Mutex<HashMap<SocketAddr, Vec<Arrival>>>>,
+    said: Arc<Mutex<Vec<Said>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,6 +37,15 @@ pub struct Talkers {
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     sequence: u16,
+    at_ns: i64,
+    /// Which of the payloads, if it is one of ours.
+    payload: Option<usize>,
+}
+
+/// When the first of them said a payload, in order.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    payload: usize,
     at_ns: i64,
 }
 
@@ -80,11 +94,22 @@ impl Talkers {
         socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BYTES).unwrap();
         let address = socket.local_addr().unwrap();
         take_times(&socket);
-        let (heard, stop) = (Arc::new(Mutex::new(HashMap::new())), Arc::new(AtomicBool::new(false)));
+        let (heard, said, stop) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(false)));
         let voices = targets.into_iter().map(|target| Voice::new(target, key.as_ref())).collect();
-        let mut exchange = Exchange { socket, heard: Arc::clone(&heard), stop: Arc::clone(&stop), key, voices };
+        let payloads = speech();
+        let numbers = payloads.iter().enumerate().map(|(number, payload)| (*payload, number)).collect();
+        let mut exchange = Exchange {
+            socket,
+            heard: Arc::clone(&heard),
+            said: Arc::clone(&said),
+            stop: Arc::clone(&stop),
+            key,
+            voices,
+            payloads,
+            numbers,
+        };
         let thread = Some(std::thread::spawn(move || exchange.run()));
-        Talkers { address, heard, stop, thread }
+        Talkers { address, heard, said, stop, thread }
     }
 
     /// Where they are spoken to.
@@ -100,6 +125,21 @@ impl Talkers {
     /// Notes begin anew.
     pub fn forget(&self) {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).values_mut().for_each(Vec::clear);
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How long each 20 ms took from `others`, of whom there must be one, to here, in order. Milliseconds.
+    pub fn delays_ms(&self, others: &Talkers) -> Vec<f64> {
+        let said = others.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let delay = |arrival: &Arrival| {
+            let last = said.partition_point(|said| said.at_ns <= arrival.at_ns);
+            let said = said[..last].iter().rev().take(PAYLOADS).find(|said| Some(said.payload) == arrival.payload)?;
+            Some((arrival.at_ns - said.at_ns) as f64 / 1e6)
+        };
+        let mut delays: Vec<f64> = heard.values().flatten().filter_map(delay).collect();
+        delays.sort_by(f64::total_cmp);
+        delays
     }
 
     /// How evenly what came since then was sent.
@@ -158,6 +198,9 @@ struct Exchange {
     stop: Arc<AtomicBool>,
     key: Option<MasterKey>,
     voices: Vec<Voice>,
+    said: Arc<Mutex<Vec<Said>>>,
+    payloads: Vec<Payload>,
+    numbers: HashMap<Payload, usize>,
 }
 
 impl Voice {
@@ -165,7 +208,8 @@ impl Voice {
         Voice { target, sequence: 0, security: key.map(Outbound::new), datagram: Vec::with_capacity(300) }
     }
 
-    fn speak(&mut self, socket: &UdpSocket, payloads: &[[u8; PAYLOAD_BYTES]]) {
+    /// Says the next 20 ms, and which they were.
+    fn speak(&mut self, socket: &UdpSocket, payloads: &[Payload]) -> usize {
         self.sequence = self.sequence.wrapping_add(1);
         let timestamp = u32::from(self.sequence) * PAYLOAD_BYTES as u32;
         self.datagram.clear();
@@ -173,22 +217,27 @@ impl Voice {
         self.datagram.extend(self.sequence.to_be_bytes());
         self.datagram.extend(timestamp.to_be_bytes());
         self.datagram.extend(u32::from(self.target.port()).to_be_bytes());
-        self.datagram.extend(payloads[(usize::from(self.sequence) + usize::from(self.target.port())) % PAYLOADS]);
+        let number = (usize::from(self.sequence) + usize::from(self.target.port())) % PAYLOADS;
+        self.datagram.extend(payloads[number]);
         if let Some(security) = &mut self.security {
             security.protect_rtp(&mut self.datagram).unwrap();
         }
         // Nobody there yet, or not any more.
         let _ = socket.send_to(&self.datagram, self.target);
+        number
     }
 }
 
 impl Exchange {
     fn run(&mut self) {
-        let payloads = speech();
         let mut next = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            for voice in &mut self.voices {
-                voice.speak(&self.socket, &payloads);
+            for (index, voice) in self.voices.iter_mut().enumerate() {
+                let at_ns = now_ns();
+                let payload = voice.speak(&self.socket, &self.payloads);
+                if index == 0 {
+                    self.said.lock().unwrap_or_else(PoisonError::into_inner).push(Said { payload, at_ns });
+                }
             }
             next += FRAME_DURATION;
             loop {
@@ -204,7 +253,7 @@ impl Exchange {
     /// Notes the next packet, if one comes in that time.
     fn hear(&mut self, limit: Duration) {
         self.socket.set_read_timeout(Some(limit.max(Duration::from_micros(50)))).unwrap();
-        let Some((source, arrival)) = receive(&self.socket) else { return };
+        let Some((source, arrival)) = receive(&self.socket, &self.numbers) else { return };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let came = heard.entry(source).or_insert_with(|| {
             if !self.voices.iter().any(|voice| voice.target == source) {
@@ -217,8 +266,8 @@ impl Exchange {
 }
 
 /// G.711 of syllables and pauses, as loud as somebody who speaks.
-fn speech() -> Vec<[u8; PAYLOAD_BYTES]> {
-    let mut encoder = audio::codec::CodecKind::Pcmu.encoder();
+fn speech() -> Vec<Payload> {
+    let (mut encoder, mut decoder) = (CodecKind::Pcmu.encoder(), CodecKind::Pcmu.decoder());
     let mut noise = 1_u32;
     (0..PAYLOADS)
         .map(|index| {
@@ -230,11 +279,19 @@ fn speech() -> Vec<[u8; PAYLOAD_BYTES]> {
                     (loudness * (voice + f64::from(noise >> 16) / 262_144.0)) as i16
                 })
                 .collect();
-            let mut payload = Vec::new();
-            encoder.encode(&samples, &mut payload);
+            // Once more: there are two zeros, and only one of them comes out of the box as it went in.
+            let (mut first, mut decoded, mut payload) = (Vec::new(), Vec::new(), Vec::new());
+            encoder.encode(&samples, &mut first);
+            decoder.decode(&first, &mut decoded);
+            encoder.encode(&decoded, &mut payload);
             payload.try_into().unwrap()
         })
         .collect()
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_nanos()).unwrap()
 }
 
 /// Has the kernel tell when it took each datagram.
@@ -256,7 +313,7 @@ fn take_times(socket: &UdpSocket) {
 }
 
 /// The next datagram's source, sequence number and time. `None` when none comes in time, or it is not RTP.
-fn receive(socket: &UdpSocket) -> Option<(SocketAddr, Arrival)> {
+fn receive(socket: &UdpSocket, numbers: &HashMap<Payload, usize>) -> Option<(SocketAddr, Arrival)> {
     let mut datagram = [0_u8; 2_048];
     let mut control = [0_u64; 16];
     #[expect(unsafe_code, reason = "no safe wrapper for times of datagrams among our dependencies")]
@@ -281,5 +338,6 @@ fn receive(socket: &UdpSocket) -> Option<(SocketAddr, Arrival)> {
     let source = SocketAddrV4::new(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)), u16::from_be(name.sin_port));
     let sequence = u16::from_be_bytes([datagram[2], datagram[3]]);
     let at_ns = time.tv_sec * 1_000_000_000 + time.tv_nsec;
-    (length > HEADER_BYTES).then_some((source.into(), Arrival { sequence, at_ns }))
+    let payload = datagram[HEADER_BYTES..].first_chunk().and_then(|payload| numbers.get(payload).copied());
+    (length > HEADER_BYTES).then_some((source.into(), Arrival { sequence, at_ns, payload }))
 }

@@ -12,18 +12,19 @@ const EVENT_LIMIT: usize = 64;
 
 /// All legs that are listened to; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Legs(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Event>>>>);
+pub struct Legs(Arc<Mutex<HashMap<CallHandle, mpsc::Sender<Box<Event>>>>>);
 
 /// The events of one leg; dropping it ends their delivery.
 #[derive(Debug)]
 pub(super) struct LegEvents {
     handle: CallHandle,
-    events: mpsc::Receiver<Event>,
+    /// In boxes: a channel has room for 32 from the beginning, and few ever wait.
+    events: mpsc::Receiver<Box<Event>>,
     legs: Legs,
 }
 
 impl Legs {
-    fn table(&self) -> MutexGuard<'_, HashMap<CallHandle, mpsc::Sender<Event>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<CallHandle, mpsc::Sender<Box<Event>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,7 +39,7 @@ impl Legs {
     pub(super) fn deliver(&self, handle: CallHandle, event: Event) {
         let table = self.table();
         if let Some(leg) = table.get(&handle)
-            && leg.try_send(event).is_err()
+            && leg.try_send(Box::new(event)).is_err()
         {
             debug!("SIP event for a leg that has ended or does not listen");
         }
@@ -53,7 +54,7 @@ impl LegEvents {
 
     /// The next event; `None` never comes before the leg is dropped.
     pub(super) async fn recv(&mut self) -> Option<Event> {
-        self.events.recv().await
+        self.events.recv().await.map(|event| *event)
     }
 }
 
