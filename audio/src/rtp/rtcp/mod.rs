@@ -5,7 +5,9 @@
 //!
 //! [`Schedule`] says when.
 //!
-//! Left out: feedback messages (RFC 4585), extended reports (RFC 3611), more than one source on either side.
+//! Left out: feedback messages (RFC 4585); extended reports (RFC 3611), whose loss, jitter, delay and MOS of what we hear we
+//! keep ourselves, while the peer's reports have told those of what it hears since RFC 3550; more than one source on either
+//! side.
 
 use std::time::{Duration, Instant};
 
