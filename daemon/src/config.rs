@@ -263,7 +263,7 @@ pub struct Models {
     /// Folder of the model files. Defaults to `$OFFHOOK_MODELS`, else systemd's `$CACHE_DIRECTORY/models`, else
     /// `$XDG_CACHE_HOME/offhook/models`, else `~/.cache/offhook/models`.
     pub directory: Option<PathBuf>,
-    /// Catalogue id of the speech recogniser.
+    /// Catalogue id of the speech recogniser: one of whisper's, or `moonshine-tiny-en` (`offhook models list`).
     pub speech_to_text: String,
     /// Catalogue id of the voice.
     pub text_to_speech: String,

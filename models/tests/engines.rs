@@ -2,23 +2,26 @@
 //! are not there.
 
 #![cfg(feature = "engines")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails fails the test, and the figures are read")]
 
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::{clips, noise, resample, store_with, to_f32, to_i16, word_errors};
+use common::{Clip, clips, noise, resample, store_with, to_f32, to_i16, word_errors};
 use models::{
     Embedder, Rejection, SpeechToText, SttError, TextToSpeech, TranscribeOptions, TtsError, VadFactory, VoiceSettings,
     catalogue, cosine, load_embedder, load_speech_to_text, load_text_to_speech, load_voice_activity,
 };
 
-fn whisper() -> Box<dyn SpeechToText> {
-    let id = catalogue::WHISPER_TINY_EN;
-    load_speech_to_text(&store_with(id), id, 1).expect("whisper loads")
+fn recogniser(id: &str) -> Box<dyn SpeechToText> {
+    load_speech_to_text(&store_with(id), id, 1).expect("it loads")
 }
+
+/// Both kinds, of whose callers nothing else differs.
+const RECOGNISERS: [&str; 2] = [catalogue::WHISPER_TINY_EN, catalogue::MOONSHINE_TINY_EN];
 
 fn piper() -> Box<dyn TextToSpeech> {
     let id = catalogue::PIPER_JOE;
@@ -47,7 +50,13 @@ const SENTENCES: &[&str] = &[
 /// What Piper says survives a telephone line and is understood: the two engines fit each other.
 #[test]
 fn spoken_sentences_come_back_as_text_over_a_telephone_band() {
-    let (mut voice, mut ears) = (piper(), whisper());
+    for id in RECOGNISERS {
+        spoken_sentences_come_back_by(id);
+    }
+}
+
+fn spoken_sentences_come_back_by(id: &str) {
+    let (mut voice, mut ears) = (piper(), recogniser(id));
     let (mut errors, mut words) = (0, 0);
     for sentence in SENTENCES {
         let speech = voice.synthesise(sentence).unwrap();
@@ -69,8 +78,14 @@ fn spoken_sentences_come_back_as_text_over_a_telephone_band() {
 #[test]
 fn people_are_understood_over_a_telephone_band() {
     let Some(clips) = clips() else { return };
-    let mut ears = whisper();
-    let (mut errors, mut words) = (0, 0);
+    for id in RECOGNISERS {
+        people_are_understood_by(id, clips);
+    }
+}
+
+fn people_are_understood_by(id: &str, clips: &[Clip]) {
+    let mut ears = recogniser(id);
+    let (mut errors, mut words, mut decode) = (0, 0, Duration::ZERO);
     for clip in clips.iter().filter(|clip| clip.language == "en") {
         let line = resample(&resample(&clip.samples, 16_000, 8_000), 8_000, 16_000);
         let heard = ears.transcribe(&line, &TranscribeOptions::default()).unwrap();
@@ -85,17 +100,21 @@ fn people_are_understood_over_a_telephone_band() {
             heard.rejected,
             heard.text
         );
-        (errors, words) = (errors + wrong, words + of);
+        (errors, words, decode) = (errors + wrong, words + of, decode + heard.decode);
     }
     let rate = errors as f64 / words as f64;
-    println!("word error rate of people on a telephone band: {rate:.3} ({errors} of {words})");
+    println!("{id}: word error rate of people on a telephone band: {rate:.3} ({errors} of {words}) in {decode:?}");
     assert!(words > 100 && rate <= 0.30, "{errors} of {words} words wrong");
 }
 
 /// A turn that nobody spoke would make the box talk to itself.
 #[test]
 fn silence_and_noise_give_no_text() {
-    let mut ears = whisper();
+    RECOGNISERS.into_iter().for_each(silence_and_noise_give_no_text_to);
+}
+
+fn silence_and_noise_give_no_text_to(id: &str) {
+    let mut ears = recogniser(id);
     for seconds in [0.05, 0.5, 1.0, 3.0, 8.0] {
         let count = (seconds * 16_000.0) as usize;
         for amplitude in [0.0, 0.001, 0.01, 0.05, 0.2] {
@@ -114,7 +133,11 @@ fn silence_and_noise_give_no_text() {
 
 #[test]
 fn a_decode_that_nobody_wants_any_more_stops() {
-    let mut ears = whisper();
+    RECOGNISERS.into_iter().for_each(a_decode_stops);
+}
+
+fn a_decode_stops(id: &str) {
+    let mut ears = recogniser(id);
     let options = TranscribeOptions { abort: Some(Arc::new(AtomicBool::new(true))), ..TranscribeOptions::default() };
     assert!(matches!(ears.transcribe(&noise(160_000, 0.2), &options), Err(SttError::Aborted)));
     let too_long = ears.transcribe(&vec![0.1; 31 * 16_000], &TranscribeOptions::default());

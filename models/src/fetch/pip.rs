@@ -97,9 +97,9 @@ fn archive_options(archive: Archive) -> Vec<String> {
     let options = match archive {
         Archive::Wheel => "--only-binary=:all:".to_owned(),
         Archive::SourceArchive => "--no-binary=:all:".to_owned(),
-        Archive::LinuxWheel(cpu) => format!(
-            "--only-binary=:all: --python-version=3.11 --implementation=cp --abi=cp311 --platform=manylinux_2_28_{cpu}"
-        ),
+        Archive::LinuxWheel(platform) => {
+            format!("--only-binary=:all: --python-version=3.11 --implementation=cp --abi=cp311 --platform={platform}")
+        }
     };
     options.split(' ').map(str::to_owned).collect()
 }
