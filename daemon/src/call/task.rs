@@ -50,7 +50,8 @@ static BEEP: LazyLock<Samples> = LazyLock::new(|| audio::dsp::tone::beep(SPEECH_
 /// What an inference worker has done for the call.
 pub(super) enum Done {
     Transcribed { utterance: UtteranceId, result: Result<Heard, Failure>, decode: Duration },
-    Thought { utterance: UtteranceId, result: Result<Thought, Failure> },
+    /// In a box: there is room for 32 results from the beginning, and a thought is by far the largest.
+    Thought { utterance: UtteranceId, result: Result<Box<Thought>, Failure> },
     Rendered { speech: SpeechId, sentence: usize, result: Result<Samples, Failure>, took: Duration },
     ToolAnswered { tool_use: ToolUseId, result: Result<Vec<String>, Failure> },
     Kept(Kept),
@@ -381,7 +382,7 @@ impl CallTask {
     fn think(&mut self, utterance: UtteranceId, text: String, context: crate::conversation::context::Context) {
         let done = self.done_sender.clone();
         let submitted = self.services.mind.submit(Priority::Live, move |mind| {
-            let _ = done.try_send(Done::Thought { utterance, result: mind.think(&text, &context) });
+            let _ = done.try_send(Done::Thought { utterance, result: mind.think(&text, &context).map(Box::new) });
         });
         if submitted.is_err() {
             self.feed(Input::Replied { utterance, reply: Err(Failure::Unavailable) });
