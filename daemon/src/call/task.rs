@@ -49,11 +49,26 @@ static BEEP: LazyLock<Samples> = LazyLock::new(|| audio::dsp::tone::beep(SPEECH_
 
 /// What an inference worker has done for the call.
 pub(super) enum Done {
-    Transcribed { utterance: UtteranceId, result: Result<Heard, Failure>, decode: Duration },
+    Transcribed {
+        utterance: UtteranceId,
+        result: Result<Heard, Failure>,
+        decode: Duration,
+    },
     /// In a box: there is room for 32 results from the beginning, and a thought is by far the largest.
-    Thought { utterance: UtteranceId, result: Result<Box<Thought>, Failure> },
-    Rendered { speech: SpeechId, sentence: usize, result: Result<Samples, Failure>, took: Duration },
-    ToolAnswered { tool_use: ToolUseId, result: Result<Vec<String>, Failure> },
+    Thought {
+        utterance: UtteranceId,
+        result: Result<Box<Thought>, Failure>,
+    },
+    Rendered {
+        speech: SpeechId,
+        sentence: usize,
+        result: Result<Samples, Failure>,
+        took: Duration,
+    },
+    ToolAnswered {
+        tool_use: ToolUseId,
+        result: Result<Vec<String>, Failure>,
+    },
     Kept(Kept),
 }
 

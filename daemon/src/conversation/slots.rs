@@ -57,6 +57,11 @@ impl Slots {
         self.message_for = message_for.or(self.message_for.take());
     }
 
+    /// Whether a day or a time was named.
+    pub fn names_moment(&self) -> bool {
+        self.day.is_some() || self.time.is_some()
+    }
+
     /// Name and value of each filled slot, for a turn row. The order is fixed.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
         let slots = [

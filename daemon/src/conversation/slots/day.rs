@@ -43,7 +43,7 @@ pub fn day(text: &str) -> Option<DayQuery> {
     if has("day after tomorrow") {
         return Some(DayQuery::DayAfterTomorrow);
     }
-    if let Some(day) = date(&words).or_else(|| ahead(&words)).or_else(|| by_weekday(&words, has("next week"))) {
+    if let Some(day) = date(&words).or_else(|| ahead(&words)).or_else(|| by_weekday(&words, weeks_ahead(has))) {
         return Some(day);
     }
     if let Some(day) = day_of_month(&words) {
@@ -159,16 +159,21 @@ fn ahead(words: &[String]) -> Option<DayQuery> {
     None
 }
 
-/// "On Sundays", "next Tuesday", "Tuesday next week", "Friday week". Whoever moves something "from Monday to Wednesday"
-/// wants Wednesday.
-fn by_weekday(words: &[String], next_week: bool) -> Option<DayQuery> {
+/// Which week is meant: 1 is the next.
+fn weeks_ahead(has: impl Fn(&str) -> bool) -> Option<u8> {
+    if has("week after next") { Some(2) } else { has("next week").then_some(1) }
+}
+
+/// "On Sundays", "next Tuesday", "Tuesday next week", "Tuesday the week after next", "Friday week". Whoever moves something
+/// "from Monday to Wednesday" wants Wednesday.
+fn by_weekday(words: &[String], weeks_ahead: Option<u8>) -> Option<DayQuery> {
     const MOVES: &[&str] = &["move", "moved", "change", "reschedule", "switch", "shift"];
     let mut days = words.iter().enumerate().filter_map(|(at, word)| Some((at, weekday(word)?)));
     let (first, moves) = (days.next()?, words.iter().any(|word| MOVES.contains(&word.as_str())));
     let target = days.next_back().filter(|(at, _)| moves && words[at - 1] == "to");
     let (at, day) = target.unwrap_or(first);
-    if next_week {
-        return Some(DayQuery::InWeek { day, weeks: 1 });
+    if let Some(weeks) = weeks_ahead {
+        return Some(DayQuery::InWeek { day, weeks });
     }
     if words.get(at + 1).is_some_and(|word| word == "week") {
         return Some(DayQuery::WeekdayAfter { day, weeks: 1 });
@@ -234,6 +239,7 @@ mod tests {
             ("this weekend", "weekend"),
             ("next week", "next week"),
             ("Tuesday next week", "tuesday in 1 week"),
+            ("on Tuesday, the week after next", "tuesday in 2 weeks"),
             ("next week on Tuesday", "tuesday in 1 week"),
             ("Friday week", "friday and 1 week"),
             ("two weeks from Monday", "monday and 2 weeks"),

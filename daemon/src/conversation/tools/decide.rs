@@ -4,13 +4,13 @@ use jiff::Zoned;
 
 use super::choose::{Candidate, choose};
 use super::fill::{Source, question};
-use super::{Pending, Stage, Tool};
+use super::{Argument, Kind, Pending, Stage, Tool};
 use crate::config::ToolScope;
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::{Intent, Method, Understanding};
 use crate::conversation::language::Language;
-use crate::conversation::slots::contains_words;
+use crate::conversation::slots::{Slots, contains_words};
 use crate::conversation::{phrases, words};
 use crate::office::Office;
 
@@ -134,18 +134,40 @@ impl Asked<'_> {
         }
     }
 
+    /// A day and a time may be said one after the other.
+    fn slots_so_far(&self) -> Slots {
+        let mut slots = self.context.slots.clone();
+        slots.merge(&self.understanding.slots);
+        slots
+    }
+
+    /// The question for the other half of a moment, if one was just said.
+    fn other_half(&self, argument: &Argument) -> Option<&'static str> {
+        let slots = self.slots_so_far();
+        let is_half = argument.kind == Kind::Moment && self.understanding.slots.names_moment();
+        match (slots.day.is_some(), slots.time.is_some()) {
+            (true, false) if is_half => Some("At what time?"),
+            (false, true) if is_half => Some("For which day?"),
+            (_, _) => None,
+        }
+    }
+
     /// Takes from the utterance whatever the tool wants. Tells whether that changes anything.
     fn fill(&self, pending: &mut Pending, asked_for: Option<&str>) -> bool {
         let Asked { text, understanding, context, office, now, .. } = *self;
         let said = Source { text, slots: &understanding.slots, office, now };
         // Of earlier turns only particulars count, not words.
         let before = Source { text: "", slots: &context.slots, office, now };
+        let slots = self.slots_so_far();
+        let together = Source { text: "", slots: &slots, office, now };
         let mut changes = false;
         for argument in &pending.tool.wants {
             let is_first = !pending.given.iter().any(|given| given.argument == argument.name);
             let is_asked = asked_for == Some(argument.name.as_str());
             // The words that the tool was chosen by stay, unless it asks for others.
-            let is_open = is_first || is_asked || argument.kind != super::Kind::Query;
+            let is_open = is_first || is_asked || argument.kind != Kind::Query;
+            let is_moment = argument.kind == Kind::Moment && understanding.slots.names_moment();
+            let said = if is_moment { &together } else { &said };
             let value = said.value(argument, is_asked).filter(|_| is_open);
             let value = value.or_else(|| before.value(argument, false).filter(|_| is_first && argument.required));
             let Some(value) = value else { continue };
@@ -163,8 +185,12 @@ impl Asked<'_> {
         let (stage, sentences, action) = match missing {
             Some(argument) => {
                 let stage = Stage::Ask { argument: argument.name.clone(), times };
-                let sorry = (times > 1).then(|| phrases::NOT_TOLD.to_owned());
-                (stage, sorry.into_iter().chain([question(argument)]).collect(), Action::Continue)
+                let sorry = || (times > 1).then(|| phrases::NOT_TOLD.to_owned());
+                let sentences = match self.other_half(argument) {
+                    Some(question) => vec![question.to_owned()],
+                    None => sorry().into_iter().chain([question(argument)]).collect(),
+                };
+                (stage, sentences, Action::Continue)
             }
             None if pending.tool.scope == ToolScope::Read => (Stage::Use, Vec::new(), Action::UseTool),
             None => (Stage::Confirm { times, heard: false }, read_back(&pending), Action::Continue),

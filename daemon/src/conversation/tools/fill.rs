@@ -61,6 +61,14 @@ impl Source<'_> {
                 | TimeOfDay::Afternoon
                 | TimeOfDay::Evening => None,
             },
+            Kind::Moment => {
+                let date = read_back::one_date(day.as_ref()?, &self.office.calendar, self.now)?;
+                let Some(at @ TimeOfDay::At(clock)) = *time else { return None };
+                // An hour that a change of the clock leaves out is the one after it.
+                let moment = date.to_datetime(clock).to_zoned(self.office.time_zone().clone()).ok()?;
+                let said = format!("{}, {}", read_back::date(date), read_back::time_of_day(at));
+                text(moment.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(), said)
+            }
             Kind::Phone => phone.clone().and_then(|digits| text(digits.clone(), grouped(&digits))),
             Kind::Email => email.clone().and_then(|email| text(email.clone(), email)),
             Kind::Name => {
@@ -105,6 +113,7 @@ pub(super) fn question(argument: &Argument) -> String {
     match &argument.kind {
         Kind::Date => "For which day?".into(),
         Kind::Time => "At what time?".into(),
+        Kind::Moment => "For which day, and at what time?".into(),
         Kind::Phone => "What is your telephone number?".into(),
         Kind::Email => "What is your e-mail address?".into(),
         Kind::Name => "What is your name?".into(),

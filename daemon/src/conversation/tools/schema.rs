@@ -25,6 +25,8 @@ pub enum Kind {
     Date,
     /// A time, given as `15:00`.
     Time,
+    /// A day and a time, given as `2026-11-24T15:00:00+01:00` (RFC 3339) in the office's time zone.
+    Moment,
     /// Digits of a telephone number.
     Phone,
     /// An e-mail address.
@@ -47,7 +49,7 @@ impl Kind {
     fn is_number(&self) -> bool {
         match self {
             Kind::Phone | Kind::Code { .. } | Kind::Query => true,
-            Kind::Date | Kind::Time | Kind::Email | Kind::Name | Kind::Choice(_) => false,
+            Kind::Date | Kind::Time | Kind::Moment | Kind::Email | Kind::Name | Kind::Choice(_) => false,
         }
     }
 }
@@ -109,6 +111,7 @@ fn is_alike(one: &Kind, other: &Kind) -> bool {
     match (one, other) {
         (Kind::Choice(one), Kind::Choice(other)) => one.iter().any(|value| other.contains(value)),
         (Kind::Phone | Kind::Code { .. }, Kind::Phone | Kind::Code { .. }) => true,
+        (Kind::Moment, Kind::Date | Kind::Time) | (Kind::Date | Kind::Time, Kind::Moment) => true,
         (one, other) => one == other,
     }
 }
@@ -129,6 +132,7 @@ fn kind(name: &str, property: &Value) -> Option<Kind> {
     match property.get("format").and_then(Value::as_str) {
         Some("date") => return Some(Kind::Date),
         Some("time") => return Some(Kind::Time),
+        Some("date-time") => return Some(Kind::Moment),
         Some("email") => return Some(Kind::Email),
         Some(_) => return None,
         None => {}
@@ -232,7 +236,7 @@ mod tests {
             ("city", json!({"enum": ["Bonn", "Kiel"]}), Some(Kind::Choice(vec!["Bonn".into(), "Kiel".into()]))),
             ("fileName", json!({"type": "string"}), None),
             ("name", json!({"type": "object"}), None),
-            ("when", json!({"type": "string", "format": "date-time"}), None),
+            ("when", json!({"type": "string", "format": "date-time"}), Some(Kind::Moment)),
             ("a", json!({"type": "number"}), None),
             ("query", json!({}), None),
         ] {

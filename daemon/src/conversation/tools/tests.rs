@@ -15,10 +15,12 @@ fn candidates() -> Vec<Candidate> {
         "email": {"type": "string"}}, "required": ["date", "time", "name"]});
     let weather =
         json!({"properties": {"city": {"type": "string", "enum": ["New York", "Chicago"]}}, "required": ["city"]});
+    let haircut = json!({"properties": {"start": {"type": "string", "format": "date-time"}}, "required": ["start"]});
     let tools = [
         ("order", ToolScope::Read, "where is my order; order status", "", order),
         ("book", ToolScope::Write, "book a table; reserve a table", "book a table", book),
         ("weather", ToolScope::Read, "weather", "", weather),
+        ("haircut", ToolScope::Write, "haircut; cut my hair", "book a haircut", haircut),
     ];
     let candidate = |(name, scope, says, does, schema): (&str, ToolScope, &str, &str, Value)| {
         let offered = Offered {
@@ -98,6 +100,32 @@ fn what_is_missing_is_asked_for() {
     check(&[
         ("How is the weather?", "Which one: New York or Chicago?"),
         ("In Chicago, please.", r#"mcp:desk/weather {"city":"Chicago","office":7}"#),
+    ]);
+}
+
+/// A day and a time that are one argument may come in one sentence or in two, and are told in the office's time.
+#[test]
+fn a_day_and_a_time_make_a_moment() {
+    let used = r#"mcp:desk/haircut {"office":7,"start":"2026-12-01T15:00:00-05:00"}"#;
+    let read_back = "I can book a haircut: Tuesday, December 1, at 3:00 PM. Shall I do that?";
+    check(&[("I would like a haircut next Tuesday at three.", read_back), ("Yes, please.", used)]);
+    check(&[
+        ("I would like a haircut.", "For which day, and at what time?"),
+        ("Next Tuesday.", "At what time?"),
+        ("At three.", read_back),
+        ("Yes.", used),
+    ]);
+    check(&[
+        ("I would like a haircut at three.", "For which day?"),
+        ("Next Tuesday at four.", &read_back.replace('3', "4")),
+    ]);
+    let summer = r#"mcp:desk/haircut {"office":7,"start":"2027-07-06T15:00:00-04:00"}"#;
+    check(&[
+        (
+            "A haircut on July 6th at three, please.",
+            "I can book a haircut: Tuesday, July 6, at 3:00 PM. Shall I do that?",
+        ),
+        ("Yes.", summer),
     ]);
 }
 
