@@ -6,6 +6,7 @@
 
 mod ladder;
 mod recording;
+pub mod sounds;
 pub mod turn_taker;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};

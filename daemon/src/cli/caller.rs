@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Common;
 use super::ladder;
-use super::say::Renderer;
+use crate::caller::sounds::{Renderer, read_telephone};
 use crate::caller::turn_taker::{Cue, Patience};
 use crate::caller::{CallPlan, Line, Protection, place};
 use crate::config::{Config, SrtpUse};
@@ -146,7 +146,7 @@ impl Call {
                 Wanted::Text(text) => spoken(text, Cue::AfterAnswer, &mut renderer, config),
                 Wanted::Interrupt(text) => spoken(text, INTERRUPTION, &mut renderer, config),
                 Wanted::File(path) => {
-                    let (label, samples) = (path.display().to_string(), super::say::read_telephone(path)?);
+                    let (label, samples) = (path.display().to_string(), read_telephone(path)?);
                     Ok(Line::Say { label, samples, cue: Cue::AfterAnswer })
                 }
                 Wanted::Press(keys) => Ok(Line::Press(keys.clone())),

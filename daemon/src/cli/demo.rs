@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Common;
 use super::ladder;
-use super::say::Renderer;
+use crate::caller::sounds::Renderer;
 use crate::caller::turn_taker::{Cue, Patience};
 use crate::caller::{CallPlan, Line, Protection, place};
 
