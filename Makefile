@@ -12,7 +12,7 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
     initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
-.PHONY: help run demo test check bench fuzz laws soak build setup deny cross cross-test image bundle image-test
+.PHONY: help run demo test check bench eval fuzz laws soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -23,6 +23,7 @@ help:
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make eval     conversations in figures: heard gap, interruptions, understanding, answers; QUICK=1 for a sample'
 	echo 'make fuzz     the parsers and state machines against made-up input, ten minutes each; SECONDS=N for another time'
 	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'
 	echo 'make soak     one call of ten minutes: does it stay in step?'
@@ -91,6 +92,11 @@ deny:
 bench: setup-test
 	echo "Machine: $$(nproc) x $$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $$(uname -srm)"
 	$(CARGO) bench --workspace --locked $(ARGS)
+
+# A sample of everything in ten minutes with QUICK=1; ARGS="questions barge-in" for some parts, ARGS="nobody echo --minutes 60"
+# for the hour of silence, ARGS="--json FILE" and ARGS="--against FILE" to compare two runs.
+eval: setup-test
+	$(CARGO) bench --package tests --bench eval --locked -- $(ARGS)
 
 fuzz: setup-test
 	.ci/fuzz $(or $(SECONDS),600) $(ARGS)

@@ -1,18 +1,23 @@
 //! Test rigs shared by the whole-system tests.
 #![expect(clippy::unwrap_used, reason = "a rig that fails fails its test")]
 
+pub mod attempts;
 pub mod authority;
 pub mod carrier;
 pub mod echoing_line;
+pub mod eval;
 pub mod fuzz;
 pub mod likeness;
 pub mod linphone;
 pub mod listener;
 pub mod load;
 pub mod mcp;
+pub mod mind;
+pub mod noise;
 pub mod offhook;
 pub mod office;
 pub mod peers;
+pub mod recordings;
 pub mod relay;
 pub mod scripted;
 pub mod shared;

@@ -1,13 +1,12 @@
 //! People's speech on good and bad lines.
 
-use std::path::Path;
-
 use audio::codec::CodecKind;
-use audio::dsp::resample::{i16_of, resample_f32};
-use audio::time::SampleRate;
+use audio::dsp::resample::i16_of;
 use audio::{FRAME_SAMPLES, Frame, SILENT_FRAME};
+use rand::SeedableRng as _;
 use rand::rngs::ChaCha8Rng;
-use rand::{RngExt as _, SeedableRng as _};
+use tests::noise::{amplitude, pink, rms, white};
+use tests::recordings::Clip;
 
 /// Frames of the line alone before a clip.
 pub(super) const LEAD_FRAMES: usize = 150;
@@ -17,14 +16,6 @@ const SPEECH_DBOV: f32 = -23.0;
 const BABBLERS: usize = 6;
 /// Where a prompt's first sound comes after the start of the line.
 const DELAYS_MS: [usize; 4] = [20, 40, 60, 80];
-
-/// Somebody said this.
-pub(super) struct Clip {
-    pub(super) text: String,
-    pub(super) is_english: bool,
-    /// 8 kHz.
-    samples: Vec<f32>,
-}
 
 /// What a line adds.
 #[derive(Clone, Copy)]
@@ -101,15 +92,14 @@ impl Line {
             let gain = amplitude(self.speech_dbov - snr_db) / rms(&noise);
             noise.into_iter().map(|sample| sample * gain).collect()
         };
-        let mut white = |count: usize| -> Vec<f32> { (0..count).map(|_| random.random_range(-1.0..1.0)).collect() };
         match self.adds {
             Adds::Nothing => vec![0.0; count],
             Adds::Hum(hz) => {
                 let wave = |index: usize, hz: f32| (std::f32::consts::TAU * hz * index as f32 / 8_000.0).sin();
                 (0..count).map(|at| 0.015 + 0.08 * wave(at, hz) + 0.025 * wave(at, 3.0 * hz)).collect()
             }
-            Adds::White(snr_db) => below(snr_db, white(count)),
-            Adds::Pink(snr_db) => below(snr_db, pink(&white(count))),
+            Adds::White(snr_db) => below(snr_db, white(count, &mut random)),
+            Adds::Pink(snr_db) => below(snr_db, pink(&white(count, &mut random))),
             Adds::Babble(snr_db) => {
                 let others = (1..=BABBLERS).map(|step| &clips[(number + 3 * step) % clips.len()]);
                 let mut sum = vec![0.0; count];
@@ -136,48 +126,10 @@ impl Line {
     }
 }
 
-/// Voss and McCartney's sum of slower and slower noises, as Kellet's filter does it.
-fn pink(white: &[f32]) -> Vec<f32> {
-    let mut slow = [0.0_f32; 3];
-    let mut sample = |white: &f32| {
-        slow[0] = 0.997_65 * slow[0] + white * 0.099_046;
-        slow[1] = 0.963 * slow[1] + white * 0.296_516_4;
-        slow[2] = 0.57 * slow[2] + white * 1.052_691_3;
-        slow.iter().sum::<f32>() + white * 0.184_8
-    };
-    white.iter().map(&mut sample).collect()
-}
-
 fn through_g711(samples: &[f32]) -> Frame {
     let samples: Vec<i16> = samples.iter().map(|sample| i16_of(*sample)).collect();
     let (mut payload, mut heard) = (Vec::new(), Vec::new());
     CodecKind::Pcmu.encoder().encode(&samples, &mut payload);
     CodecKind::Pcmu.decoder().decode(&payload, &mut heard);
     heard.try_into().unwrap()
-}
-
-fn amplitude(level_db: f32) -> f32 {
-    10_f32.powf(level_db / 20.0)
-}
-
-fn rms(samples: &[f32]) -> f32 {
-    (samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32).sqrt()
-}
-
-/// At 8 kHz.
-pub(super) fn narrow(samples: &[i16], sample_rate: u32) -> Vec<f32> {
-    let samples: Vec<f32> = samples.iter().map(|sample| audio::dsp::resample::f32_of(*sample)).collect();
-    resample_f32(&samples, SampleRate::new(sample_rate).unwrap(), SampleRate::NARROW_BAND).unwrap()
-}
-
-/// The shared clips.
-pub(super) fn clips(folder: &Path) -> Vec<Clip> {
-    let table = std::fs::read_to_string(folder.join("transcripts.tsv")).unwrap();
-    let clip = |line: &str| {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let mut reader = claxon::FlacReader::open(folder.join(columns[0])).unwrap();
-        let samples: Vec<i16> = reader.samples().map(|sample| sample.unwrap() as i16).collect();
-        Clip { text: columns[1].to_owned(), is_english: columns[2] == "en", samples: narrow(&samples, 16_000) }
-    };
-    table.lines().skip(1).map(clip).collect()
 }

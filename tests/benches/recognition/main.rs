@@ -8,8 +8,6 @@
 
 mod lines;
 mod pieces;
-#[path = "../../../models/tests/common/words.rs"]
-mod words;
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +20,9 @@ use models::{
     load_text_to_speech, load_voice_activity,
 };
 
-use self::lines::{Clip, LEAD_FRAMES, LINES, Line, Sound};
+use self::lines::{LEAD_FRAMES, LINES, Line, Sound};
 use self::pieces::{PIECES, Piece};
+use tests::recordings::{self, Clip};
 
 /// What the box says while a caller talks over it.
 const PROMPT: &str = "Thank you for calling the practice. We are open from nine in the morning until five in the \
@@ -65,8 +64,8 @@ fn main() {
     };
     let steady = VoiceSettings { noise_scale: Some(0.0), noise_w: Some(0.0), ..VoiceSettings::default() };
     let prompt = load_text_to_speech(&store, catalogue::PIPER_JOE, &steady).unwrap().synthesise(PROMPT).unwrap();
-    let prompt = lines::narrow(&prompt.samples, prompt.sample_rate);
-    let clips = lines::clips(&folder);
+    let prompt = recordings::narrow(&prompt.samples, prompt.sample_rate);
+    let clips = recordings::clips(&folder);
     let english = clips.iter().filter(|clip| clip.is_english).count();
     println!("{english} clips of people; words wrong in %, false alarms / callers missed where there are any");
 
@@ -136,7 +135,7 @@ impl Engines {
         let narrow: Vec<f32> = utterance.into_iter().map(f32_of).collect();
         let wide = resample_f32(&narrow, SampleRate::NARROW_BAND, SampleRate::WIDE_BAND).unwrap();
         let transcript = self.ears.transcribe(&wide, &TranscribeOptions::default()).unwrap();
-        let (wrong, words) = words::word_errors(&clip.text, &transcript.text);
+        let (wrong, words) = tests::eval::word_errors(&clip.text, &transcript.text);
         score.wrong += wrong;
         score.words += words;
     }
