@@ -22,9 +22,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether the conversation as such is over after it: a message follows, or the goodbye.
+    /// Whether the conversation as such is over after it: a message follows (of appointments, too), or the goodbye.
     pub fn ends_talk(&self) -> bool {
-        self.intents.iter().any(|intent| ["person", "leave_message", "goodbye"].contains(&intent.as_str()))
+        self.intents
+            .iter()
+            .any(|intent| ["person", "leave_message", "goodbye", "appointment", "complaint"].contains(&intent.as_str()))
     }
 }
 

@@ -38,11 +38,11 @@ pub fn lines_over(said: &[i16], heard: &[i16]) -> Vec<OverAnswer> {
             end = next;
         }
         from = end + 1;
-        let last = (begin..=end.min(heard.len().saturating_sub(1))).rev().find(|at| heard[*at]);
-        let before = begin.saturating_sub(SPEAKING_FRAMES)..begin.min(heard.len());
+        let last = (begin..(end + 1).min(heard.len())).rev().find(|at| heard[*at]);
+        let before = heard.get(begin.saturating_sub(SPEAKING_FRAMES)..begin).unwrap_or_default();
         lines.push(OverAnswer {
             at: frames(begin),
-            box_spoke: heard[before].contains(&true),
+            box_spoke: before.contains(&true),
             silent_after: match last {
                 None => Some(Duration::ZERO),
                 Some(last) => (last + TO_THE_END_FRAMES < end).then(|| frames(last + 1 - begin)),
