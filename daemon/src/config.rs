@@ -308,11 +308,20 @@ impl Default for Conversation {
 }
 
 /// `[knowledge]`: what the office has written down.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Knowledge {
     /// Folder of Markdown, text and HTML files. Without it the sample office's files are used.
     pub directory: Option<PathBuf>,
+    /// From one look at the folder to the next; a change is known after two. 1 to 3 600.
+    pub look_interval_seconds: u32,
+}
+
+impl Default for Knowledge {
+    fn default() -> Knowledge {
+        // Whoever has saved a file and calls the box to hear it has it by then.
+        Knowledge { directory: None, look_interval_seconds: 5 }
+    }
 }
 
 /// `[log]`: what is logged.
@@ -380,6 +389,7 @@ impl Config {
         range("conversation.message_limit_seconds", self.conversation.message_limit_seconds, 10, 600);
         range("conversation.message_silence_seconds", self.conversation.message_silence_seconds, 2, 30);
         range("conversation.call_limit_seconds", self.conversation.call_limit_seconds, 60, 14_400);
+        range("knowledge.look_interval_seconds", self.knowledge.look_interval_seconds, 1, 3_600);
         self.sip.check_stun(mistakes);
         self.sip.tls.check(&self.sip, mistakes);
         self.update.check(mistakes);

@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod dial_plan;
 pub mod doctor;
 pub mod durable;
+pub mod education;
 pub mod engines;
 pub mod identity;
 pub mod inference;

@@ -8,34 +8,34 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use sip_stack::endpoint::{Endpoint, EndpointConfig, EndpointLimits, LocalAddress};
 use sip_stack::message::{Host, HostPort, Method};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
-    Pickups, Places, Router, Services, Tones, Tools, TrunkWatch, hold_music, monitor,
+    Pickups, Places, Router, Services, Tones, TrunkWatch, hold_music, monitor,
 };
 use crate::config::Config;
-use crate::conversation::intent::Classifier;
 use crate::conversation::{machine::Settings, phrases};
-use crate::engines::{Embedding, Engines};
-use crate::inference::{Priority, Queue, Worker};
+use crate::education::{self, learn_tools};
+use crate::engines::Engines;
+use crate::inference::{Priority, Worker};
 use crate::io::address::{Follower, OwnAddress, Reached};
 use crate::io::bans;
 use crate::io::gate::{Origins, SharedGate};
 use crate::io::media::MediaHandle;
 use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
-use crate::knowledge::{Knowledge, PassageEmbedder, SourceDocument, read_folder};
+use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
-use crate::office::{Office, sample};
+use crate::office::Office;
 use crate::registrar::Registrar;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
-    AudioFiles, PlainWav, Storage, StorageConfig, StorageError, UnixMs, close_interrupted_sessions,
-    forget_trunk_states, restore_registrations, talked_outside_ms,
+    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
+    restore_registrations, talked_outside_ms,
 };
 
 /// Calls beyond the limit that may be under way to their refusal.
@@ -55,6 +55,8 @@ pub struct Service {
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
+    /// None for the sample office.
+    knowledge_watch: Option<Watch>,
     // Kept to the end: dropping a worker waits for its thread.
     _ears: Worker<Ears>,
     _mind: Worker<Mind>,
@@ -84,10 +86,13 @@ impl Service {
         let ears = Worker::start("ears", move || Ears { speech_to_text })?;
         let mouth = Worker::start("mouth", move || text_to_speech)?;
         let tools = Arc::new(ToolBox::start(&config.mcp_servers));
-        let (mind, educated) = start_mind(&config, engines.embedding, &storage, &office, Arc::clone(&tools))?;
+        let knowledge = Knowledge::new(storage.clone());
+        let (mind, educated) =
+            education::start(&config, engines.embedding, knowledge.clone(), &office, Arc::clone(&tools))?;
         let speaker = Speaker::new(mouth.queue());
         render_ahead(&speaker, &office);
-        educated.await.context("the mind worker stopped")??;
+        let learnt = educated.await.context("the mind worker stopped")??;
+        let knowledge_watch = education::go_on(&config, learnt, knowledge, mind.queue())?;
 
         let gate = SharedGate::new(origins(&config));
         bans::restore(&gate, &config.state_directory());
@@ -159,6 +164,7 @@ impl Service {
             monitor,
             api,
             degraded,
+            knowledge_watch,
             _ears: ears,
             _mind: mind,
             _mouth: mouth,
@@ -203,6 +209,7 @@ impl Service {
     /// Refuses new calls, lets the others finish for the configured time, and closes the database.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        drop(self.knowledge_watch);
         self.address.abort();
         self.bans.abort();
         if let Some(monitor) = self.monitor {
@@ -284,72 +291,6 @@ fn minutes_of_today(storage: &Storage, zone: &TimeZone) -> anyhow::Result<Minute
     let midnight = UnixMs(now.start_of_day()?.timestamp().as_millisecond());
     let talked = storage.read_blocking(|db| talked_outside_ms(db, midnight))?;
     Ok(Minutes::after(now.date(), Duration::from_millis(talked)))
-}
-
-/// Starts the mind and tells when it has read the knowledge and learnt its examples.
-fn start_mind(
-    config: &Config,
-    embedding: Option<Embedding>,
-    storage: &Storage,
-    office: &Arc<Office>,
-    tools: Arc<ToolBox>,
-) -> anyhow::Result<(Worker<Mind>, oneshot::Receiver<anyhow::Result<()>>)> {
-    let sources = knowledge_sources(config)?;
-    let (educated, result) = oneshot::channel();
-    let (storage, office) = (storage.clone(), Arc::clone(office));
-    let worker = Worker::start("mind", move || {
-        let (mut mind, outcome) = educate(embedding, storage, office, &sources);
-        mind.toolbox = Tools::new(Box::new(move || tools.offered()));
-        // Nobody waits any more if the start was given up.
-        let _ = educated.send(outcome);
-        mind
-    })?;
-    Ok((worker, result))
-}
-
-/// The office's documents as they lie in its folder now; the sample's without one.
-pub(crate) fn knowledge_sources(config: &Config) -> Result<Vec<SourceDocument>, StorageError> {
-    let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).into(), text: (*text).into() };
-    match &config.knowledge.directory {
-        Some(folder) => read_folder(folder),
-        None => Ok(sample::KNOWLEDGE.iter().map(document).collect()),
-    }
-}
-
-/// A mind that knows `sources`, and whether they could all be kept in `storage`.
-pub(crate) fn educate(
-    embedding: Option<Embedding>,
-    storage: Storage,
-    office: Arc<Office>,
-    sources: &[SourceDocument],
-) -> (Mind, anyhow::Result<()>) {
-    let knowledge = Knowledge::new(storage);
-    let departments = office.asked_for();
-    let Some(mut embedding) = embedding else {
-        let ingested = knowledge.ingest(sources, None, UnixMs::now()).map(drop).map_err(Into::into);
-        let classifier = Classifier::keywords_only(departments);
-        return (Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() }, ingested);
-    };
-    let id = embedding.embedder.model().to_owned();
-    let mut embed = |text: &str| embedding.embedder.embed(text).map_err(|error| error.to_string());
-    let embedder = PassageEmbedder { id: &id, embed: &mut embed };
-    let ingested = knowledge.ingest(sources, Some(embedder), UnixMs::now()).map(drop).map_err(anyhow::Error::from);
-    let classifier =
-        Classifier::with_examples(departments.clone(), |text| embedding.remembered(text)).unwrap_or_else(|error| {
-            warn!(%error, "Intents by keyword only");
-            Classifier::keywords_only(departments)
-        });
-    embedding.save();
-    (Mind { embedder: Some(embedding.embedder), classifier, knowledge, office, toolbox: Tools::none() }, ingested)
-}
-
-/// Once every server is there, which may never be.
-fn learn_tools(tools: Arc<ToolBox>, mind: Queue<Mind>) {
-    tokio::spawn(async move {
-        tools.connected().await;
-        // A full queue only makes the first caller who needs a tool wait for it.
-        let _ = mind.submit(Priority::Background, Mind::learn_tools);
-    });
 }
 
 /// Renders what every call needs before the first one comes: the greeting first.

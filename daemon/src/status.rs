@@ -13,15 +13,19 @@ use serde::Serialize;
 
 use crate::config::{self, Config};
 use crate::doctor::Verdict;
+use crate::education::KnowledgeState;
 use crate::engines;
 use crate::identity::IdentityFolder;
 use crate::io::{bans, probe};
+use crate::knowledge::Trouble;
 use crate::office::Office;
 use crate::storage::{CallCounts, Reader, UnixMs, count_calls, phones_by_extension, trunk_states};
 use crate::update::machine::Machine;
 
 /// So many extensions without a phone are named on the screen.
 const NAMED_EXTENSIONS: usize = 6;
+/// So many files that cannot be read are named on the screen.
+const NAMED_TROUBLES: usize = 4;
 /// A daemon that is there answers at once.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -41,6 +45,8 @@ pub struct Status {
     phones: Phones,
     /// Addresses that are refused for wrong passwords: `offhook bans list`.
     banned: usize,
+    /// The office's documents; none without a folder of its own, or before the first start.
+    knowledge: Option<KnowledgeState>,
     /// What callers miss.
     degraded: Vec<String>,
     awaits_setup: bool,
@@ -129,6 +135,7 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
     let running = matches!(sip, SipState::Answering { .. });
     let read = tokio::task::spawn_blocking(move || (kept(&for_blocking, running), losses(&for_blocking))).await;
     let (Kept { calls, trunks, phones, banned }, degraded) = read.unwrap_or_default();
+    let knowledge = knowledge(config);
     let folder = IdentityFolder::below(&config.machine_directory());
     let secret = if with_secret { folder.setup_secret().ok().flatten() } else { None };
     Status {
@@ -141,6 +148,7 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
         trunks,
         phones,
         banned,
+        knowledge,
         degraded,
         awaits_setup: folder.awaits_setup(),
         setup_secret: secret.map(|secret| secret.reveal().to_owned()),
@@ -212,6 +220,12 @@ fn calls(config: &Config, reader: &Reader, running: bool) -> Option<Calls> {
     Some(Calls { now: if running { open } else { 0 }, today: from_outside, own_today: from_here })
 }
 
+fn knowledge(config: &Config) -> Option<KnowledgeState> {
+    config.knowledge.directory.as_ref()?;
+    let told = std::fs::read(KnowledgeState::file(&config.state_directory())).ok()?;
+    serde_json::from_slice(&told).ok()
+}
+
 /// Models that are missing here, with what that means.
 fn losses(config: &Config) -> Vec<String> {
     let findings = engines::examine(config).into_iter().filter(|finding| finding.verdict != Verdict::Good);
@@ -268,6 +282,7 @@ impl Status {
         if self.banned > 0 {
             lines.push(("banned", format!("{} addresses: offhook bans list", self.banned)));
         }
+        lines.extend(self.knowledge.iter().flat_map(knowledge_in_words).map(|line| ("knowledge", line)));
         lines.extend(self.degraded.iter().map(|loss| ("degraded", loss.clone())));
         match &self.setup_secret {
             Some(secret) => lines.push(("set-up", format!("not done; secret {secret}"))),
@@ -328,6 +343,18 @@ fn phones_in_words(Phones { extensions, registered, without }: &Phones) -> Strin
     format!("{registered} registered, for {} of {extensions} extensions{missing}", extensions - without.len())
 }
 
+fn knowledge_in_words(state: &KnowledgeState) -> Vec<String> {
+    let troubles = state.troubles.iter().take(NAMED_TROUBLES);
+    let named = troubles.map(|Trouble { name, reason }| {
+        let name = if name.is_empty() { "the folder" } else { name };
+        format!("NOT READ: {name}: {reason}")
+    });
+    let more = state.troubles.len().saturating_sub(NAMED_TROUBLES);
+    let more = (more > 0).then(|| format!("and {more} others, named in the log"));
+    let documents = if state.documents == 1 { "1 document".into() } else { format!("{} documents", state.documents) };
+    std::iter::once(documents).chain(named).chain(more).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -345,6 +372,7 @@ mod tests {
             trunks: vec![],
             phones: Phones::default(),
             banned: 0,
+            knowledge: None,
             degraded: vec![],
             awaits_setup: false,
             setup_secret: None,
@@ -395,6 +423,23 @@ mod tests {
             banned    2 addresses: offhook bans list
         "]]
         .assert_eq(rest);
+    }
+
+    #[test]
+    fn documents_that_cannot_be_read_are_named() {
+        let trouble = |name: &str| Trouble { name: name.into(), reason: "it is empty".into() };
+        let troubles = ["", "a.md", "b.md", "c.md", "d.md", "e.md"].map(trouble).to_vec();
+        let state = KnowledgeState { documents: 12, since: 0, troubles };
+        let text = Status { knowledge: Some(state), ..status() }.in_words();
+        expect![[r"
+            knowledge 12 documents
+            knowledge NOT READ: the folder: it is empty
+            knowledge NOT READ: a.md: it is empty
+            knowledge NOT READ: b.md: it is empty
+            knowledge NOT READ: c.md: it is empty
+            knowledge and 2 others, named in the log
+        "]]
+        .assert_eq(text.split_at(text.find("knowledge").unwrap()).1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daemon::call::{Mind, Tools};
 use daemon::conversation::intent::Classifier;
-use daemon::knowledge::{Knowledge, PassageEmbedder, SourceDocument};
+use daemon::knowledge::{Knowledge, PassageEmbedder, SourceDocument, Sources};
 use daemon::office::{Office, OfficeConfig};
 use daemon::storage::{Storage, UnixMs};
 use models::Embedder;
@@ -23,7 +23,7 @@ pub fn mind<'a>(
 ) -> Mind {
     let office = Office::try_from(office).unwrap();
     let document = |(name, text): (&str, &str)| SourceDocument { name: name.into(), text: text.into() };
-    let documents: Vec<_> = documents.into_iter().map(document).collect();
+    let documents = Sources::from(documents.into_iter().map(document).collect::<Vec<_>>());
     let knowledge = Knowledge::new(storage.clone());
     let classifier = match &mut embedder {
         Some(embedder) => {

@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -121,6 +121,52 @@ async fn an_interrupted_answer_stops_and_its_row_says_what_was_heard() {
     assert!(heard.len() < answer.len() / 2, "heard {heard:?} of {answer:?}");
     assert!(turn.interrupted_at_ms.is_some());
     assert!(answers(&details[0])[1].contains("Monday"), "the interruption is answered");
+}
+
+/// Somebody of the office, who saves a document anew once the caller has said thank you.
+struct Editor(ScriptedStt, Option<(PathBuf, &'static str)>);
+
+impl SpeechToText for Editor {
+    fn transcribe(&mut self, samples: &[f32], options: &TranscribeOptions) -> Result<Transcript, SttError> {
+        let transcript = self.0.transcribe(samples, options)?;
+        if let Some((file, text)) = self.1.take_if(|_| transcript.text.contains("thank")) {
+            // As editors do: beside it, then renamed over it.
+            let beside = file.with_extension("md~");
+            std::fs::write(&beside, text).unwrap();
+            std::fs::rename(&beside, &file).unwrap();
+        }
+        Ok(transcript)
+    }
+
+    fn model(&self) -> &str {
+        self.0.model()
+    }
+}
+
+/// What the office writes is told to the next caller, and even to the one who is talking: nothing is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_changes_during_a_call_is_answered_from_in_the_same_call() {
+    const QUESTION: &str = "where can I leave my bicycle";
+    let _line = tests::async_line().await;
+    let (folder, documents) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = documents.path().join("bicycles.md");
+    std::fs::write(&file, "# Bicycles\nYou can leave your bicycle in the yard.\n").unwrap();
+    let mut config = config(folder.path());
+    config.knowledge.directory = Some(documents.path().to_owned());
+    config.knowledge.look_interval_seconds = 1;
+    let heard = [QUESTION, "thank you", "thank you", "thank you", QUESTION, "goodbye"];
+    let script = ScriptedStt::by_utterance(heard.iter().map(|text| ScriptedReply::from(*text)));
+    let new_text = "# Bicycles\nYou can leave your bicycle behind the bakery.\n";
+    let mut engines = engines(&[]);
+    engines.speech_to_text = Some(Box::new(Editor(script, Some((file, new_text)))));
+    let service = start(config.clone(), engines).await;
+    call(&service, "", (0..heard.len()).map(|number| tone(number, Cue::AfterAnswer)).collect()).await;
+    let details = laws(service, folder.path(), 1).await;
+    let answers = answers(&details[0]);
+    assert!(answers[0].contains("in the yard"), "{answers:#?}");
+    assert!(answers[4].contains("behind the bakery"), "{answers:#?}");
+    let status = daemon::status::look(&config, false).await.in_words();
+    assert!(status.contains("knowledge 1 document\n"), "{status}");
 }
 
 /// Counts the times it was asked about a sound in which nobody had spoken.

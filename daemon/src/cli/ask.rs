@@ -12,10 +12,10 @@ use crate::config::ConfigMistakes;
 use crate::conversation::answer::Action;
 use crate::conversation::context::Context;
 use crate::conversation::intent::{Method, Understanding};
+use crate::education::{educate, sources};
 use crate::engines::load_embedding;
-use crate::knowledge::{ANSWER_SCORE_MIN, Hit, best_sentences};
+use crate::knowledge::{ANSWER_SCORE_MIN, Hit, Knowledge, best_sentences};
 use crate::office::Office;
-use crate::service::{educate, knowledge_sources};
 use crate::storage::{Storage, StorageConfig};
 
 /// The files are read as they are now, apart from the running box, whose database is not touched.
@@ -38,7 +38,11 @@ impl Ask {
         let embedding = load_embedding(&config).inspect_err(|reason| eprintln!("By words only: {reason}")).ok();
         let folder = tempfile::tempdir()?;
         let storage = Storage::open(&StorageConfig::new(folder.path()))?.storage;
-        let (mut mind, learnt) = educate(embedding, storage, Arc::new(office), &knowledge_sources(&config)?);
+        let (_, sources) = sources(&config);
+        for trouble in &sources.troubles {
+            eprintln!("Not read: {}: {}", trouble.name, trouble.reason);
+        }
+        let (mut mind, learnt) = educate(embedding, Knowledge::new(storage), Arc::new(office), &sources);
         learnt?;
         let asked = Asked::of(&mut mind, &self.question, self.candidates)?;
         if self.json {
@@ -172,8 +176,9 @@ mod tests {
     fn ask(question: &str) -> Asked {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
-        let sources = knowledge_sources(&crate::config::Config::default()).unwrap();
-        let (mut mind, learnt) = educate(None, storage, Arc::new(sample::office().unwrap()), &sources);
+        let (_, sources) = sources(&crate::config::Config::default());
+        let office = Arc::new(sample::office().unwrap());
+        let (mut mind, learnt) = educate(None, Knowledge::new(storage), office, &sources);
         learnt.unwrap();
         Asked::of(&mut mind, question, 3).unwrap()
     }
@@ -182,7 +187,7 @@ mod tests {
     fn an_answer_names_its_file_and_a_miss_shows_what_was_near() {
         let asked = ask("How much does teeth whitening cost?").as_json();
         assert_eq!(asked["answer"][0], "Teeth whitening costs $390 for both jaws.");
-        assert_eq!(asked["sources"][0], "prices.md > Prices > Whitening");
+        assert_eq!(asked["sources"][0], "sample:prices.md > Prices > Whitening");
         assert_eq!(asked["candidates"][0]["is_answer"], true);
         let missed = ask("Do you sell toothbrushes with a whitening paste from France?").as_json();
         assert_eq!(missed["sources"].as_array().map(Vec::len), Some(0), "{missed}");

@@ -3,23 +3,17 @@
 //! Work is done only for what changed: the hash of text and splitting rules decides. Within a changed document a
 //! passage that reads as before keeps its key (earlier calls cite it) and its vector (embedding is the expensive part).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::folder::{Sources, extension};
 use super::splitter::{RULES_VERSION, SplitDocument, SplitPassage, split_html, split_markdown, split_plain};
+use crate::office::sample;
 use crate::storage::{
     DocumentId, KnowledgeDocument, NewPassage, PassageId, Storage, StorageError, UnixMs, delete_document,
     document_names, find_document, passages_of, replace_document,
 };
-
-/// Larger files are skipped: nobody reads that to a caller.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Files beyond these bounds are not read.
-const FILES_MAX: usize = 1_000;
-const FOLDER_DEPTH_MAX: usize = 4;
-/// How the files end that are read.
-const READABLE: [&str; 4] = ["md", "txt", "html", "htm"];
 
 /// A knowledge text before it is cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,66 +59,22 @@ pub struct IngestReport {
     pub documents_without_vectors: usize,
 }
 
-/// Reads every `*.md`, `*.txt`, `*.html` and `*.htm` under `dir`, sorted by name.
-///
-/// # Errors
-/// [`StorageError::File`] if the folder or a file cannot be read: a folder that is not mounted must not look empty.
-pub fn read_folder(dir: &Path) -> Result<Vec<SourceDocument>, StorageError> {
-    let mut paths = Vec::new();
-    collect(dir, 0, &mut paths)?;
-    paths.sort();
-    if paths.len() > FILES_MAX {
-        tracing::warn!(files = paths.len(), max = FILES_MAX, "Too many knowledge files: the rest is not read");
-    }
-    paths.truncate(FILES_MAX);
-    paths.iter().map(|path| read_document(dir, path)).collect()
-}
-
-fn collect(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), StorageError> {
-    for entry in std::fs::read_dir(dir).map_err(|error| StorageError::file(dir, error))? {
-        let path = entry.map_err(|error| StorageError::file(dir, error))?.path();
-        let metadata = std::fs::metadata(&path).map_err(|error| StorageError::file(&path, error))?;
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
-            continue;
-        }
-        if metadata.is_dir() && depth < FOLDER_DEPTH_MAX {
-            collect(&path, depth + 1, paths)?;
-        } else if metadata.is_file() && READABLE.contains(&extension(&path).as_str()) {
-            if metadata.len() > FILE_BYTES_MAX {
-                tracing::warn!(path = %path.display(), max_bytes = FILE_BYTES_MAX, "Knowledge file too large: skipped");
-                continue;
-            }
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// In small letters; empty without one.
-fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
-
-fn read_document(dir: &Path, path: &Path) -> Result<SourceDocument, StorageError> {
-    let bytes = std::fs::read(path).map_err(|error| StorageError::file(path, error))?;
-    let name = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
-    Ok(SourceDocument { name, text: String::from_utf8_lossy(&bytes).into_owned() })
-}
-
-/// Makes the stored documents exactly `sources`. Each changed document is replaced in one transaction.
+/// Makes the stored documents what `sources` say. Each changed document is replaced in one transaction.
 pub(super) fn ingest(
     storage: &Storage,
-    sources: &[SourceDocument],
+    sources: &Sources,
     mut embedder: Option<PassageEmbedder<'_>>,
     at: UnixMs,
 ) -> Result<IngestReport, StorageError> {
     let mut report = IngestReport::default();
-    for source in sources {
+    for source in &sources.documents {
         ingest_one(storage, source, embedder.as_mut(), at, &mut report)?;
     }
     for name in storage.read_blocking(document_names)? {
-        if sources.iter().all(|source| source.name != name) {
+        let is_new = sources.documents.iter().any(|source| source.name == name);
+        // A box that has got its own folder forgets the sample office, even if the folder is not mounted.
+        let is_sample = || sample::KNOWLEDGE.iter().any(|(sample, _)| name == sample::document_name(sample));
+        if !is_new && (!sources.keeps(&name) || is_sample()) {
             storage.write_blocking(move |sql_tx| delete_document(sql_tx, &name))?;
             report.documents_removed += 1;
         }

@@ -10,6 +10,7 @@
 //! Left out on purpose: formats other than Markdown, plain text and HTML, generated text (answers quote the office's own words), and the
 //! embedding model itself, which callers pass in as a closure.
 
+mod folder;
 mod ingest;
 mod quote;
 mod search;
@@ -17,14 +18,17 @@ pub(crate) mod sentences;
 mod splitter;
 #[cfg(test)]
 mod tests;
+mod watch;
 pub(crate) mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use ingest::{IngestReport, PassageEmbedder, SourceDocument, read_folder};
+pub use folder::{Folder, Sources, Trouble};
+pub use ingest::{IngestReport, PassageEmbedder, SourceDocument};
 pub use quote::best_sentences;
 pub use search::{ANSWER_SCORE_MIN, Hit};
 pub use splitter::{SplitDocument, SplitPassage, split_html, split_markdown, split_plain};
+pub use watch::Watch;
 
 use crate::storage::{Storage, StorageError, UnixMs};
 use search::Vectors;
@@ -52,8 +56,8 @@ impl Knowledge {
         Knowledge { storage, cache: Arc::default() }
     }
 
-    /// Makes the stored documents exactly `sources`: new and changed ones are cut and embedded, those not given are
-    /// removed, the rest costs nothing. Without an embedder, changed documents are found by their words only.
+    /// Makes the stored documents what `sources` say: new and changed ones are cut and embedded, those that are neither
+    /// given nor kept are removed, the rest costs nothing. Without an embedder, changed documents are found by their words only.
     ///
     /// Blocks, for as long as embedding takes: not on an async thread (it panics there, see
     /// [`Storage::write_blocking`]).
@@ -62,12 +66,17 @@ impl Knowledge {
     /// [`StorageError`]; what was replaced before the error stays replaced.
     pub fn ingest(
         &self,
-        sources: &[SourceDocument],
+        sources: &Sources,
         embedder: Option<PassageEmbedder<'_>>,
         at: UnixMs,
     ) -> Result<IngestReport, StorageError> {
+        let with_vectors = embedder.is_some();
         let report = ingest::ingest(&self.storage, sources, embedder, at);
         self.forget_vectors();
+        if with_vectors {
+            // Read here and now, so that no caller waits for it.
+            self.storage.read_blocking(|db| self.vectors(db, true))?;
+        }
         report
     }
 

@@ -46,8 +46,9 @@ fn rig() -> Rig {
     Rig { _dir: dir, knowledge: Knowledge::new(storage.clone()), storage }
 }
 
-fn sources(texts: &[(&str, &str)]) -> Vec<SourceDocument> {
-    texts.iter().map(|(name, text)| SourceDocument { name: (*name).to_owned(), text: (*text).to_owned() }).collect()
+fn sources(texts: &[(&str, &str)]) -> Sources {
+    let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).to_owned(), text: (*text).to_owned() };
+    texts.iter().map(document).collect::<Vec<_>>().into()
 }
 
 const OFFICE: &[(&str, &str)] = &[("german.md", GERMAN), ("salon.md", SALON)];
@@ -271,24 +272,29 @@ fn vectors_are_stored_exactly() {
     assert_eq!(bytes[..4], 1.5_f32.to_le_bytes());
 }
 
+/// Of a change only the changed document is given; the others and what cannot be read stay.
 #[test]
-fn folders_are_read_and_a_missing_one_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-    std::fs::create_dir(dir.path().join("team")).unwrap();
-    write("b.MD", b"B");
-    write("a.md", b"caf\xE9");
-    write("team/c.md", b"C");
-    write("notes.txt", b"T");
-    write("page.HTM", b"<p>P</p>");
-    write("letter.docx", b"no");
-    write(".hidden.md", b"no");
-    let read = read_folder(dir.path()).unwrap();
-    let names: Vec<_> = read.iter().map(|document| document.name.as_str()).collect();
-    assert_eq!(names, ["a.md", "b.MD", "notes.txt", "page.HTM", "team/c.md"]);
-    assert_eq!(read[0].text, "caf\u{FFFD}");
-    let missing = read_folder(&dir.path().join("missing")).unwrap_err();
-    assert!(matches!(missing, StorageError::File { .. }), "{missing}");
+fn what_is_kept_stays_without_its_text() {
+    let rig = rig();
+    rig.ingest(&[("salon.md", SALON), ("german.md", GERMAN), ("old.md", "# Old\nGone soon.")]);
+    let mut changed = sources(&[("dogs.txt", "Cats are welcome.")]);
+    changed.unchanged = vec!["salon.md".into()];
+    changed.troubles = vec![Trouble { name: "german.md".into(), reason: "it is empty".into() }];
+    let report = rig.knowledge.ingest(&changed, None, UnixMs(2)).unwrap();
+    assert_eq!((report.documents_added, report.documents_removed), (1, 1), "{report:?}");
+    assert_eq!(rig.best("Is there parking?").unwrap().document, "salon.md");
+    assert_eq!(rig.best("Are cats welcome?").unwrap().document, "dogs.txt");
+}
+
+/// The sample answers for a fictional practice: an office must never hear it once it has a folder, mounted or not.
+#[test]
+fn the_sample_office_is_never_kept() {
+    let rig = rig();
+    let name = crate::office::sample::document_name("prices.md");
+    rig.ingest(&[(&name, "# Prices\nA crown costs $1,150.")]);
+    let troubles = vec![Trouble { name: String::new(), reason: "not mounted".into() }];
+    let sources = Sources { troubles, ..Sources::default() };
+    assert_eq!(rig.knowledge.ingest(&sources, None, UnixMs(2)).unwrap().documents_removed, 1);
 }
 
 /// A web page and a plain text answer like a Markdown file.

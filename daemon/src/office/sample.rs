@@ -15,6 +15,11 @@ pub const KNOWLEDGE: &[(&str, &str)] = &[
     ("treatments.md", include_str!("../../office/knowledge/treatments.md")),
 ];
 
+/// The name that a knowledge file of the sample is kept under, so that no file of an office has the same.
+pub fn document_name(file: &str) -> String {
+    format!("sample:{file}")
+}
+
 #[derive(serde::Deserialize)]
 struct File {
     office: OfficeConfig,
