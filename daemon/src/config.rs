@@ -311,7 +311,7 @@ impl Default for Conversation {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Knowledge {
-    /// Folder of Markdown, text and HTML files. Without it the sample office's files are used.
+    /// Folder of Markdown, text, HTML and PDF files. Without it the sample office's files are used.
     pub directory: Option<PathBuf>,
     /// From one look at the folder to the next; a change is known after two. 1 to 3 600.
     pub look_interval_seconds: u32,
@@ -431,7 +431,7 @@ impl Config {
             mistakes.push(ConfigMistake::new(
                 "knowledge.directory",
                 folder.display(),
-                "a folder that exists, with Markdown, text or HTML files".into(),
+                "a folder that exists, with Markdown, text, HTML or PDF files".into(),
             ));
         }
     }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG};
+use crate::knowledge::pdf;
 
 /// Offhook answers the office's phone: it picks up, understands, answers and takes messages, on this machine alone.
 #[derive(Debug, Parser)]
@@ -96,6 +97,9 @@ enum Verb {
     /// Updates of the whole box: check, install, status, rollback, confirm
     #[command(subcommand, after_long_help = update::HELP)]
     Update(update::Update),
+    /// Read a PDF from standard input and print its text as JSON: for Offhook itself, which does this under limits
+    #[command(hide = true, name = pdf::COMMAND)]
+    PdfText,
     /// Print the version, the build and the features of this binary
     Version(Version),
 }
@@ -141,6 +145,7 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => status.run(&command.common),
         Verb::FirstBoot(first_boot) => first_boot.run(&command.common),
         Verb::Update(update) => update.run(&command.common),
+        Verb::PdfText => pdf_text(),
         Verb::Version(version) => version.run(),
     };
     match result {
@@ -158,6 +163,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     eprintln!("offhook: {}", causes.join(": "));
     ExitCode::FAILURE
+}
+
+fn pdf_text() -> anyhow::Result<ExitCode> {
+    println!("{}", pdf::read_here()?);
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Version {

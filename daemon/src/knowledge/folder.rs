@@ -14,15 +14,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::SourceDocument;
+use super::{SourceDocument, pdf};
 
 /// Larger files are not read: nobody reads that to a caller.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Pictures are most of a PDF.
+const PDF_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Files beyond these bounds are not read.
 const FILES_MAX: usize = 1_000;
 const FOLDER_DEPTH_MAX: usize = 4;
 /// How the files end that are read.
-const READABLE: [&str; 4] = ["md", "txt", "html", "htm"];
+const READABLE: [&str; 5] = ["md", "txt", "html", "htm", "pdf"];
 
 /// A file that keeps what it said before, because it cannot be read now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ pub struct Folder {
     /// What was read, as it was then.
     taken: BTreeMap<String, Taken>,
     troubles: Vec<Trouble>,
+    /// The `offhook` that reads PDFs.
+    program: PathBuf,
 }
 
 #[derive(Debug)]
@@ -111,7 +115,8 @@ enum NotRead {
 impl Folder {
     /// Nothing of it is known yet.
     pub fn new(path: &Path) -> Folder {
-        Folder { path: path.to_owned(), seen: None, taken: BTreeMap::new(), troubles: Vec::new() }
+        let (path, program) = (path.to_owned(), pdf::this_program());
+        Folder { path, seen: None, taken: BTreeMap::new(), troubles: Vec::new(), program }
     }
 
     /// Where it is.
@@ -206,8 +211,8 @@ impl Folder {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => folders.push(path),
                 Ok(metadata) if !metadata.is_file() || !READABLE.contains(&extension(&path).as_str()) => {}
-                Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
-                    trouble(&path, format!("it is larger than {} MiB", FILE_BYTES_MAX >> 20));
+                Ok(metadata) if metadata.len() > bytes_max(&path) => {
+                    trouble(&path, format!("it is larger than {} MiB", bytes_max(&path) >> 20));
                 }
                 Ok(metadata) => {
                     found.insert(self.name(&path), Stamp::from(&metadata));
@@ -229,15 +234,23 @@ impl Folder {
     fn read(&self, name: &str, stamp: Stamp) -> Result<SourceDocument, NotRead> {
         let now = |error: io::Error| NotRead::Now(error.to_string());
         let path = self.path.join(name);
-        let bytes = fs::read(&path).map_err(now)?;
+        let text = match extension(&path).as_str() {
+            "pdf" => pdf::text(&self.program, &path).map_err(now)?,
+            _ => Ok(String::from_utf8_lossy(&fs::read(&path).map_err(now)?).into_owned()),
+        };
         if Stamp::from(&fs::metadata(&path).map_err(now)?) != stamp {
             return Err(NotRead::Now("it is being written".into()));
         }
-        if bytes.is_empty() {
-            return Err(NotRead::AsItIs("it is empty".into()));
+        match text {
+            _ if stamp.bytes == 0 => Err(NotRead::AsItIs("it is empty".into())),
+            Ok(text) => Ok(SourceDocument { name: name.to_owned(), text }),
+            Err(problem) => Err(NotRead::AsItIs(problem)),
         }
-        Ok(SourceDocument { name: name.to_owned(), text: String::from_utf8_lossy(&bytes).into_owned() })
     }
+}
+
+fn bytes_max(path: &Path) -> u64 {
+    if extension(path) == "pdf" { PDF_BYTES_MAX } else { FILE_BYTES_MAX }
 }
 
 /// In small letters; empty without one.

@@ -8,6 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::folder::{Sources, extension};
+use super::pdf::split_pages;
 use super::splitter::{RULES_VERSION, SplitDocument, SplitPassage, split_html, split_markdown, split_plain};
 use crate::office::sample;
 use crate::storage::{
@@ -20,7 +21,8 @@ use crate::storage::{
 pub struct SourceDocument {
     /// Its name, unique: the path within the knowledge folder. How it ends says how the text is written.
     pub name: String,
-    /// HTML if the name ends in `.html` or `.htm`, plain if it ends in `.txt`, else Markdown.
+    /// HTML if the name ends in `.html` or `.htm`, plain if it ends in `.txt`, plain pages parted by form feeds if it ends in
+    /// `.pdf`, else Markdown.
     pub text: String,
 }
 
@@ -29,6 +31,7 @@ impl SourceDocument {
         match extension(Path::new(&self.name)).as_str() {
             "html" | "htm" => split_html(&self.text),
             "txt" => split_plain(&self.text),
+            "pdf" => split_pages(&self.text),
             _ => split_markdown(&self.text),
         }
     }

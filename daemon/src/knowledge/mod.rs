@@ -7,11 +7,12 @@
 //! ```
 //! Works without an embedder: then words, stems and a few synonyms decide alone.
 //!
-//! Left out on purpose: formats other than Markdown, plain text and HTML, generated text (answers quote the office's own words), and the
+//! Left out on purpose: formats other than Markdown, plain text, HTML and PDF, generated text (answers quote the office's own words), and the
 //! embedding model itself, which callers pass in as a closure.
 
 mod folder;
 mod ingest;
+pub(crate) mod pdf;
 mod quote;
 mod search;
 pub(crate) mod sentences;
