@@ -1,5 +1,6 @@
 //! The product `offhook` as a library.
 
+pub mod answering;
 pub mod api;
 pub mod call;
 pub mod caller;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::answering::BuiltIn;
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -89,6 +90,7 @@ impl Service {
         let knowledge = Knowledge::new(storage.clone());
         let (mind, educated) =
             education::start(&config, engines.embedding, knowledge.clone(), &office, Arc::clone(&tools))?;
+        let answerer = Arc::new(BuiltIn::new(mind.queue()));
         let speaker = Speaker::new(mouth.queue());
         render_ahead(&speaker, &office);
         let learnt = educated.await.context("the mind worker stopped")??;
@@ -144,7 +146,7 @@ impl Service {
             audio_files,
             speaker,
             ears: ears.queue(),
-            mind: mind.queue(),
+            answerer,
             tools: Arc::clone(&tools),
             voice_activity: engines.voice_activity,
             config,

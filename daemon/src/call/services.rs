@@ -26,6 +26,7 @@ use super::pickups::Pickups;
 use super::tones::Tones;
 use super::trunk_watch::TrunkWatch;
 use super::up::CallsUp;
+use crate::answering::Answerer;
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
@@ -112,7 +113,7 @@ pub struct Services {
     /// Speech recognition.
     pub ears: Queue<Ears>,
     /// Understanding and answers.
-    pub mind: Queue<Mind>,
+    pub answerer: Arc<dyn Answerer>,
     /// Tools of other programs.
     pub tools: Arc<ToolBox>,
     /// One detector a call.
@@ -267,6 +268,8 @@ impl Tools {
 pub struct Thought {
     /// What to say.
     pub reply: Reply,
+    /// Passages that answer, whole, best first; none where none were looked for.
+    pub passages: Vec<answer::Hit>,
     /// Work of embedding, searching and choosing.
     pub took: Duration,
 }
@@ -292,7 +295,7 @@ impl Mind {
             now: &now,
         };
         if let Some(reply) = tools::reply(&asked, &candidates) {
-            return Ok(Thought { reply, took: begun.elapsed() });
+            return Ok(Thought { reply, passages: Vec::new(), took: begun.elapsed() });
         }
         let hits = self.knowledge.search_blocking(&understanding.query, query_vector.as_deref(), HIT_LIMIT).map_err(
             |error| {
@@ -300,9 +303,12 @@ impl Mind {
                 Failure::Failed
             },
         )?;
-        let hits: Vec<answer::Hit> = hits.into_iter().map(|hit| answer_hit(hit, &understanding.query)).collect();
+        let passages = hits.iter().filter(|hit| hit.is_answer()).map(|hit| hit_with(hit, hit.text.clone())).collect();
+        // Of a passage only the sentences that answer are spoken.
+        let quote = |hit: &knowledge::Hit| knowledge::best_sentences(&hit.text, &understanding.query);
+        let hits: Vec<answer::Hit> = hits.iter().map(|hit| hit_with(hit, quote(hit))).collect();
         let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
-        Ok(Thought { reply, took: begun.elapsed() })
+        Ok(Thought { reply, passages, took: begun.elapsed() })
     }
 
     /// Makes the vectors of the tools' phrases, so that no caller waits for it.
@@ -319,10 +325,8 @@ fn embedding(embedder: Option<&mut Box<dyn Embedder>>, text: &str) -> Option<Vec
     embedder?.embed(text).inspect_err(|error| warn!(%error, "No embedding; searching by words")).ok()
 }
 
-/// Of a passage only the sentences that answer are spoken.
-fn answer_hit(hit: knowledge::Hit, question: &str) -> answer::Hit {
-    let text = knowledge::best_sentences(&hit.text, question);
-    answer::Hit { id: hit.passage_id.to_string(), title: hit.heading, text, score: hit.score }
+fn hit_with(hit: &knowledge::Hit, text: String) -> answer::Hit {
+    answer::Hit { id: hit.passage_id.to_string(), title: hit.heading.clone(), text, score: hit.score }
 }
 
 #[cfg(test)]

@@ -155,6 +155,8 @@ pub(super) struct CallTask {
     tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
+    /// What is thought about.
+    thinking: Option<(UtteranceId, AbortHandle)>,
     /// The tool that is asked.
     tool: Option<(ToolUseId, AbortHandle)>,
     /// Work done for utterances whose turn is not logged yet, with the first frame of each.
@@ -202,6 +204,7 @@ impl CallTask {
             message: None,
             tap,
             decodes: HashMap::new(),
+            thinking: None,
             tool: None,
             work: HashMap::new(),
             answered: None,
@@ -392,15 +395,20 @@ impl CallTask {
             abort.store(true, Ordering::Relaxed);
         }
         self.work.remove(&utterance);
+        if let Some((_, thinking)) = self.thinking.take_if(|(about, _)| *about == utterance) {
+            thinking.abort();
+        }
     }
 
     fn think(&mut self, utterance: UtteranceId, text: String, context: crate::conversation::context::Context) {
-        let done = self.done_sender.clone();
-        let submitted = self.services.mind.submit(Priority::Live, move |mind| {
-            let _ = done.try_send(Done::Thought { utterance, result: mind.think(&text, &context).map(Box::new) });
+        let (services, done) = (Arc::clone(&self.services), self.done_sender.clone());
+        let thinking = tokio::spawn(async move {
+            let result = services.answerer.answer(text, context).await.map(Box::new);
+            let _ = done.try_send(Done::Thought { utterance, result });
         });
-        if submitted.is_err() {
-            self.feed(Input::Replied { utterance, reply: Err(Failure::Unavailable) });
+        // What was thought about before is not wanted any more.
+        if let Some((_, before)) = self.thinking.replace((utterance, thinking.abort_handle())) {
+            before.abort();
         }
     }
 
