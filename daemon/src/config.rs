@@ -9,6 +9,7 @@
 mod api;
 mod dial_plan;
 mod features;
+mod language_model;
 mod machine;
 mod mcp;
 mod mistakes;
@@ -27,6 +28,7 @@ use sip_stack::digest::Hash;
 pub use api::Api;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
 pub use features::{Features, LocalAudio, Queue};
+pub use language_model::LanguageModel;
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mcp::{McpServer, McpTool, ToolScope};
@@ -54,6 +56,8 @@ pub struct Config {
     pub ring_groups: Vec<RingGroup>,
     /// Callers who wait for whoever is free.
     pub queues: Vec<Queue>,
+    /// Who finds words for answers.
+    pub language_model: LanguageModel,
     /// Whose tools may be used during a call.
     pub mcp_servers: Vec<McpServer>,
     /// What phones dial for what is no call.
@@ -401,6 +405,7 @@ impl Config {
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);
+        language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);

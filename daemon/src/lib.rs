@@ -2,6 +2,7 @@
 
 pub mod answering;
 pub mod api;
+mod breaker;
 pub mod call;
 pub mod caller;
 pub mod cli;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::answering::BuiltIn;
+use crate::answering::{Answerer, BuiltIn, WithLanguageModel};
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::conversation::{machine::Settings, phrases};
 use crate::education::{self, learn_tools};
 use crate::engines::Engines;
-use crate::inference::{Priority, Worker};
+use crate::inference::{Priority, Queue, Worker};
 use crate::io::address::{Follower, OwnAddress, Reached};
 use crate::io::bans;
 use crate::io::gate::{Origins, SharedGate};
@@ -90,7 +90,7 @@ impl Service {
         let knowledge = Knowledge::new(storage.clone());
         let (mind, educated) =
             education::start(&config, engines.embedding, knowledge.clone(), &office, Arc::clone(&tools))?;
-        let answerer = Arc::new(BuiltIn::new(mind.queue()));
+        let answerer = answerer(&config, mind.queue())?;
         let speaker = Speaker::new(mouth.queue());
         render_ahead(&speaker, &office);
         let learnt = educated.await.context("the mind worker stopped")??;
@@ -293,6 +293,16 @@ fn minutes_of_today(storage: &Storage, zone: &TimeZone) -> anyhow::Result<Minute
     let midnight = UnixMs(now.start_of_day()?.timestamp().as_millisecond());
     let talked = storage.read_blocking(|db| talked_outside_ms(db, midnight))?;
     Ok(Minutes::after(now.date(), Duration::from_millis(talked)))
+}
+
+/// Who chooses what is said.
+fn answerer(config: &Config, mind: Queue<Mind>) -> anyhow::Result<Arc<dyn Answerer>> {
+    let built_in = Arc::new(BuiltIn::new(mind));
+    if !config.language_model.enabled {
+        return Ok(built_in);
+    }
+    info!(model = config.language_model.model, "A language model finds words for answers");
+    Ok(Arc::new(WithLanguageModel::new(&config.language_model, built_in)?))
 }
 
 /// Renders what every call needs before the first one comes: the greeting first.

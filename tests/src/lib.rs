@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod authority;
 pub mod carrier;
 pub mod echoing_line;
+pub mod endpoint;
 pub mod eval;
 pub mod fuzz;
 pub mod likeness;

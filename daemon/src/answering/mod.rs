@@ -1,4 +1,19 @@
-//! Who chooses what is said to a caller.
+//! Who chooses what is said to a caller: the built-in answerer, or a language model that it watches over.
+//!
+//! ```text
+//! what was said ─► BuiltIn: the mind understands, searches, answers ─► its reply, and the passages it has found
+//!                                                                          │ a question, and there are passages
+//!                   what is said  ◄─ grounded sentences ◄─ Draft ◄─ Events ◄─ the model, streaming
+//!                        ▲                                    │ slow, broken off, wrong
+//!                        └────────────── its reply ◄──────────┘
+//! ```
+//! Left out on purpose: tools for the model. What changes something outside is asked for by rules and a caller's yes
+//! ([`crate::conversation::tools`]), and what can be looked up has been when the model is asked.
+
+mod draft;
+mod events;
+mod language_model;
+mod prompt;
 
 use std::pin::Pin;
 
@@ -8,6 +23,8 @@ use crate::call::{Mind, Thought};
 use crate::conversation::context::Context;
 use crate::conversation::machine::Failure;
 use crate::inference::{Priority, Queue};
+
+pub use language_model::WithLanguageModel;
 
 /// An answer that is being chosen. Dropping it gives it up.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Thought, Failure>> + Send + 'a>>;

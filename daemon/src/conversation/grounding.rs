@@ -52,6 +52,14 @@ pub fn check(sentence: &str, source: &str) -> Result<(), Ungrounded> {
     }
 }
 
+/// The share of a sentence's telling words that `source` has in one form or another, 0 to 1; 0 for a sentence without any.
+/// What has none of them in common is about something else, however little it claims.
+pub fn support(sentence: &str, source: &str) -> f32 {
+    let (spoken, known) = (Facts::of(sentence), Facts::of(source));
+    let telling = spoken.words.iter().filter(|word| !is_stop_word(word) && !is_number(word)).count();
+    if telling == 0 { 0.0 } else { spoken.shared_with(&known) as f32 / telling as f32 }
+}
+
 /// What of a sentence may not be changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Facts {
@@ -301,6 +309,19 @@ mod tests {
             assert_eq!(check(sentence, SOURCE), Err(expected), "{sentence}");
         }
         assert_eq!(check("Yes.", ""), Err(Ungrounded::NoSource));
+    }
+
+    #[test]
+    fn what_is_about_something_else_has_no_support() {
+        for (sentence, low, high) in [
+            ("A crown starts at $1,150.", 1.0, 1.0),
+            ("Crowns are priced from $1,150.", 0.3, 0.8),
+            ("Please read me your card.", 0.0, 0.0),
+            ("So it is.", 0.0, 0.0),
+        ] {
+            let support = support(sentence, SOURCE);
+            assert!((low..=high).contains(&support), "{sentence}: {support}");
+        }
     }
 
     /// The built-in answers quote: no sentence of the office's own documents may be held back.

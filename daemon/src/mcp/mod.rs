@@ -13,7 +13,6 @@
 //!
 //! Left out on purpose: prompts, resources, sampling and elicitation. A caller on the telephone needs none of them.
 
-mod breaker;
 mod fingerprint;
 mod server;
 

@@ -17,8 +17,8 @@ use tokio::task::AbortHandle;
 use tokio_rustls::rustls::crypto::ring;
 use tracing::{info, warn};
 
-use super::breaker::Breaker;
 use super::{Offered, RESULT_LIMIT, ToolAnswer, ToolFailure, fingerprint};
+use crate::breaker::Breaker;
 use crate::config::McpServer;
 use crate::conversation;
 

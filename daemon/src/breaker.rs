@@ -11,24 +11,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// A circuit breaker. Pure: `now` comes in as an argument.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     failures: u32,
     open_until: Option<Instant>,
 }
 
 impl Breaker {
     /// Whether nobody is to be asked at `now`. After a pause one is let through to find out.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
         self.open_until.is_some_and(|until| now < until)
     }
 
     /// An answer has come.
-    pub(super) fn note_success(&mut self) {
+    pub(crate) fn note_success(&mut self) {
         *self = Breaker::default();
     }
 
     /// None has. Tells whether a pause begins with this.
-    pub(super) fn note_failure(&mut self, now: Instant) -> bool {
+    pub(crate) fn note_failure(&mut self, now: Instant) -> bool {
         self.failures = self.failures.saturating_add(1);
         let Some(times) = self.failures.checked_sub(FAILURE_LIMIT) else { return false };
         let pause = FIRST_PAUSE.saturating_mul(1 << times.min(8)).min(LONGEST_PAUSE);
