@@ -13,6 +13,7 @@ mod language_model;
 mod machine;
 mod mcp;
 mod mistakes;
+mod persona;
 mod recording;
 mod sources;
 mod tls;
@@ -33,6 +34,7 @@ pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mcp::{McpServer, McpTool, ToolScope};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
+pub use persona::Persona;
 pub use recording::Recording;
 pub use tls::{SrtpUse, Tls};
 pub use trunks::{Trunk, TrunkProfile, TrunkRegistration, TrunkTransport};
@@ -56,6 +58,8 @@ pub struct Config {
     pub ring_groups: Vec<RingGroup>,
     /// Callers who wait for whoever is free.
     pub queues: Vec<Queue>,
+    /// As whom the box speaks.
+    pub persona: Persona,
     /// Who finds words for answers.
     pub language_model: LanguageModel,
     /// Whose tools may be used during a call.
@@ -405,6 +409,7 @@ impl Config {
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);
+        persona::check(&self.persona, self.office.disclosure.as_deref(), mistakes);
         language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);
         self.check_media_ports(mistakes);

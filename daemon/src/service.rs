@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::answering::{Answerer, BuiltIn, WithLanguageModel};
+use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
 use crate::api::Api;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -90,9 +90,10 @@ impl Service {
         let knowledge = Knowledge::new(storage.clone());
         let (mind, educated) =
             education::start(&config, engines.embedding, knowledge.clone(), &office, Arc::clone(&tools))?;
-        let answerer = answerer(&config, mind.queue())?;
+        let persona = Arc::new(Persona::new(&config.persona));
+        let answerer = answerer(&config, &persona, mind.queue())?;
         let speaker = Speaker::new(mouth.queue());
-        render_ahead(&speaker, &office);
+        render_ahead(&speaker, &office, &persona);
         let learnt = educated.await.context("the mind worker stopped")??;
         let knowledge_watch = education::go_on(&config, learnt, knowledge, mind.queue())?;
 
@@ -147,6 +148,7 @@ impl Service {
             speaker,
             ears: ears.queue(),
             answerer,
+            persona,
             tools: Arc::clone(&tools),
             voice_activity: engines.voice_activity,
             config,
@@ -296,18 +298,22 @@ fn minutes_of_today(storage: &Storage, zone: &TimeZone) -> anyhow::Result<Minute
 }
 
 /// Who chooses what is said.
-fn answerer(config: &Config, mind: Queue<Mind>) -> anyhow::Result<Arc<dyn Answerer>> {
+fn answerer(config: &Config, persona: &Arc<Persona>, mind: Queue<Mind>) -> anyhow::Result<Arc<dyn Answerer>> {
     let built_in = Arc::new(BuiltIn::new(mind));
-    if !config.language_model.enabled {
-        return Ok(built_in);
-    }
-    info!(model = config.language_model.model, "A language model finds words for answers");
-    Ok(Arc::new(WithLanguageModel::new(&config.language_model, built_in)?))
+    let inner: Arc<dyn Answerer> = if config.language_model.enabled {
+        info!(model = config.language_model.model, "A language model finds words for answers");
+        Arc::new(WithLanguageModel::new(&config.language_model, &config.persona, built_in)?)
+    } else {
+        built_in
+    };
+    Ok(Arc::new(InCharacter::new(inner, Arc::clone(persona))))
 }
 
 /// Renders what every call needs before the first one comes: the greeting first.
-fn render_ahead(speaker: &Speaker, office: &Office) {
-    for text in [office.disclosure.as_str(), office.greeting.as_str()].into_iter().chain(phrases::ALL.iter().copied()) {
+fn render_ahead(speaker: &Speaker, office: &Office, persona: &Persona) {
+    let greetings = persona.greetings(office, &jiff::Zoned::now());
+    let own = std::iter::once(office.disclosure.as_str()).chain(greetings.iter().map(String::as_str));
+    for text in own.chain(phrases::ALL.iter().copied()) {
         for sentence in crate::conversation::speakable(text) {
             speaker.render(&sentence, Priority::Background, |_| {});
         }

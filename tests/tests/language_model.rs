@@ -9,7 +9,7 @@ use daemon::answering::{Answerer, BuiltIn, WithLanguageModel};
 use daemon::call::{Mind, Thought, Tools};
 use daemon::caller::turn_taker::{Cue, Patience};
 use daemon::caller::{CallPlan, Protection, place};
-use daemon::config::LanguageModel;
+use daemon::config::{LanguageModel, Persona};
 use daemon::conversation::context::Context;
 use daemon::conversation::intent::Classifier;
 use daemon::inference::Worker;
@@ -46,7 +46,9 @@ impl Rig {
         let worker = Worker::start("mind", || mind).unwrap();
         let built_in = BuiltIn::new(worker.queue());
         let answerer: Box<dyn Answerer> = match settings {
-            Some(settings) => Box::new(WithLanguageModel::new(settings, Arc::new(built_in)).unwrap()),
+            Some(settings) => {
+                Box::new(WithLanguageModel::new(settings, &Persona::default(), Arc::new(built_in)).unwrap())
+            }
             None => Box::new(built_in),
         };
         Rig { _folder: folder, _worker: worker, answerer }

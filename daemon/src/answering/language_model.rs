@@ -36,6 +36,8 @@ pub struct WithLanguageModel {
     client: Client,
     url: String,
     model: String,
+    /// How it is to speak.
+    rules: Vec<String>,
     key: Option<Redacted<String>>,
     first_sentence: Duration,
     answer: Duration,
@@ -62,7 +64,11 @@ impl WithLanguageModel {
     ///
     /// # Errors
     /// When the key cannot be read.
-    pub fn new(config: &config::LanguageModel, built_in: Arc<dyn Answerer>) -> anyhow::Result<WithLanguageModel> {
+    pub fn new(
+        config: &config::LanguageModel,
+        persona: &config::Persona,
+        built_in: Arc<dyn Answerer>,
+    ) -> anyhow::Result<WithLanguageModel> {
         // The whole process has one provider; the library asks for the process's own.
         let _ = ring::default_provider().install_default();
         let key = config.api_key_file.as_ref().map(|file| {
@@ -77,6 +83,7 @@ impl WithLanguageModel {
             client: client.build()?,
             url: format!("{}/chat/completions", config.url.trim_end_matches('/')),
             model: config.model.clone(),
+            rules: persona.rules.clone(),
             key: key.transpose()?,
             first_sentence: Duration::from_millis(config.first_sentence_milliseconds.into()),
             answer: Duration::from_millis(config.answer_milliseconds.into()),
@@ -106,8 +113,8 @@ impl WithLanguageModel {
     ) -> Result<(), Failed> {
         let begun = tokio::time::Instant::now();
         let (first, last) = (begun + self.first_sentence, begun + self.answer);
-        let mut request =
-            self.client.post(&self.url).json(&prompt::body(&self.model, question, context, &thought.passages));
+        let body = prompt::body(&self.model, &self.rules, question, context, &thought.passages);
+        let mut request = self.client.post(&self.url).json(&body);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.reveal());
         }

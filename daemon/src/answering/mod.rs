@@ -7,12 +7,16 @@
 //!                        ▲                                    │ slow, broken off, wrong
 //!                        └────────────── its reply ◄──────────┘
 //! ```
+//! ```text
+//! InCharacter: whatever was chosen, without what the persona never says
+//! ```
 //! Left out on purpose: tools for the model. What changes something outside is asked for by rules and a caller's yes
 //! ([`crate::conversation::tools`]), and what can be looked up has been when the model is asked.
 
 mod draft;
 mod events;
 mod language_model;
+mod persona;
 mod prompt;
 
 use std::pin::Pin;
@@ -25,6 +29,7 @@ use crate::conversation::machine::Failure;
 use crate::inference::{Priority, Queue};
 
 pub use language_model::WithLanguageModel;
+pub use persona::{InCharacter, Persona};
 
 /// An answer that is being chosen. Dropping it gives it up.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Thought, Failure>> + Send + 'a>>;

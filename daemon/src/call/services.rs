@@ -26,7 +26,7 @@ use super::pickups::Pickups;
 use super::tones::Tones;
 use super::trunk_watch::TrunkWatch;
 use super::up::CallsUp;
-use crate::answering::Answerer;
+use crate::answering::{Answerer, Persona};
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
@@ -114,6 +114,8 @@ pub struct Services {
     pub ears: Queue<Ears>,
     /// Understanding and answers.
     pub answerer: Arc<dyn Answerer>,
+    /// As whom the box speaks.
+    pub persona: Arc<Persona>,
     /// Tools of other programs.
     pub tools: Arc<ToolBox>,
     /// One detector a call.
@@ -125,6 +127,15 @@ impl Services {
     pub(super) fn is_open(&self) -> bool {
         let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
         matches!(self.office.calendar.status(&now), Status::Open { .. })
+    }
+
+    /// The office as it greets now.
+    pub(super) fn office_now(&self) -> Arc<Office> {
+        let greeting = self.persona.greeting(&self.office, &jiff::Zoned::now());
+        if greeting == self.office.greeting {
+            return Arc::clone(&self.office);
+        }
+        Arc::new(Office { greeting, ..Office::clone(&self.office) })
     }
 
     /// Whether phones have talked outside today for as long as they may.

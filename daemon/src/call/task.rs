@@ -198,7 +198,7 @@ impl CallTask {
             stop,
             done,
             done_sender,
-            conversation: Conversation::new(settings, Arc::clone(&services.office), now),
+            conversation: Conversation::new(settings, services.office_now(), now),
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
@@ -414,9 +414,15 @@ impl CallTask {
 
     fn use_tool(&mut self, tool_use: ToolUseId, call: ToolCall, question: String, limit: Duration) {
         let (tools, done) = (Arc::clone(&self.services.tools), self.done_sender.clone());
+        let persona = Arc::clone(&self.services.persona);
         let asking = tokio::spawn(async move {
             let answer = tools.call(&call.server, &call.name, call.arguments, limit).await;
-            let result = answer.map(|answer| tools::sentences(&answer.text, &question)).map_err(|failure| {
+            let sentences = |text: &str| {
+                let mut sentences = tools::sentences(text, &question);
+                sentences.retain(|sentence| persona.may_say(sentence));
+                sentences
+            };
+            let result = answer.map(|answer| sentences(&answer.text)).map_err(|failure| {
                 info!(server = call.server, tool = call.name, error = %failure, "Tool gave no answer");
                 match failure {
                     ToolFailure::NotOffered | ToolFailure::Unavailable => Failure::Unavailable,

@@ -304,7 +304,7 @@ fn small_talk(text: &str) -> Answer {
     let words = super::words(text);
     let has = |word: &str| words.iter().any(|w| w == word);
     if ["robot", "machine", "computer", "human", "real", "who"].iter().any(|word| has(word)) {
-        return Answer::say("I am an automatic assistant. I can answer questions and take messages.");
+        return Answer::say(phrases::WHO_I_AM);
     }
     if has("thanks") || has("thank") {
         return Answer::say("You're welcome.");

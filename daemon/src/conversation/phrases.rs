@@ -20,6 +20,8 @@ pub const ANYTHING_ELSE: &str = "Is there anything else I can help you with?";
 pub const LEAVE_MESSAGE: &str = "Please leave your name, your number and your message after the tone.";
 /// How a message ends.
 pub const MESSAGE_END: &str = "When you are done, press the hash key or just stop speaking.";
+/// Whoever asks is told that no person speaks.
+pub const WHO_I_AM: &str = "I am an automatic assistant. I can answer questions and take messages.";
 /// Nobody can be reached.
 pub const NO_PERSON: &str = "I am sorry, I can not connect you to a person at the moment, but I will take a message.";
 /// The caller speaks another language.
