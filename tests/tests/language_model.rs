@@ -2,6 +2,7 @@
 //! loopback streams, stalls, breaks off, lies and refuses.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +36,8 @@ struct Rig {
 impl Rig {
     fn new(settings: Option<&LanguageModel>) -> Rig {
         let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
-        let knowledge = Knowledge::new(storage);
-        let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).into(), text: (*text).into() };
-        let documents: Vec<_> = sample::KNOWLEDGE.iter().map(document).collect();
-        knowledge.ingest(&documents.into(), None, UnixMs(1)).unwrap();
-        let office = Arc::new(sample::office().unwrap());
-        let classifier = Classifier::keywords_only(office.asked_for());
-        let mind = Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() };
-        let worker = Worker::start("mind", || mind).unwrap();
+        let state = folder.path().to_owned();
+        let worker = Worker::start("mind", move || mind(&state)).unwrap();
         let built_in = BuiltIn::new(worker.queue());
         let answerer: Box<dyn Answerer> = match settings {
             Some(settings) => {
@@ -57,6 +51,17 @@ impl Rig {
     async fn ask(&self, question: &str) -> Thought {
         self.answerer.answer(question.into(), Context::default()).await.unwrap()
     }
+}
+
+/// Of the sample office, by words only. Made on its own thread, since reading the documents blocks.
+fn mind(state: &Path) -> Mind {
+    let knowledge = Knowledge::new(Storage::open(&StorageConfig::new(state)).unwrap().storage);
+    let document = |(name, text): &(&str, &str)| SourceDocument { name: (*name).into(), text: (*text).into() };
+    let documents: Vec<_> = sample::KNOWLEDGE.iter().map(document).collect();
+    knowledge.ingest(&documents.into(), None, UnixMs(1)).unwrap();
+    let office = Arc::new(sample::office().unwrap());
+    let classifier = Classifier::keywords_only(office.asked_for());
+    Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() }
 }
 
 fn settings(url: String) -> LanguageModel {
