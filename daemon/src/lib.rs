@@ -23,6 +23,7 @@ pub mod memory;
 pub mod office;
 pub mod redact;
 pub mod registrar;
+pub mod retry;
 pub mod service;
 pub mod speaker;
 pub mod status;

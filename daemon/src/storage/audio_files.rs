@@ -23,8 +23,8 @@ use sha2::{Digest, Sha256};
 
 use super::talk::talk_of;
 use super::{
-    CallId, Recording, RecordingId, RecordingKind, RecordingState, Storage, StorageError, UnixMs, Voicemail,
-    VoicemailEnd, VoicemailId, VoicemailStatus, find_recording, insert_recording, insert_voicemail,
+    CallId, JobKind, Recording, RecordingId, RecordingKind, RecordingState, Storage, StorageError, UnixMs, Voicemail,
+    VoicemailEnd, VoicemailId, VoicemailStatus, find_recording, insert_recording, insert_voicemail, queue_job,
 };
 
 /// Samples per second of every recording.
@@ -192,7 +192,11 @@ impl AudioFiles {
         storage.write_blocking(move |sql_tx| {
             insert_recording(sql_tx, &recording)?;
             match recording.kind {
-                RecordingKind::Voicemail => insert_voicemail(sql_tx, &rescued(&recording)),
+                RecordingKind::Voicemail => {
+                    let voicemail = rescued(&recording);
+                    insert_voicemail(sql_tx, &voicemail)?;
+                    queue_job(sql_tx, JobKind::Transcribe, &voicemail.voicemail_id.to_string(), now, now).map(drop)
+                }
                 RecordingKind::Call => Ok(()),
             }
         })?;

@@ -124,6 +124,14 @@ row_ids! {
     RecordingId;
     /// Key of `voicemails`.
     VoicemailId;
+    /// Key of `jobs`.
+    JobId;
+    /// Key of `notifications`.
+    NotificationId;
+    /// Key of `follow_ups`.
+    FollowUpId;
+    /// Key of `contacts`.
+    ContactId;
     /// Key of `knowledge_documents`.
     DocumentId;
     /// Key of `knowledge_passages`: what a turn cites as its source.

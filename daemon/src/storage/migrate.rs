@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_metrics_coalesced.sql"),
     include_str!("migrations/0007_recording_sides.sql"),
     include_str!("migrations/0008_tool_times.sql"),
+    include_str!("migrations/0009_notices.sql"),
 ];
 
 /// The format this release reads and writes.

@@ -1,4 +1,5 @@
-//! What the box remembers: calls, turns, metrics, recordings, voicemails and knowledge in one SQLite file.
+//! What the box remembers: calls, turns, metrics, recordings, voicemails, knowledge, and what is still to be done, in one
+//! SQLite file.
 //!
 //! ```text
 //! write(job) ──► bounded queue ──► writer thread, group commit ──► offhook.db (WAL, synchronous=FULL)
@@ -49,13 +50,16 @@ pub use audio_files::{
     AudioFiles, FinishedRecording, NewAudio, PartialRecording, PlainWav, RECORDING_SAMPLE_RATE, Sealer,
 };
 pub use error::{OpenError, StorageError, free_bytes};
-pub use ids::{CallId, DocumentId, MetricsId, PassageId, RecordingId, TurnId, UnixMs, VoicemailId};
+pub use ids::{
+    CallId, ContactId, DocumentId, FollowUpId, JobId, MetricsId, NotificationId, PassageId, RecordingId, TurnId,
+    UnixMs, VoicemailId,
+};
 pub use open::SetAside;
 pub use reader::Reader;
 pub use records::*;
 pub use writer::WriterStats;
 
-use writer::{Aside, Counters, Job, Message, PostedJob, TypedJob, Writer};
+use writer::{Aside, Counters, Job, Message, Writer, awaited, posted};
 
 /// Where the database lies and how much may wait for it.
 #[derive(Debug, Clone)]
@@ -141,7 +145,7 @@ impl Storage {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let (job, answer) = TypedJob::boxed(job);
+        let (job, answer) = awaited(job);
         self.shared.queue.send(Message::Job(job)).await.map_err(|_| StorageError::Closed)?;
         Pending { answer }.await
     }
@@ -158,7 +162,7 @@ impl Storage {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let (job, answer) = TypedJob::boxed(job);
+        let (job, answer) = awaited(job);
         self.shared.queue.blocking_send(Message::Job(job)).map_err(|_| StorageError::Closed)?;
         Pending { answer }.wait()
     }
@@ -173,7 +177,7 @@ impl Storage {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let (job, answer) = TypedJob::boxed(job);
+        let (job, answer) = awaited(job);
         self.lay_aside(job).await?;
         Ok(Pending { answer })
     }
@@ -184,7 +188,7 @@ impl Storage {
     where
         F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
     {
-        if let Err(error) = self.lay_aside(PostedJob::boxed(what, job)).await {
+        if let Err(error) = self.lay_aside(posted(what, job)).await {
             tracing::warn!(%error, what, "Row not written");
         }
     }
@@ -194,7 +198,7 @@ impl Storage {
     where
         F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
     {
-        let laid = self.shared.aside.lay(PostedJob::boxed(what, job), &self.shared.queue);
+        let laid = self.shared.aside.lay(posted(what, job), &self.shared.queue);
         let failed = laid.map_or_else(Some, |left| left.map(|_| StorageError::QueueFull));
         if let Some(error) = failed {
             tracing::warn!(%error, what, "Row not written");
@@ -215,7 +219,7 @@ impl Storage {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let (job, answer) = TypedJob::boxed(job);
+        let (job, answer) = awaited(job);
         match self.shared.aside.lay(job, &self.shared.queue)? {
             None => Ok(Pending { answer }),
             Some(_) => Err(StorageError::QueueFull),

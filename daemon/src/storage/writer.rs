@@ -87,74 +87,53 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, committed: Result<(), StorageError>);
 }
 
-/// One job and the way back to its caller.
-pub(super) struct TypedJob<T, F> {
+/// One job, and what becomes of its answer.
+pub(super) struct QueuedJob<T, F, A> {
     job: Option<F>,
     result: Result<T, StorageError>,
-    reply: oneshot::Sender<Result<T, StorageError>>,
+    answer: A,
 }
 
-impl<T, F> TypedJob<T, F>
+impl<T, F, A> QueuedJob<T, F, A>
+where
+    T: Send + 'static,
+    F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
+    A: FnOnce(Result<T, StorageError>) + Send + 'static,
+{
+    /// The job boxed for the queue; `answer` is told how it went.
+    fn boxed(job: F, answer: A) -> Box<dyn Job> {
+        Box::new(QueuedJob { job: Some(job), result: Err(StorageError::Closed), answer })
+    }
+}
+
+/// A job whose caller waits, and the receiver of its answer.
+pub(super) fn awaited<T, F>(job: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StorageError>>)
 where
     T: Send + 'static,
     F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send + 'static,
 {
-    /// The job boxed for the queue, and the receiver of its answer.
-    pub(super) fn boxed(job: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StorageError>>) {
-        let (reply, answer) = oneshot::channel();
-        (Box::new(TypedJob { job: Some(job), result: Err(StorageError::Closed), reply }), answer)
-    }
+    let (reply, answer) = oneshot::channel();
+    // A caller that has stopped waiting is no error: its rows are written all the same.
+    (QueuedJob::boxed(job, move |result| drop(reply.send(result))), answer)
 }
 
-impl<T, F> Job for TypedJob<T, F>
-where
-    T: Send,
-    F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send,
-{
-    fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool {
-        let Some(job) = self.job.take() else { return false };
-        self.result = run_caught(job, sql_tx, dir);
-        self.result.is_ok()
-    }
-
-    fn error(&self) -> Option<StorageError> {
-        self.result.as_ref().err().cloned()
-    }
-
-    fn fail(&mut self, error: StorageError) {
-        self.result = Err(error);
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), StorageError>) {
-        // A caller that has stopped waiting is no error: its rows are written all the same.
-        let _ = self.reply.send(match (self.result, committed) {
-            (Ok(value), Ok(())) => Ok(value),
-            (Err(own), _) => Err(own),
-            (Ok(_), Err(commit)) => Err(commit),
-        });
-    }
-}
-
-/// A job whose caller does not wait: that it has failed stands in the log.
-pub(super) struct PostedJob<F> {
-    job: Option<F>,
-    result: Result<(), StorageError>,
-    what: &'static str,
-}
-
-impl<F> PostedJob<F>
+/// A job whose caller does not wait: that the row of `what` was not written stands in the log.
+pub(super) fn posted<F>(what: &'static str, job: F) -> Box<dyn Job>
 where
     F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send + 'static,
 {
-    /// The job boxed for the queue; `what` it writes.
-    pub(super) fn boxed(what: &'static str, job: F) -> Box<dyn Job> {
-        Box::new(PostedJob { job: Some(job), result: Err(StorageError::Closed), what })
-    }
+    QueuedJob::boxed(job, move |result| {
+        if let Err(error) = result {
+            tracing::warn!(%error, what, "Row not written");
+        }
+    })
 }
 
-impl<F> Job for PostedJob<F>
+impl<T, F, A> Job for QueuedJob<T, F, A>
 where
-    F: FnOnce(&Transaction<'_>) -> Result<(), StorageError> + Send,
+    T: Send,
+    F: FnOnce(&Transaction<'_>) -> Result<T, StorageError> + Send,
+    A: FnOnce(Result<T, StorageError>) + Send,
 {
     fn run(&mut self, sql_tx: &Transaction<'_>, dir: &Path) -> bool {
         let Some(job) = self.job.take() else { return false };
@@ -171,9 +150,8 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StorageError>) {
-        if let Err(error) = self.result.and(committed) {
-            tracing::warn!(%error, what = self.what, "Row not written");
-        }
+        let QueuedJob { result, answer, .. } = *self;
+        answer(result.and_then(|value| committed.map(|()| value)));
     }
 }
 

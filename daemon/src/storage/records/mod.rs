@@ -5,10 +5,14 @@
 mod call_metrics;
 mod call_session;
 mod change;
+mod contact;
 mod conversation_turn;
 mod diversion;
+mod follow_up;
+mod job;
 mod knowledge_document;
 mod knowledge_search;
+mod notification;
 mod recording;
 mod registration;
 mod trunk_state;
@@ -22,8 +26,17 @@ pub use call_session::{
     list_sessions, mark_answered, name_trunk, session_detail, set_summary, talked_outside_ms,
 };
 pub use change::{Change, ChangeOp, changes_after};
+pub use contact::{Contact, begin_thread, find_contact, set_contact, stop_sms};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
 pub use diversion::{Diversion, diversions, set_diversion};
+pub use follow_up::{
+    ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
+    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder,
+};
+pub use job::{
+    DurableJob, JobKind, JobState, begin_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
+    requeue_begun_jobs, revive_job,
+};
 pub use knowledge_document::{
     KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
     passages_of, replace_document,
@@ -31,6 +44,11 @@ pub use knowledge_document::{
 pub use knowledge_search::{
     FoundPassage, FtsWord, find_passage, passage_at, passage_count, passages_by_bm25, passages_with_prefix,
     passages_with_word,
+};
+pub use notification::{
+    Channel, FailedAttempt, NewNotice, Notice, NoticeFailure, NoticeKind, NoticeState, begin_notice, count_notices,
+    fail_notice, find_notice, finish_notice, list_notices, notices_cost_cents, notices_of, queue_notice,
+    requeue_interrupted_notices, revive_notice, waiting_notices,
 };
 pub use recording::{Recording, RecordingKind, RecordingState, Talk, find_recording, insert_recording, recordings_of};
 pub use registration::{
@@ -40,8 +58,8 @@ pub use registration::{
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use unanswered::{Unanswered, unanswered};
 pub use voicemail::{
-    Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, insert_voicemail, set_voicemail_transcript,
-    voicemails_of,
+    Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, find_voicemail, insert_voicemail, list_voicemails,
+    reference_of, set_voicemail_status, set_voicemail_transcript, voicemails_of,
 };
 
 use super::error::StorageError;

@@ -1,6 +1,6 @@
 //! `voicemails`: messages after the beep.
 
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use super::{one_row, signed, unsigned};
 use crate::{
@@ -114,6 +114,52 @@ pub fn voicemails_of(db: &Connection, call_id: CallId) -> Result<Vec<Voicemail>,
         db.prepare_cached("SELECT * FROM voicemails WHERE call_id = ?1 ORDER BY created_at, voicemail_id")?;
     let rows = statement.query_map([call_id], from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The message with this key.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn find_voicemail(db: &Connection, voicemail_id: VoicemailId) -> Result<Option<Voicemail>, StorageError> {
+    let mut statement = db.prepare_cached("SELECT * FROM voicemails WHERE voicemail_id = ?1")?;
+    Ok(statement.query_row([voicemail_id], from_row).optional()?)
+}
+
+/// The latest messages, newest first; those in `status` alone if it is given.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn list_voicemails(
+    db: &Connection,
+    status: Option<VoicemailStatus>,
+    limit: u32,
+) -> Result<Vec<Voicemail>, StorageError> {
+    let mut statement = db.prepare_cached(
+        "SELECT * FROM voicemails WHERE ?1 IS NULL OR status = ?1 ORDER BY created_at DESC, voicemail_id DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![status, limit], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Notes what a person has done with a message.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub fn set_voicemail_status(
+    sql_tx: &Connection,
+    voicemail_id: VoicemailId,
+    status: VoicemailStatus,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let sql = "UPDATE voicemails SET status = ?2, updated_at = ?3 WHERE voicemail_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![voicemail_id, status, at])?, "voicemail")
+}
+
+/// Four digits made of the key: short enough to be said and written down. They are looked up together with the day of
+/// the call, so that they need not be unique for ever.
+pub fn reference_of(voicemail_id: VoicemailId) -> String {
+    let bytes = voicemail_id.as_uuid().as_bytes();
+    format!("{:04}", u16::from_be_bytes([bytes[14], bytes[15]]) % 10_000)
 }
 
 /// How many messages nobody has heard, and how many somebody has; without those that are done with.
