@@ -13,6 +13,7 @@ mod language_model;
 mod machine;
 mod mcp;
 mod mistakes;
+mod notices;
 mod persona;
 mod recording;
 mod sources;
@@ -34,6 +35,7 @@ pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
 pub use mcp::{McpServer, McpTool, ToolScope};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
+pub use notices::{Email, MailEncryption, Notices, PersonalData, Sms, Webhook};
 pub use persona::Persona;
 pub use recording::Recording;
 pub use tls::{SrtpUse, Tls};
@@ -88,6 +90,14 @@ pub struct Config {
     pub knowledge: Knowledge,
     /// The HTTP interface.
     pub api: Api,
+    /// What people are told of messages and promises, and when.
+    pub notices: Notices,
+    /// By e-mail.
+    pub email: Email,
+    /// At a web address.
+    pub webhook: Webhook,
+    /// By text message.
+    pub sms: Sms,
     /// Updates of the whole box.
     pub update: Update,
     /// What belongs to the machine rather than to the daemon.
@@ -412,6 +422,7 @@ impl Config {
         persona::check(&self.persona, self.office.disclosure.as_deref(), mistakes);
         language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);
+        notices::check(self, mistakes);
         self.check_media_ports(mistakes);
         self.check_folders(mistakes);
         if let Err(found) = Office::try_from(&self.office) {

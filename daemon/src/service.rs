@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
 use crate::api::Api;
+use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
     Pickups, Places, Router, Services, Tones, TrunkWatch, hold_music, monitor,
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::conversation::{machine::Settings, phrases};
 use crate::education::{self, learn_tools};
 use crate::engines::Engines;
+use crate::errands::Errands;
 use crate::inference::{Priority, Queue, Worker};
 use crate::io::address::{Follower, OwnAddress, Reached};
 use crate::io::bans;
@@ -53,6 +55,7 @@ pub struct Service {
     address: JoinHandle<()>,
     bans: JoinHandle<()>,
     monitor: Option<JoinHandle<()>>,
+    errands: Errands,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -118,7 +121,12 @@ impl Service {
             true => Some(Api::start(&config.api, up.clone()).await?),
             false => None,
         };
+        let bell = Bell::default();
+        let sounds = (&storage, &audio_files);
+        let hearing = (ears.queue(), abilities.speech_to_text);
+        let errands = Errands::start(&config, &office, sounds, hearing, bell.clone()).await?;
         let services = Arc::new(Services {
+            bell,
             office,
             settings,
             abilities,
@@ -166,6 +174,7 @@ impl Service {
             address,
             bans,
             monitor,
+            errands,
             api,
             degraded,
             knowledge_watch,
@@ -225,6 +234,7 @@ impl Service {
         if let Some(api) = self.api {
             api.stop().await;
         }
+        self.errands.stop().await;
         self.storage.close().await;
         info!("Stopped");
     }

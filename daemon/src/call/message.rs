@@ -1,32 +1,27 @@
-//! A message being left: frames go to disk as they come, the row is written when it is over, the transcript follows.
+//! A message being left: frames go to disk as they come, the row is written when it is over, with the first job of what
+//! becomes of it (`messages`).
 //!
 //! The conversation hears of a kept message only once file and row are on disk: what we then promise is true.
 
-use std::io::BufReader;
 use std::time::Duration;
 
-use audio::wav::Pieces;
 use audio::{FRAME_DURATION, Frame};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::services::Services;
 use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
-use crate::conversation::machine::{Failure, Heard, RecordingEnd};
-use crate::inference::Priority;
-use crate::redact::Redacted;
+use crate::bell::Bell;
+use crate::conversation::machine::{Failure, RecordingEnd};
 use crate::storage::{
-    AudioFiles, CallId, NewAudio, PartialRecording, Recording, RecordingId, RecordingKind, Storage, StorageError,
-    UnixMs, Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail,
-    set_voicemail_transcript,
+    AudioFiles, CallId, JobKind, NewAudio, PartialRecording, RecordingId, RecordingKind, Storage, StorageError, UnixMs,
+    Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail, queue_job, reference_of,
 };
 
 /// Frames likelier than this to be speech keep a message going.
 const SPEECH_PROBABILITY: f32 = 0.5;
 /// Speech a message must have to be one: shorter than a word is a click.
 const LEAST_SPEECH: Duration = Duration::from_millis(200);
-/// Longest piece the recogniser takes at once, in samples at 8 kHz. Between two of them callers come first.
-const PIECE_SAMPLES: usize = 25 * 8_000;
 
 /// The message of one call while it is being left.
 pub(super) struct Message {
@@ -62,18 +57,12 @@ impl Message {
         let writer = Writer {
             storage: services.storage.clone(),
             files: services.audio_files.clone(),
-            ears: services.ears.clone(),
+            bell: services.bell.clone(),
             call_id,
         };
         tokio::spawn(async move {
             // The call may be over; the message is kept all the same.
-            match writer.run(blocks, ended).await {
-                Ok((voicemail_id, recording)) => {
-                    let _ = result.send(Ok(voicemail_id));
-                    writer.transcribe(voicemail_id, recording).await;
-                }
-                Err(failure) => drop(result.send(Err(failure))),
-            }
+            let _ = result.send(writer.run(blocks, ended).await);
         });
         let none = Duration::ZERO;
         Message { frames, kept, end, length: none, quiet: none, speech: none, longest, silence }
@@ -116,22 +105,15 @@ impl Message {
     }
 }
 
-/// The last four digits-and-letters of the key as four digits: short enough to be said and written down. It is looked
-/// up together with the day of the call, so that it need not be unique for ever.
-fn reference_of(voicemail_id: VoicemailId) -> String {
-    let bytes = voicemail_id.as_uuid().as_bytes();
-    format!("{:04}", u16::from_be_bytes([bytes[14], bytes[15]]) % 10_000)
-}
-
 struct Writer {
     storage: Storage,
     files: AudioFiles,
-    ears: crate::inference::Queue<super::services::Ears>,
+    bell: Bell,
     call_id: CallId,
 }
 
 impl Writer {
-    async fn run(&self, blocks: Blocks, ended: oneshot::Receiver<End>) -> Result<(VoicemailId, Recording), Failure> {
+    async fn run(&self, blocks: Blocks, ended: oneshot::Receiver<End>) -> Result<VoicemailId, Failure> {
         let partial = self.record(blocks).await.map_err(|error| {
             warn!(%error, "Message not recorded");
             Failure::Failed
@@ -145,12 +127,14 @@ impl Writer {
             }
             return Err(Failure::Empty);
         }
-        let (voicemail_id, recording) = self.keep(partial, end.by).await.map_err(|error| {
+        let seconds = partial.duration_ms() / 1_000;
+        let voicemail_id = self.keep(partial, end.by).await.map_err(|error| {
             warn!(%error, "Message not kept; the next start tries again");
             Failure::Failed
         })?;
-        info!(seconds = recording.duration_ms / 1_000, ended_by = end.by.as_str(), "Message kept");
-        Ok((voicemail_id, recording))
+        self.bell.ring();
+        info!(seconds, ended_by = end.by.as_str(), "Message kept");
+        Ok(voicemail_id)
     }
 
     async fn record(&self, blocks: Blocks) -> Result<Option<PartialRecording>, StorageError> {
@@ -160,14 +144,10 @@ impl Writer {
         record(self.files.clone(), audio, blocks).await
     }
 
-    async fn keep(
-        &self,
-        partial: PartialRecording,
-        ended_by: VoicemailEnd,
-    ) -> Result<(VoicemailId, Recording), StorageError> {
+    async fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
         let now = UnixMs::now();
         let finished = on_disk(move || partial.finish(now)).await?;
-        let (recording, kept) = (finished.recording.clone(), finished.recording.clone());
+        let recording = finished.recording.clone();
         let voicemail = Voicemail {
             voicemail_id: VoicemailId::new(now),
             call_id: self.call_id,
@@ -182,7 +162,8 @@ impl Writer {
         let voicemail_id = voicemail.voicemail_id;
         let written = self.storage.write(move |sql_tx| {
             insert_recording(sql_tx, &recording)?;
-            insert_voicemail(sql_tx, &voicemail)
+            insert_voicemail(sql_tx, &voicemail)?;
+            queue_job(sql_tx, JobKind::Transcribe, &voicemail_id.to_string(), now, now).map(drop)
         });
         written.await?;
         on_disk(move || {
@@ -190,52 +171,6 @@ impl Writer {
             Ok(())
         })
         .await?;
-        Ok((voicemail_id, kept))
-    }
-
-    /// Words for the message, when nobody is waiting for the recogniser.
-    async fn transcribe(&self, voicemail_id: VoicemailId, recording: Recording) {
-        let heard = match self.words(recording).await {
-            Ok(heard) => heard,
-            Err(error) => return warn!(%error, "Message not transcribed"),
-        };
-        let text: Vec<_> = heard.iter().map(|piece| piece.text.as_str()).filter(|text| !text.is_empty()).collect();
-        if text.is_empty() {
-            return;
-        }
-        let transcript = Redacted::new(text.join(" "));
-        let confidence = heard.iter().map(|piece| f64::from(piece.confidence)).reduce(f64::min);
-        let written = self.storage.write(move |sql_tx| {
-            set_voicemail_transcript(sql_tx, voicemail_id, &transcript, confidence, UnixMs::now())
-        });
-        if let Err(error) = written.await {
-            warn!(%error, "Transcript of a message not written");
-        }
-    }
-
-    /// Piece by piece: an hour of message must neither be in memory nor keep the recogniser from callers.
-    async fn words(&self, recording: Recording) -> anyhow::Result<Vec<Heard>> {
-        let files = self.files.clone();
-        let mut pieces =
-            tokio::task::spawn_blocking(move || anyhow::Ok(Pieces::new(BufReader::new(files.read_wav(&recording)?))?))
-                .await??;
-        let mut words = Vec::new();
-        loop {
-            let (piece, rest) = tokio::task::spawn_blocking(move || {
-                let piece = pieces.next_piece(PIECE_SAMPLES);
-                (piece, pieces)
-            })
-            .await?;
-            let piece = piece?;
-            if piece.is_empty() {
-                return Ok(words);
-            }
-            pieces = rest;
-            let (told, heard) = oneshot::channel();
-            self.ears.submit(Priority::Background, move |ears| {
-                let _ = told.send(ears.transcribe(piece, <_>::default()).ok());
-            })?;
-            words.extend(heard.await?);
-        }
+        Ok(voicemail_id)
     }
 }

@@ -27,6 +27,7 @@ use super::tones::Tones;
 use super::trunk_watch::TrunkWatch;
 use super::up::CallsUp;
 use crate::answering::{Answerer, Persona};
+use crate::bell::Bell;
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
@@ -106,6 +107,8 @@ pub struct Services {
     pub ports: PortPool,
     /// The database.
     pub storage: Storage,
+    /// Rung when something is written that is to be done.
+    pub bell: Bell,
     /// Recordings beside it.
     pub audio_files: AudioFiles,
     /// The voice.

@@ -262,7 +262,7 @@ pub(crate) fn open_reader(config: &Config) -> anyhow::Result<Reader> {
     })
 }
 
-fn local_time(at: UnixMs) -> String {
+pub(super) fn local_time(at: UnixMs) -> String {
     let time = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -13,10 +13,13 @@ mod demo;
 mod doctor;
 mod extensions;
 mod first_boot;
+mod follow_ups;
 mod ladder;
 mod listen;
 mod mcp;
+mod messages;
 pub(crate) mod models;
+mod notices;
 mod run;
 mod say;
 mod status;
@@ -26,9 +29,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rusqlite::Connection;
 
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG};
 use crate::knowledge::pdf;
+use crate::storage::StorageError;
 
 /// Offhook answers the office's phone: it picks up, understands, answers and takes messages, on this machine alone.
 #[derive(Debug, Parser)]
@@ -74,6 +79,15 @@ enum Verb {
     /// The calls this box has answered
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// What callers have left: what they said, what became of it, who was told
+    #[command(subcommand)]
+    Messages(messages::Messages),
+    /// Notices of messages and promises: sent, waiting, given up
+    #[command(subcommand)]
+    Notices(notices::Notices),
+    /// Promises made to callers: open, taken, kept or not
+    #[command(subcommand, name = "followups")]
+    FollowUps(follow_ups::FollowUps),
     /// The office's phones: list them, make their passwords
     #[command(subcommand)]
     Extensions(extensions::Extensions),
@@ -138,6 +152,9 @@ pub fn main() -> ExitCode {
         Verb::Models(models) => models.run(&command.common),
         Verb::Config(config) => config.run(&command.common),
         Verb::Calls(calls) => calls.run(&command.common),
+        Verb::Messages(messages) => messages.run(&command.common),
+        Verb::Notices(notices) => notices.run(&command.common),
+        Verb::FollowUps(follow_ups) => follow_ups.run(&command.common),
         Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Bans(bans) => bans.run(&command.common),
         Verb::Mcp(mcp) => mcp.run(&command.common),
@@ -185,6 +202,25 @@ impl Version {
             println!("whisper.cpp compiled for: {}", ::models::kernels().join(" "));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The one key of `table` that starts with `prefix`; both names are ours.
+///
+/// # Errors
+/// [`StorageError::NotFound`], or [`StorageError::Ambiguous`].
+fn whole_key(db: &Connection, table: &str, column: &str, prefix: &str) -> Result<String, StorageError> {
+    let prefix = prefix.trim().to_ascii_lowercase();
+    if prefix.is_empty() || prefix.contains(|c: char| !c.is_ascii_hexdigit() && c != '-') {
+        return Err(StorageError::NotFound("row"));
+    }
+    let sql = format!("SELECT {column} FROM {table} WHERE {column} >= ?1 AND {column} < ?1 || 'g' LIMIT 2");
+    let mut statement = db.prepare(&sql)?;
+    let found: Vec<String> = statement.query_map([prefix], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    match found.as_slice() {
+        [] => Err(StorageError::NotFound("row")),
+        [key] => Ok(key.clone()),
+        several => Err(StorageError::Ambiguous { matches: several.len() }),
     }
 }
 

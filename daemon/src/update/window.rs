@@ -40,6 +40,11 @@ impl Window {
         }
     }
 
+    /// The hours that are not in it.
+    pub const fn complement(&self) -> Window {
+        Window { start: self.end, end: self.start }
+    }
+
     /// When it opens next after `now`; `None` only at the end of the calendar.
     pub fn opens(&self, now: Timestamp, zone: &TimeZone) -> Option<Zoned> {
         let today = now.to_zoned(zone.clone()).date();

@@ -1,0 +1,179 @@
+//! `offhook messages`: what callers have left, what became of it, and who was told.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::calls::{local_time, open_reader};
+use super::notices::{notice_json, notice_line};
+use super::{Common, whole_key};
+use crate::messages::Particulars;
+use crate::redact::Redacted;
+use crate::requests::{Request, submit};
+use crate::storage::{
+    DurableJob, Notice, StorageError, Voicemail, VoicemailId, VoicemailStatus, find_voicemail, jobs_of,
+    list_voicemails, notices_of, reference_of,
+};
+
+/// Subcommands of `offhook messages`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Messages {
+    /// List the latest messages
+    List {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+        /// Only those that nobody has heard
+        #[arg(long)]
+        new: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one message: what was said, its particulars, the jobs about it and who was told
+    Show {
+        /// Its id, or the beginning of it
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Note that a message was heard
+    Heard {
+        /// Its id, or the beginning of it
+        id: String,
+    },
+    /// Do the jobs about a message again that were given up
+    Retry {
+        /// Its id, or the beginning of it
+        id: String,
+    },
+}
+
+/// A message and everything about it.
+struct ShownMessage {
+    voicemail: Voicemail,
+    particulars: Option<Particulars>,
+    jobs: Vec<DurableJob>,
+    notices: Vec<Notice>,
+}
+
+impl ShownMessage {
+    fn load(db: &Connection, voicemail: Voicemail) -> Result<ShownMessage, StorageError> {
+        let key = voicemail.voicemail_id.to_string();
+        Ok(ShownMessage {
+            particulars: Particulars::of(db, voicemail.voicemail_id)?,
+            jobs: jobs_of(db, &key)?,
+            notices: notices_of(db, &key)?,
+            voicemail,
+        })
+    }
+
+    fn as_json(&self) -> Value {
+        let voicemail = &self.voicemail;
+        let job = |job: &DurableJob| {
+            json!({ "kind": job.kind, "state": job.state, "attempts": job.attempts, "due_at": job.due_at,
+                "error": job.error })
+        };
+        json!({
+            "voicemail_id": voicemail.voicemail_id,
+            "call_id": voicemail.call_id,
+            "reference": reference_of(voicemail.voicemail_id),
+            "created_at": voicemail.created_at,
+            "status": voicemail.status,
+            "ended_by": voicemail.ended_by,
+            "duration_ms": voicemail.duration_ms,
+            "transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
+            "transcript_confidence": voicemail.transcript_confidence,
+            "particulars": self.particulars,
+            "jobs": self.jobs.iter().map(job).collect::<Vec<_>>(),
+            "notices": self.notices.iter().map(notice_json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn line(&self) -> String {
+        let voicemail = &self.voicemail;
+        let particulars = self.particulars.clone().unwrap_or_default();
+        format!(
+            "{}  {}  {}  {:<8} {:>4} s  {}{}",
+            voicemail.voicemail_id,
+            reference_of(voicemail.voicemail_id),
+            local_time(voicemail.created_at),
+            voicemail.status.as_str(),
+            voicemail.duration_ms / 1_000,
+            if particulars.is_urgent { "URGENT " } else { "" },
+            particulars.name.or(particulars.callback_number).unwrap_or_else(|| "-".into()),
+        )
+    }
+
+    fn print(&self) {
+        println!("{}", self.line());
+        println!("  call      {}", self.voicemail.call_id);
+        if let Some(found) = &self.particulars {
+            println!("  wants     {}{}", found.requested.as_str(), within(" ", found.when.as_deref()));
+            println!("  call back {}", found.callback_number.as_deref().unwrap_or("-"));
+            println!("  for       {}", found.message_for.as_deref().unwrap_or("-"));
+        }
+        println!("  said      {}", self.voicemail.transcript.as_ref().map_or("-", |text| text.reveal()));
+        for job in &self.jobs {
+            let error = within(": ", job.error.as_deref());
+            println!("  job       {} {}, {} attempts{error}", job.kind, job.state, job.attempts);
+        }
+        self.notices.iter().for_each(|notice| println!("  notice    {}", notice_line(notice)));
+    }
+}
+
+/// `text` behind `before`, or nothing.
+fn within(before: &str, text: Option<&str>) -> String {
+    text.map_or_else(String::new, |text| format!("{before}{text}"))
+}
+
+impl Messages {
+    pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let config = common.load()?;
+        let reader = open_reader(&config)?;
+        let find = |id: &str| -> anyhow::Result<VoicemailId> {
+            reader.read_blocking(|db| whole_key(db, "voicemails", "voicemail_id", id))?.parse().context("its key")
+        };
+        match self {
+            Messages::List { limit, new, json } => {
+                let status = new.then_some(VoicemailStatus::New);
+                let messages = reader.read_blocking(|db| {
+                    let found = list_voicemails(db, status, *limit)?;
+                    found.into_iter().map(|one| ShownMessage::load(db, one)).collect::<Result<Vec<_>, _>>()
+                })?;
+                if *json {
+                    let rows: Vec<_> = messages.iter().map(ShownMessage::as_json).collect();
+                    println!("{}", serde_json::to_string_pretty(&rows)?);
+                } else {
+                    messages.iter().for_each(|message| println!("{}", message.line()));
+                    if messages.is_empty() {
+                        println!("No messages.");
+                    }
+                }
+            }
+            Messages::Show { id, json } => {
+                let id = find(id)?;
+                let message = reader.read_blocking(|db| {
+                    let found = find_voicemail(db, id)?.ok_or(StorageError::NotFound("message"))?;
+                    ShownMessage::load(db, found)
+                })?;
+                if *json {
+                    println!("{}", serde_json::to_string_pretty(&message.as_json())?);
+                } else {
+                    message.print();
+                }
+            }
+            Messages::Heard { id } => {
+                submit(&config.state_directory(), &Request::MessageHeard { id: find(id)? })?;
+            }
+            Messages::Retry { id } => {
+                submit(&config.state_directory(), &Request::RetryMessage { id: find(id)? })?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

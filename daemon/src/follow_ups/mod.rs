@@ -1,0 +1,188 @@
+//! Promises: who has to call whom back until when, and what happens when nobody does.
+//!
+//! A message that asks for a call becomes a promise in the transaction that understands it. Its owner is reminded before
+//! it is due; when it is overdue and nobody has said that it was kept, everybody is told. Left out on purpose: placing
+//! the call.
+
+mod due;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+pub use due::due;
+
+use crate::config::Notices;
+use crate::conversation::slots::{Directory, Slots};
+use crate::messages::{Particulars, Requested};
+use crate::notices::Recipients;
+use crate::office::Office;
+use crate::redact::Redacted;
+use crate::retry::later;
+use crate::storage::{
+    FollowUp, FollowUpChannel, FollowUpId, FollowUpState, JobKind, NoticeKind, StorageError, UnixMs, Voicemail,
+    find_follow_up, insert_follow_up, note_overdue, note_reminder, queue_job, queue_notice, reference_of,
+};
+
+/// When promises are reminded of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Before they are due.
+    pub reminder: Duration,
+    /// After that they count as not kept.
+    pub overdue: Duration,
+}
+
+impl From<&Notices> for Rules {
+    fn from(config: &Notices) -> Rules {
+        let minutes = |count: u32| Duration::from_secs(u64::from(count) * 60);
+        Rules { reminder: minutes(config.reminder_minutes), overdue: minutes(config.overdue_minutes) }
+    }
+}
+
+/// Keeps the promise that a message asks for, with what is to happen about it, if it asks for one and has none yet.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn promise_of(
+    sql_tx: &Connection,
+    voicemail: &Voicemail,
+    particulars: &Particulars,
+    transcript: &str,
+    office: &Office,
+    rules: &Rules,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let task = match particulars.requested {
+        Requested::CallBack => "call back",
+        Requested::Appointment => "call back about an appointment",
+        Requested::Answer | Requested::Unknown => return Ok(()),
+    };
+    let slots = Slots::find(transcript, &Directory::new(office.asked_for()));
+    // What was said is meant as of the moment it was said.
+    let said_at = Timestamp::from_millisecond(voicemail.created_at.0).unwrap_or(Timestamp::UNIX_EPOCH);
+    let said_at = said_at.to_zoned(office.time_zone().clone());
+    let due_at = due(slots.day.as_ref(), slots.time, &office.calendar, &said_at);
+    let promise = FollowUp {
+        follow_up_id: FollowUpId::new(at),
+        reference: reference_of(voicemail.voicemail_id),
+        call_id: Some(voicemail.call_id),
+        turn_id: None,
+        voicemail_id: Some(voicemail.voicemail_id),
+        owner: particulars.message_for.clone(),
+        channel: FollowUpChannel::Phone,
+        contact: particulars.callback_number.clone().map(Redacted::new),
+        contact_name: particulars.name.clone().map(Redacted::new),
+        task: Redacted::new(task.to_owned()),
+        due_at: UnixMs(due_at.timestamp().as_millisecond()),
+        due_text: particulars.when.clone(),
+        state: FollowUpState::Open,
+        reminded_at: None,
+        escalated_at: None,
+        acknowledged_by: None,
+        closed_reason: None,
+        created_at: at,
+    };
+    promise_with_jobs(sql_tx, &promise, rules)
+}
+
+/// Keeps a promise, with the jobs that remind of it and that find it not kept.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn promise_with_jobs(sql_tx: &Connection, promise: &FollowUp, rules: &Rules) -> Result<(), StorageError> {
+    if !insert_follow_up(sql_tx, promise)? {
+        return Ok(());
+    }
+    let (id, at) = (promise.follow_up_id.to_string(), promise.created_at);
+    let remind_at = UnixMs(promise.due_at.0 - later(UnixMs(0), rules.reminder).0);
+    queue_job(sql_tx, JobKind::Remind, &id, remind_at, at)?;
+    queue_job(sql_tx, JobKind::Escalate, &id, later(promise.due_at, rules.overdue), at)?;
+    Ok(())
+}
+
+/// Tells of a promise that is due, or was not kept, unless it is over or that was told already.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn tell(
+    sql_tx: &Connection,
+    id: FollowUpId,
+    is_overdue: bool,
+    recipients: &Recipients,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let (is_news, kind) = match is_overdue {
+        false => (note_reminder(sql_tx, id, at)?, NoticeKind::FollowUpDue),
+        true => (note_overdue(sql_tx, id, at)?, NoticeKind::FollowUpOverdue),
+    };
+    let Some(promise) = find_follow_up(sql_tx, id)?.filter(|_| is_news) else { return Ok(()) };
+    let subject = id.to_string();
+    let thread = promise.call_id.map_or_else(|| subject.clone(), |call_id| call_id.to_string());
+    for notice in recipients.notices(kind, &subject, &thread, false) {
+        queue_notice(sql_tx, &notice, at)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::storage::{ClosedReason, Storage, StorageConfig, close_follow_up, notices_of, queued_jobs};
+
+    fn promise() -> FollowUp {
+        FollowUp {
+            follow_up_id: FollowUpId::new(UnixMs(1)),
+            reference: "0417".into(),
+            call_id: None,
+            turn_id: None,
+            voicemail_id: None,
+            owner: None,
+            channel: FollowUpChannel::Phone,
+            contact: None,
+            contact_name: None,
+            task: Redacted::new("call back".into()),
+            due_at: UnixMs(10_000_000),
+            due_text: None,
+            state: FollowUpState::Open,
+            reminded_at: None,
+            escalated_at: None,
+            acknowledged_by: None,
+            closed_reason: None,
+            created_at: UnixMs(1),
+        }
+    }
+
+    #[test]
+    fn a_promise_is_reminded_of_and_missed_once_each_and_not_when_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let mut config = Config::default();
+        config.email.enabled = true;
+        config.email.to = vec!["desk@office.example".into()];
+        let (recipients, rules) = (Recipients::new(&config), Rules::from(&config.notices));
+        storage
+            .write_blocking(move |db| {
+                let (kept, missed) = (promise(), promise());
+                promise_with_jobs(db, &kept, &rules)?;
+                promise_with_jobs(db, &missed, &rules)?;
+                let due: Vec<_> = queued_jobs(db)?.iter().map(|job| (job.kind, job.due_at.0)).collect();
+                assert_eq!(due[0], (JobKind::Remind, 10_000_000 - 15 * 60_000));
+                assert_eq!(due[3], (JobKind::Escalate, 10_000_000 + 30 * 60_000));
+                close_follow_up(db, kept.follow_up_id, ClosedReason::Done, UnixMs(2))?;
+                for id in [kept.follow_up_id, missed.follow_up_id] {
+                    for is_overdue in [false, false, true, true] {
+                        tell(db, id, is_overdue, &recipients, UnixMs(3))?;
+                    }
+                }
+                assert_eq!(notices_of(db, &kept.follow_up_id.to_string())?, []);
+                let told: Vec<_> =
+                    notices_of(db, &missed.follow_up_id.to_string())?.iter().map(|notice| notice.new.kind).collect();
+                assert_eq!(told, [NoticeKind::FollowUpDue, NoticeKind::FollowUpOverdue]);
+                Ok(())
+            })
+            .unwrap();
+    }
+}

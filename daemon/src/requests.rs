@@ -1,0 +1,205 @@
+//! What a person at the command line wants done to the database while the box is running.
+//!
+//! ```text
+//! offhook … retry ──► requests/ID.json ──► the running box, in one transaction ──► requests/ID.answer ──► offhook
+//! ```
+//! Only one process may write the database. Without a running box the command line does it itself. Whoever may write to the
+//! state folder may ask; each request may be carried out twice and has the same effect.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use tracing::{debug, warn};
+
+use crate::bell::Bell;
+use crate::durable;
+use crate::storage::{
+    ClosedReason, FollowUpId, JobKind, NotificationId, OpenError, Storage, StorageConfig, StorageError, UnixMs,
+    VoicemailId, VoicemailStatus, acknowledge_follow_up, close_follow_up, revive_job, revive_notice,
+    set_voicemail_status,
+};
+
+/// How often the running box looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the command line looks for its answer, and how long.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longer files are not requests.
+const REQUEST_MAX_BYTES: u64 = 4_096;
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Send a notice now.
+    RetryNotice {
+        /// Its key.
+        id: NotificationId,
+    },
+    /// Do the jobs of a message that were given up.
+    RetryMessage {
+        /// Its key.
+        id: VoicemailId,
+    },
+    /// A message was heard.
+    MessageHeard {
+        /// Its key.
+        id: VoicemailId,
+    },
+    /// Somebody takes a promise.
+    Acknowledge {
+        /// Its key.
+        id: FollowUpId,
+        /// Who.
+        by: String,
+    },
+    /// A promise is over.
+    Close {
+        /// Its key.
+        id: FollowUpId,
+        /// Text of a [`ClosedReason`].
+        reason: String,
+    },
+}
+
+impl Request {
+    fn apply(&self, sql_tx: &Connection, at: UnixMs) -> Result<(), StorageError> {
+        match self {
+            Request::RetryNotice { id } => revive_notice(sql_tx, *id, at),
+            Request::RetryMessage { id } => {
+                let mut revived = false;
+                for kind in JobKind::ALL {
+                    revived |= revive_job(sql_tx, *kind, &id.to_string(), at)?;
+                }
+                if revived { Ok(()) } else { Err(StorageError::NotFound("job of this message that was given up")) }
+            }
+            Request::MessageHeard { id } => set_voicemail_status(sql_tx, *id, VoicemailStatus::Heard, at),
+            Request::Acknowledge { id, by } => acknowledge_follow_up(sql_tx, *id, by, at),
+            Request::Close { id, reason } => {
+                let known = ClosedReason::ALL.iter().find(|known| known.as_str() == reason);
+                close_follow_up(sql_tx, *id, *known.ok_or(StorageError::Refused("no such reason"))?, at)
+            }
+        }
+    }
+}
+
+/// Has `request` carried out: by the box that runs with its state in `folder`, or without one by this process. Blocks.
+///
+/// # Errors
+/// Why it was not.
+pub fn submit(folder: &Path, request: &Request) -> anyhow::Result<()> {
+    match Storage::open(&StorageConfig::new(folder)) {
+        Ok(opened) => {
+            let request = request.clone();
+            opened.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?;
+            Ok(())
+        }
+        Err(OpenError::InUse { .. }) => ask(folder, request),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn requests(folder: &Path) -> PathBuf {
+    folder.join("requests")
+}
+
+fn ask(folder: &Path, request: &Request) -> anyhow::Result<()> {
+    let name = uuid::Uuid::now_v7();
+    let path = requests(folder).join(format!("{name}.json"));
+    durable::write(&path, &serde_json::to_vec(request)?, 0o600)?;
+    let answer = path.with_extension("answer");
+    let began = Instant::now();
+    while began.elapsed() < ANSWER_LIMIT {
+        if let Ok(text) = fs::read_to_string(&answer) {
+            durable::remove(&answer)?;
+            anyhow::ensure!(text.is_empty(), "{text}");
+            return Ok(());
+        }
+        std::thread::sleep(ANSWER_INTERVAL);
+    }
+    durable::remove(&path).context("the request")?;
+    anyhow::bail!("the box did not answer within {} s", ANSWER_LIMIT.as_secs())
+}
+
+/// Carries out what is asked for until the box stops.
+pub async fn follow(storage: Storage, bell: Bell) {
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let storage = storage.clone();
+        let done = tokio::task::spawn_blocking(move || carry_out_all(&storage)).await;
+        match done {
+            Ok(0) => {}
+            Ok(_) => bell.ring(),
+            Err(error) => warn!(%error, "Requests not carried out"),
+        }
+    }
+}
+
+/// How many there were.
+fn carry_out_all(storage: &Storage) -> usize {
+    let Ok(folder) = fs::read_dir(requests(storage.dir())) else { return 0 };
+    let paths = folder.flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    paths.sort();
+    for path in &paths {
+        let answer = match carry_out(storage, path) {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        // The answer first: a request that is carried out twice has the same effect.
+        let answered = durable::write(&path.with_extension("answer"), answer.as_bytes(), 0o600);
+        if let Err(error) = answered.and_then(|()| durable::remove(path)) {
+            warn!(%error, "Request not answered");
+        }
+    }
+    paths.len()
+}
+
+fn carry_out(storage: &Storage, path: &Path) -> anyhow::Result<()> {
+    let size = fs::metadata(path)?.len();
+    anyhow::ensure!(size <= REQUEST_MAX_BYTES, "{size} bytes are no request");
+    let request: Request = serde_json::from_slice(&fs::read(path)?)?;
+    debug!(?request, "Request");
+    Ok(storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_box_a_request_is_carried_out_here_and_with_one_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = Request::RetryNotice { id: NotificationId::new(UnixMs(1)) };
+        let refusal = |asked: anyhow::Result<()>| asked.unwrap_err().to_string();
+        let expected = "no notice that waits or was given up with this id";
+        assert_eq!(refusal(submit(folder.path(), &request)), expected);
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let asked = std::thread::spawn({
+            let folder = folder.path().to_owned();
+            move || submit(&folder, &request)
+        });
+        while carry_out_all(&storage) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(refusal(asked.join().unwrap()), expected);
+        assert_eq!(fs::read_dir(requests(folder.path())).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let path = requests(folder.path()).join("a.json");
+        durable::write(&path, b"{\"request\":\"drop_table\"}", 0o600).unwrap();
+        assert_eq!(carry_out_all(&storage), 1);
+        assert!(!path.exists());
+        assert!(fs::read_to_string(path.with_extension("answer")).unwrap().contains("drop_table"));
+    }
+}
