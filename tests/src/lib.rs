@@ -12,6 +12,7 @@ pub mod likeness;
 pub mod linphone;
 pub mod listener;
 pub mod load;
+pub mod mail_server;
 pub mod mcp;
 pub mod mind;
 pub mod noise;
@@ -28,6 +29,7 @@ pub mod softphone;
 pub mod stun;
 pub mod talkers;
 pub mod torture;
+pub mod web_server;
 
 use std::time::{Duration, Instant};
 
