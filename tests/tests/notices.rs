@@ -213,7 +213,7 @@ async fn a_message_becomes_a_mail_with_its_sound_and_a_promise_that_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let heard = [
         "i want to leave a message",
-        "this is anna bell please call me back tomorrow at three it is urgent",
+        "This is Anna Bell. Please call me back tomorrow at three. It is urgent.",
         "no thank you goodbye",
     ];
     let mut config = config(folder.path());
@@ -249,7 +249,7 @@ async fn a_message_becomes_a_mail_with_its_sound_and_a_promise_that_is_taken() {
     let (message, found, promises) = taken.await.unwrap();
     service.stop().await;
     let said = message.transcript.map(|text| text.reveal().clone());
-    assert!(said.as_deref().is_some_and(|said| said.contains("anna bell")), "{said:?}");
+    assert!(said.as_deref().is_some_and(|said| said.contains("Anna Bell")), "{said:?}");
     assert_eq!((found.name.as_deref(), found.when.as_deref()), (Some("Anna Bell"), Some("tomorrow 15:00")));
     assert!(found.is_urgent);
     assert_eq!(promises.len(), 1);
