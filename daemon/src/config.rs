@@ -27,7 +27,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
-pub use api::Api;
+pub use api::{Api, McpScope, McpToken};
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
 pub use features::{Features, LocalAudio, Queue};
 pub use language_model::LanguageModel;

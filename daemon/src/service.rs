@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
-use crate::api::Api;
+use crate::api::{Api, Sources};
 use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -98,7 +98,7 @@ impl Service {
         let speaker = Speaker::new(mouth.queue());
         render_ahead(&speaker, &office, &persona);
         let learnt = educated.await.context("the mind worker stopped")??;
-        let knowledge_watch = education::go_on(&config, learnt, knowledge, mind.queue())?;
+        let knowledge_watch = education::go_on(&config, learnt, knowledge.clone(), mind.queue())?;
 
         let gate = SharedGate::new(origins(&config));
         bans::restore(&gate, &config.state_directory());
@@ -118,7 +118,10 @@ impl Service {
         let monitor = config.local_audio.monitor_device.clone();
         let monitor = monitor.map(|device| tokio::spawn(monitor::run(up.clone(), device)));
         let api = match config.api.enabled {
-            true => Some(Api::start(&config.api, up.clone()).await?),
+            true => {
+                let sources = Sources { knowledge, storage: storage.clone(), office: Arc::clone(&office) };
+                Some(Api::start(&config.api, up.clone(), sources).await?)
+            }
             false => None,
         };
         let bell = Bell::default();

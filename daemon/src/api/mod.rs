@@ -3,22 +3,25 @@
 //! ```text
 //! GET /v1/calls               the calls that are up
 //! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
+//! POST /mcp                   the box as a server of the Model Context Protocol, for programs with a token
 //! ```
-//! It is on loopback only and knows no logins yet, so `guard` turns away what a web page could make a browser send. What
+//! It is on loopback only and knows no logins yet but those tokens, so `guard` turns away what a web page could make a browser send. What
 //! goes wrong is told as RFC 9457 has it (`problem`).
 
 mod calls;
 mod guard;
 mod listen;
+mod mcp;
 mod problem;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+pub use self::mcp::Sources;
 use self::problem::Problem;
 use crate::call::CallsUp;
 use crate::config;
@@ -55,15 +59,15 @@ impl Api {
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn start(config: &config::Api, calls: CallsUp) -> anyhow::Result<Api> {
+    pub async fn start(config: &config::Api, calls: CallsUp, sources: Sources) -> anyhow::Result<Api> {
         let listen = SocketAddr::new(config.address, config.port);
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("api.address and api.port cannot be used: {listen}; --set api.port=8070 chooses another")
         })?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let service =
-            router(State { calls, stop: stopped.clone() }).into_make_service_with_connect_info::<SocketAddr>();
+        let state = State { calls, stop: stopped.clone() };
+        let service = router(state, config, sources).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(told(stopped));
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
@@ -94,12 +98,19 @@ impl Api {
     }
 }
 
-fn router(state: State) -> Router {
-    Router::new()
+fn router(state: State, config: &config::Api, sources: Sources) -> Router {
+    let mut router = Router::new();
+    if !config.mcp_tokens.is_empty() {
+        let admission = from_fn_with_state(Arc::new(config.mcp_tokens.clone()), mcp::admit);
+        router = router.route_service("/mcp", mcp::service(sources)).route_layer(admission);
+    }
+    router
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}/listen", get(listen::listen))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not known here")
+        })
         .layer(from_fn(guard::guard))
         .with_state(state)
 }

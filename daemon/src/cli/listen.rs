@@ -59,7 +59,7 @@ impl Side {
 
 impl Listen {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let config::Api { enabled, address, port } = common.load()?.api;
+        let config::Api { enabled, address, port, .. } = common.load()?.api;
         if !enabled {
             bail!("calls are heard through the HTTP interface, which is off; set api.enabled");
         }
