@@ -37,6 +37,9 @@ pub struct EndpointingSettings {
     pub pause: Duration,
     /// Silence that ends a complete short utterance such as "yes" or "goodbye".
     pub wait_short: Duration,
+    /// Silence that ends a whole question: most of what callers say, and seldom gone on with. Whoever does go on has their
+    /// words joined, and the answer stops.
+    pub wait_question: Duration,
     /// Silence that ends an utterance nothing is known about.
     pub wait: Duration,
     /// Silence that ends an utterance which clearly goes on: half a phone number, a trailing "and".
@@ -56,6 +59,7 @@ impl Default for EndpointingSettings {
             pre_roll: Duration::from_millis(240),
             pause: Duration::from_millis(200),
             wait_short: Duration::from_millis(300),
+            wait_question: Duration::from_millis(360),
             wait: Duration::from_millis(500),
             wait_unfinished: Duration::from_millis(1400),
             max_utterance: Duration::from_secs(30),
@@ -68,6 +72,8 @@ impl Default for EndpointingSettings {
 pub enum Completeness {
     /// Nothing more is expected: "yes", "goodbye", a complete phone number.
     Complete,
+    /// A question with all its words: "what are your opening hours?".
+    Question,
     /// Cannot be told.
     #[default]
     Unknown,
@@ -286,6 +292,7 @@ impl Endpointer {
     fn wait(&self) -> Duration {
         match self.completeness {
             Completeness::Complete => self.settings.wait_short,
+            Completeness::Question => self.settings.wait_question,
             Completeness::Unknown => self.settings.wait,
             Completeness::Unfinished => self.settings.wait_unfinished,
         }
@@ -345,7 +352,9 @@ pub fn completeness(text: &str) -> Completeness {
     if words.len() <= 3 && COMPLETE.contains(&last.as_str()) {
         return Completeness::Complete;
     }
-    Completeness::Unknown
+    // Recognisers put a question mark after half a question too: "how much is the?".
+    let is_question = text.trim_end().ends_with('?') && words.len() >= 3 && !TRAILING.contains(&last.as_str());
+    if is_question { Completeness::Question } else { Completeness::Unknown }
 }
 
 #[cfg(test)]
@@ -408,9 +417,12 @@ mod tests {
 
     #[test]
     fn the_wait_follows_the_words() {
-        for (completeness, ends_at) in
-            [(Completeness::Complete, 34), (Completeness::Unknown, 44), (Completeness::Unfinished, 89)]
-        {
+        for (completeness, ends_at) in [
+            (Completeness::Complete, 34),
+            (Completeness::Question, 37),
+            (Completeness::Unknown, 44),
+            (Completeness::Unfinished, 89),
+        ] {
             let mut endpointer = fresh();
             run(&mut endpointer, &format!("{}{}", "#".repeat(20), ".".repeat(10)));
             endpointer.expect(completeness);
@@ -439,7 +451,7 @@ mod tests {
 
     #[test]
     fn words_tell_how_finished_they_sound() {
-        use Completeness::{Complete, Unfinished, Unknown};
+        use Completeness::{Complete, Question, Unfinished, Unknown};
         for (text, expected) in [
             ("Yes.", Complete),
             ("No, thanks.", Complete),
@@ -448,8 +460,11 @@ mod tests {
             ("My number is five five five", Unfinished),
             ("My number is five five five, zero one two three.", Unknown),
             ("I would like to know the price and", Unfinished),
-            ("What are your opening hours?", Unknown),
+            ("What are your opening hours?", Question),
+            ("How much is the?", Unknown),
             ("Who am I speaking to?", Unknown),
+            ("And Sunday?", Unknown),
+            ("What are your opening hours", Unknown),
             ("", Unknown),
         ] {
             assert_eq!(completeness(text), expected, "{text}");

@@ -45,21 +45,21 @@ fn two_questions_a_follow_up_and_goodbye() {
                4.26  us     How can I help you?
                5.82  caller "What are your opening hours on Friday?"
                7.82         transcribe? 0
-               8.12  us     On Friday we are open from 9:00 AM to 3:00 PM.
-              12.08  turn   1 opening_hours [office.hours] gap 560 ms
-              12.08  caller "And on Sundays?"
-              13.18         transcribe? 1
-              13.48  us     On Sunday we are closed. | Is there anything else I can help you with?
-              17.74  turn   2 opening_hours [office.hours] gap 560 ms
-              17.74  caller "Do you have parking?"
-              19.04         transcribe? 2
-              19.34  us     Yes, there is parking. | We have six free spaces behind the building.
-              23.00  turn   3 question [passage-1] gap 560 ms
-              23.00  caller "Thank you, goodbye."
-              24.10         transcribe? 3
-              24.28  us     Thank you for calling. Goodbye. (firm)
-              25.84  turn   4 goodbye [] gap 440 ms
-              25.84  us     hangs up: caller_goodbye Success
+               8.00  us     On Friday we are open from 9:00 AM to 3:00 PM.
+              11.96  turn   1 opening_hours [office.hours] gap 440 ms
+              11.96  caller "And on Sundays?"
+              13.06         transcribe? 1
+              13.24  us     On Sunday we are closed. | Is there anything else I can help you with?
+              17.50  turn   2 opening_hours [office.hours] gap 440 ms
+              17.50  caller "Do you have parking?"
+              18.80         transcribe? 2
+              18.98  us     Yes, there is parking. | We have six free spaces behind the building.
+              22.64  turn   3 question [passage-1] gap 440 ms
+              22.64  caller "Thank you, goodbye."
+              23.74         transcribe? 3
+              23.92  us     Thank you for calling. Goodbye. (firm)
+              25.48  turn   4 goodbye [] gap 440 ms
+              25.48  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -83,16 +83,16 @@ fn barge_in_stops_the_answer() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.78  caller "How much is a filling?"
-               8.84  us     ~ ducked
-               8.94  us     ~ stopped
-              10.18         transcribe? 1
-              10.48  turn   1 address [office.address] gap 560 ms interrupted
-              10.48         heard: "You find us at…"
-              10.48  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
-              17.14  turn   2 price [passage-2] gap 560 ms
-              17.14  caller hangs up
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.66  caller "How much is a filling?"
+               8.72  us     ~ ducked
+               8.82  us     ~ stopped
+              10.06         transcribe? 1
+              10.24  turn   1 address [office.address] gap 440 ms interrupted
+              10.24         heard: "You find us at…"
+              10.24  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
+              16.90  turn   2 price [passage-2] gap 440 ms
+              16.90  caller hangs up
         "#]],
     );
 }
@@ -108,14 +108,14 @@ fn a_backchannel_resumes_the_answer() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.78  caller "Mhm."
-               8.84  us     ~ ducked
-               8.94  us     ~ stopped
-               9.28         transcribe? 1
-               9.58  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              19.24  turn   1 address [office.address] gap 560 ms
-              19.24  caller hangs up
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.66  caller "Mhm."
+               8.72  us     ~ ducked
+               8.82  us     ~ stopped
+               9.16         transcribe? 1
+               9.46  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              19.12  turn   1 address [office.address] gap 440 ms
+              19.12  caller hangs up
         "#]],
     );
 }
@@ -131,12 +131,12 @@ fn a_cough_only_ducks() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.78  caller ""
-               7.84  us     ~ ducked
-               8.08  us     ~ full voice
-              16.88  turn   1 address [office.address] gap 560 ms
-              16.88  caller hangs up
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.66  caller ""
+               7.72  us     ~ ducked
+               7.96  us     ~ full voice
+              16.76  turn   1 address [office.address] gap 440 ms
+              16.76  caller hangs up
         "#]],
     );
 }
@@ -155,9 +155,9 @@ fn going_on_after_a_pause_throws_speculation_away() {
                6.82  caller "on Saturday?"
                6.86         abandon 0
                7.72         transcribe? 1
-               8.02  us     On Saturday we are open from 10:00 AM to 1:00 PM.
-              11.98  turn   1 opening_hours [office.hours] gap 560 ms
-              11.98  caller hangs up
+               7.90  us     On Saturday we are open from 10:00 AM to 1:00 PM.
+              11.86  turn   1 opening_hours [office.hours] gap 440 ms
+              11.86  caller hangs up
         "#]],
     );
 }
@@ -260,13 +260,13 @@ fn a_person_is_wanted_and_a_message_taken() {
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
                7.22         transcribe? 0
-               7.52  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.78  turn   1 person [] gap 560 ms
-              20.78  us     (beep)
-              20.78  caller "Please call Anna."
-              26.78         recording ended: Silence
-              26.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.48  caller hangs up
+               7.40  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.66  turn   1 person [] gap 440 ms
+              20.66  us     (beep)
+              20.66  caller "Please call Anna."
+              26.66         recording ended: Silence
+              26.70  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.36  caller hangs up
         "#]],
     );
 }
@@ -410,13 +410,13 @@ fn an_answer_is_repeated() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              16.88  turn   1 address [office.address] gap 560 ms
-              16.88  caller "Can you repeat that?"
-              17.98         transcribe? 1
-              18.28  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              27.94  turn   2 repeat [] gap 560 ms
-              27.94  caller hangs up
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              16.76  turn   1 address [office.address] gap 440 ms
+              16.76  caller "Can you repeat that?"
+              17.86         transcribe? 1
+              18.04  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              27.70  turn   2 repeat [] gap 440 ms
+              27.70  caller hangs up
         "#]],
     );
 }
@@ -435,9 +435,9 @@ fn a_person_is_rung_for_who_asks() {
                4.26  us     How can I help you?
                5.82  caller "Can I talk to a real person?"
                7.22         transcribe? 0
-               7.52  us     One moment, I will try to connect you. (firm)
-               9.98  turn   1 person [] gap 560 ms
-               9.98  us     hands over to group:front
+               7.40  us     One moment, I will try to connect you. (firm)
+               9.86  turn   1 person [] gap 440 ms
+               9.86  us     hands over to group:front
         "#]],
     );
     check_flow(
@@ -569,11 +569,11 @@ fn a_call_has_a_longest_length() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
               12.00  us     ~ stopped
               12.02  us     I am sorry, I have to end our call now. Thank you for calling. Goodbye. (firm)
-              16.58  turn   1 address [office.address] gap 560 ms interrupted
-              16.58         heard: "You find us at 48 River Street, Brooklyn, New York 11201."
+              16.58  turn   1 address [office.address] gap 440 ms interrupted
+              16.58         heard: "You find us at 48 River Street, Brooklyn, New York 11201. We…"
               16.58  us     hangs up: call_limit CallerError
         "#]],
     );
@@ -590,10 +590,10 @@ fn hanging_up_in_an_answer_keeps_the_turn() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.92         transcribe? 0
-               7.22  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.78  caller hangs up
-               7.78  turn   1 address [office.address] gap 560 ms interrupted
-               7.78         heard: ""
+               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.66  caller hangs up
+               7.66  turn   1 address [office.address] gap 440 ms interrupted
+               7.66         heard: ""
         "#]],
     );
 }
@@ -626,14 +626,14 @@ fn noise_over_an_answer_resumes_it() {
                4.26  us     How can I help you?
                5.82  caller "Do you have parking?"
                6.92         transcribe? 0
-               7.22  us     Yes, there is parking. | We have six free spaces behind the building.
-               8.78  caller ""
-               8.84  us     ~ ducked
-               8.94  us     ~ stopped
-               9.48         transcribe? 1
-               9.78  us     We have six free spaces behind the building.
-              12.24  turn   1 question [passage-1] gap 560 ms
-              12.24  caller hangs up
+               7.10  us     Yes, there is parking. | We have six free spaces behind the building.
+               8.66  caller ""
+               8.72  us     ~ ducked
+               8.82  us     ~ stopped
+               9.36         transcribe? 1
+               9.66  us     We have six free spaces behind the building.
+              12.12  turn   1 question [passage-1] gap 440 ms
+              12.12  caller hangs up
         "#]],
     );
 }
@@ -649,15 +649,15 @@ fn yes_to_an_offer_takes_the_message() {
                4.26  us     How can I help you?
                5.82  caller "Do you sell bicycles?"
                7.22         transcribe? 0
-               7.52  us     I am sorry, I don't have that information. | Would you like to leave a message?
-              12.08  turn   1 question [] gap 560 ms
-              12.08  caller "Yes, please."
-              12.78         transcribe? 1
-              12.96  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.22  turn   2 leave_message [] gap 440 ms
-              20.22  us     (beep)
-              20.22  caller hangs up
-              20.22         recording ended: Stopped
+               7.40  us     I am sorry, I don't have that information. | Would you like to leave a message?
+              11.96  turn   1 question [] gap 440 ms
+              11.96  caller "Yes, please."
+              12.66         transcribe? 1
+              12.84  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.10  turn   2 leave_message [] gap 440 ms
+              20.10  us     (beep)
+              20.10  caller hangs up
+              20.10         recording ended: Stopped
         "#]],
     );
 }

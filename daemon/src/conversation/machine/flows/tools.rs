@@ -30,14 +30,14 @@ fn a_quick_tool_is_asked_and_quoted() {
                4.26  us     How can I help you?
                5.82  caller "Where is my order?"
                6.92         transcribe? 0
-               7.22  us     What is the order number?
-               8.78  turn   1 question [] gap 560 ms
-               8.78  caller "Seven four one two."
-              10.18         transcribe? 1
-              11.38         use mcp:desk/find-order {"orderNumber":"7412"}
-              11.44  us     Your order has shipped.
-              12.70  turn   2 question [mcp:desk/find-order] gap 1520 ms
-              12.70  caller hangs up
+               7.10  us     What is the order number?
+               8.66  turn   1 question [] gap 440 ms
+               8.66  caller "Seven four one two."
+              10.06         transcribe? 1
+              11.26         use mcp:desk/find-order {"orderNumber":"7412"}
+              11.32  us     Your order has shipped.
+              12.58  turn   2 question [mcp:desk/find-order] gap 1520 ms
+              12.58  caller hangs up
         "#]],
     );
 }
@@ -55,7 +55,7 @@ fn a_slow_tool_is_announced() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
               14.04  us     Your order has shipped.
@@ -78,21 +78,21 @@ fn a_hung_tool_ends_in_an_apology_and_then_in_a_message() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
-              14.72  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              20.18  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              20.18  caller "My order number is 7 4 1 2, where is my order?"
-              22.78         transcribe? 1
-              23.08         use mcp:desk/find-order {"orderNumber":"7412"}
-              23.24  us     One moment, I'm looking that up.
-              26.24  us     I am still waiting for the answer.
-              29.08  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              39.64  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              39.64  us     (beep)
-              43.62         recording ended: Silence
-              43.64  caller hangs up
+              14.60  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              20.06  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              20.06  caller "My order number is 7 4 1 2, where is my order?"
+              22.66         transcribe? 1
+              22.84         use mcp:desk/find-order {"orderNumber":"7412"}
+              23.12  us     One moment, I'm looking that up.
+              26.12  us     I am still waiting for the answer.
+              28.84  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              39.40  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              39.40  us     (beep)
+              43.38         recording ended: Silence
+              43.40  caller hangs up
         "#]],
     );
 }
@@ -110,10 +110,10 @@ fn a_failed_tool_is_apologised_for() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
-               8.74  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              14.20  turn   1 details [mcp:desk/find-order (failed)] gap 580 ms failed
-              14.20  caller hangs up
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              14.08  turn   1 details [mcp:desk/find-order (failed)] gap 460 ms failed
+              14.08  caller hangs up
         "#]],
     );
 }
@@ -131,7 +131,7 @@ fn never_mind_ends_the_waiting() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Never mind."
                9.78  us     ~ ducked
@@ -160,7 +160,7 @@ fn small_words_while_waiting_change_nothing() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                8.92  caller "Okay."
                8.98  us     ~ ducked
@@ -173,8 +173,8 @@ fn small_words_while_waiting_change_nothing() {
               11.32         transcribe? 2
               11.50  us     I am still waiting for the answer.
               13.66  turn   2 small_talk [] gap 440 ms
-              14.22  us     Your order has shipped.
-              15.48  turn   1 details [mcp:desk/find-order] gap 720 ms filler
+              14.10  us     Your order has shipped.
+              15.36  turn   1 details [mcp:desk/find-order] gap 720 ms filler
               16.62  caller hangs up
         "#]],
     );
@@ -193,18 +193,18 @@ fn another_question_takes_the_place_of_the_tool() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.42         transcribe? 0
-               8.72         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Are you open on Saturday?"
                9.78  us     ~ ducked
                9.88  us     ~ stopped
               11.12         transcribe? 1
-              11.42         abandon the tool
-              11.42  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
-              11.42         heard: ""
-              11.42  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
-              18.08  turn   2 opening_hours [office.hours] gap 560 ms
-              18.08  caller hangs up
+              11.30         abandon the tool
+              11.30  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
+              11.30         heard: ""
+              11.30  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
+              17.96  turn   2 opening_hours [office.hours] gap 440 ms
+              17.96  caller hangs up
         "#]],
     );
 }
