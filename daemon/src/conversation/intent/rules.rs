@@ -306,6 +306,10 @@ const ADDRESS: &[&str] = &[
     "how do i get there",
     "how do i get to you",
     "find you",
+    "find your office",
+    "find your practice",
+    "find the office",
+    "find the practice",
     "where is that",
     "where is it",
     "where's that",
@@ -408,9 +412,22 @@ const HELLO: &[&str] = &[
     "me",
 ];
 
+/// Addresses that are the caller's, or none of a street.
+const OWN_ADDRESS: &[&str] = &["my address", "mail address", "e-mail address", "email address"];
+
 /// Subjects that are knowledge, even though a word of another intent occurs with them.
-const KNOWLEDGE: &[&str] =
-    &["emergency", "emergencies", "parking", "park", "insurance", "wheelchair", "cancellation policy", "toothache"];
+const KNOWLEDGE: &[&str] = &[
+    "emergency",
+    "emergencies",
+    "parking",
+    "park",
+    "leave my car",
+    "insurance",
+    "wheelchair",
+    "cancellation policy",
+    "toothache",
+    "after hours",
+];
 
 /// A bare "yes" or "no" answers what was offered.
 pub(super) fn answer_to_offer(talk: &Talk, context: &Context) -> Option<Intent> {
@@ -458,7 +475,7 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
         (talk.has(PRICE), Intent::Price),
         (talk.has(APPOINTMENT), Intent::Appointment),
         (talk.has(HOURS), Intent::OpeningHours),
-        (talk.has(ADDRESS) && !talk.has(&["my address", "e-mail address", "email address"]), Intent::Address),
+        (talk.has(ADDRESS) && !talk.has(OWN_ADDRESS), Intent::Address),
         (told, Intent::Details),
         // Hardly anything but an appointment is on a day and at a time; "since Friday morning" it hurts.
         (moment, Intent::Appointment),

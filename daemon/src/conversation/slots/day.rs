@@ -15,6 +15,8 @@ const NAMED_DAYS: &[&str] = &[
     "boxing day",
     "new year's eve",
     "new years eve",
+    "new year's day",
+    "new years day",
     "new year",
     "thanksgiving",
     "easter",
@@ -267,6 +269,8 @@ mod tests {
             ("the thirty first of March", "03-31"),
             ("over Christmas", "christmas"),
             ("on Christmas Eve", "christmas eve"),
+            ("on New Year's Eve", "new year's eve"),
+            ("on New Year's Day", "new year's day"),
         ] {
             assert_eq!(day(text).map(|day| day.to_string()).as_deref(), Some(expected), "{text}");
         }
