@@ -127,6 +127,7 @@ fn ask(folder: &Path, request: &Request) -> anyhow::Result<()> {
 
 /// Carries out what is asked for until the box stops.
 pub async fn follow(storage: Storage, bell: Bell) {
+    forget_answers(storage.dir());
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -137,6 +138,18 @@ pub async fn follow(storage: Storage, bell: Bell) {
             Ok(0) => {}
             Ok(_) => bell.ring(),
             Err(error) => warn!(%error, "Requests not carried out"),
+        }
+    }
+}
+
+/// Removes answers that nobody waits for: who asked the box that ran before has given up.
+fn forget_answers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(requests(folder)) else { return };
+    for path in
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "answer"))
+    {
+        if let Err(error) = durable::remove(&path) {
+            warn!(%error, "An old answer stays");
         }
     }
 }
@@ -201,5 +214,8 @@ mod tests {
         assert_eq!(carry_out_all(&storage), 1);
         assert!(!path.exists());
         assert!(fs::read_to_string(path.with_extension("answer")).unwrap().contains("drop_table"));
+        durable::write(&path, b"{}", 0o600).unwrap();
+        forget_answers(folder.path());
+        assert!(path.exists() && !path.with_extension("answer").exists(), "only what was answered is forgotten");
     }
 }
