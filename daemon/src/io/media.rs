@@ -3,9 +3,10 @@
 //! Each tick, for each stream: read what arrived, take one frame out of the jitter buffer and hand it to the call if it
 //! wants to know, take one frame of what the call wants to say (or silence) and make it ready; then all of them are sent,
 //! on the grid. Two streams that are bridged hear each other: what one brings goes out on the other in the same tick,
-//! unless a call has something of its own to say there. Sounds of others may be added to that, for a third on the line. So at most one frame of ours is ever queued, and a stop takes
-//! effect with the next one. Sending never pauses: sequence and timestamp are continuous and the marker bit is set once,
-//! which keeps NAT bindings open and every peer's jitter buffer calm.
+//! unless a call has something of its own to say there. Sounds of others may be added to that, for a third on the line. So
+//! at most one frame of ours is ever queued, and a stop takes effect with the next one. Sending never pauses: sequence and
+//! timestamp are continuous and the marker bit is set once, which keeps NAT bindings open and every peer's jitter buffer
+//! calm.
 //!
 //! The thread neither locks nor waits for anything but its clock, and in steady state it allocates nothing
 //! (`tests/media_allocates_nothing.rs`). Commands and events travel through bounded channels; a call that does not take its
