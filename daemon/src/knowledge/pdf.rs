@@ -22,6 +22,9 @@ use super::splitter::{SplitDocument, split_plain};
 
 /// The command of `offhook` that reads one.
 pub(crate) const COMMAND: &str = "pdf-text";
+/// How a process ends whose program could not be started, where that shows only once it has a process: a shell's rule, and
+/// that of `posix_spawn` on systems without `vfork`, emulated ones among them.
+const NOT_STARTED: i32 = 127;
 /// What parts the pages of one text: a form feed, as in print.
 const PAGE_END: char = '\u{c}';
 /// Pages beyond this are not read.
@@ -66,7 +69,9 @@ pub(super) fn text(program: &Path, path: &Path) -> io::Result<Result<String, Str
     let answer = answer.recv_timeout(LIMIT);
     // It has ended, or has to: killing one that has ended does nothing.
     let _ = child.kill();
-    child.wait()?;
+    if child.wait()?.code() == Some(NOT_STARTED) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} could not be started", program.display())));
+    }
     let _ = reader.join();
     let Ok(answer) = answer else { return Ok(Err("reading it takes too long".into())) };
     let told = answer.and_then(|bytes| serde_json::from_slice(&bytes).ok());
