@@ -29,6 +29,9 @@ const READ_LIMIT: usize = 16;
 const FOREIGN_LIMIT: usize = 256;
 /// Longer than any packet of ours: 20 ms of any codec, a header and a tag.
 const PACKET_BYTES: usize = 400;
+/// A peer that was silent for so long may come from another port. Longer than a network hangs, shorter than anybody says
+/// "hello?" into silence.
+const REBOUND_AFTER: Duration = Duration::from_secs(1);
 /// How far speech is lowered while we find out whether the caller interrupts.
 const DUCK_GAIN_DB: f32 = -15.0;
 /// Digits of one tick that cross a bridge; a keypad manages one in several ticks.
@@ -47,8 +50,10 @@ pub(super) struct Stream {
     pub(super) id: u64,
     port: MediaPort,
     config: StreamConfig,
-    /// Where the peer's packets really come from: the first sender at a signalled address, then locked (symmetric RTP).
+    /// Where the peer's packets really come from: the first sender at a signalled address, then locked (symmetric RTP); see `is_peer`.
     latched: Option<SocketAddr>,
+    /// When something of the peer's last came.
+    peer_heard_at: Option<Instant>,
     receiver: Receiver,
     pub(super) sender: Sender,
     security: Security,
@@ -91,6 +96,7 @@ impl Stream {
             id,
             port,
             latched: None,
+            peer_heard_at: None,
             receiver: Receiver::new(config.receiver.clone()),
             sender: Sender::new(config.sender),
             security: Security::new(config.srtp.as_ref()),
@@ -317,7 +323,7 @@ impl Stream {
 
     /// Takes a datagram; false if it is not the peer's.
     fn take(&mut self, datagram: Datagram<'_>, now: Instant) -> bool {
-        if !self.is_peer(datagram.source) {
+        if !self.is_peer(datagram.source, now) {
             self.stats.foreign_packets += 1;
             return false;
         }
@@ -332,14 +338,22 @@ impl Stream {
         // Before the address is locked: only a peer that has the key may say where it is.
         let Some(packet) = self.security.open(datagram.bytes) else { return true };
         if self.receiver.handle_packet(packet, now).is_ok() {
-            self.latched.get_or_insert(datagram.source);
+            self.latched = Some(datagram.source);
+            self.peer_heard_at = Some(now);
         }
         true
     }
 
-    fn is_peer(&self, source: SocketAddr) -> bool {
+    /// Whether what comes from there is believed. From where was agreed, always: what came first may be the rest of an
+    /// earlier call. From another port of the same host until the first packet, and once the peer has long been silent there:
+    /// then a NAT has given it another.
+    fn is_peer(&self, source: SocketAddr, now: Instant) -> bool {
+        let is_silent = self.peer_heard_at.is_none_or(|heard_at| now.duration_since(heard_at) >= REBOUND_AFTER);
         match self.latched {
-            Some(latched) => source == latched,
+            Some(latched) if source == latched => true,
+            Some(_) | None if source == self.config.remote => true,
+            Some(latched) if source.ip() != latched.ip() => false,
+            Some(_) => is_silent,
             None => source.ip() == self.config.remote.ip() || source.ip() == self.config.signalled_from,
         }
     }

@@ -235,6 +235,59 @@ async fn what_is_not_used_is_counted_by_kind() {
     assert_eq!(stats.received.received, 3);
 }
 
+/// Packet `sequence` of a tone in PCMU.
+fn loud(sequence: u8, ssrc: u8) -> Vec<u8> {
+    let header = [0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, ssrc];
+    let mut packet = header.to_vec();
+    packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+    packet.extend((0..160).map(|n| if n % 8 < 4 { 0x10 } else { 0x90 }));
+    packet
+}
+
+/// The rest of an earlier call comes to our port first, from the same host: it does not keep the peer out. And a peer whose
+/// port has changed is followed once it was silent at the old one.
+#[tokio::test]
+async fn the_peer_is_found_again() {
+    let media = MediaHandle::start().unwrap();
+    let [earlier, peer, moved] = [(); 3].map(|()| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
+    let port = PortPool::new(LOOPBACK, 0, 1).lend().unwrap();
+    let target = SocketAddr::new(LOOPBACK, port.local().port());
+    let config = StreamConfig::plain(peer.local_addr().unwrap(), CodecKind::Pcmu);
+    let (session, mut events) = listened_to(&media, port, config);
+    let is_told = |socket: &std::net::UdpSocket| {
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        while socket.recv(&mut [0; 500]).is_ok() {}
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        socket.recv(&mut [0; 500]).is_ok()
+    };
+    earlier.send_to(&loud(1, 9), target).unwrap();
+    some_time(&mut events).await;
+    assert!(is_told(&earlier), "it could be the peer behind a NAT");
+    let mut loudest = f32::NEG_INFINITY;
+    for sequence in 1..40 {
+        peer.send_to(&loud(sequence, 1), target).unwrap();
+        earlier.send_to(&loud(sequence, 9), target).unwrap();
+        while let Some(event) = events.recv().await {
+            if let MediaEvent::Frame { frame, .. } = event {
+                loudest = loudest.max(peak_dbov(&frame));
+                break;
+            }
+        }
+    }
+    assert!(loudest > -20.0, "the peer is heard: {loudest} dBov");
+    assert!(is_told(&peer) && !is_told(&earlier));
+    moved.send_to(&loud(40, 1), target).unwrap();
+    some_time(&mut events).await;
+    assert!(is_told(&peer) && !is_told(&moved), "the peer was heard only just now");
+    for _ in 0..6 {
+        some_time(&mut events).await;
+    }
+    moved.send_to(&loud(41, 1), target).unwrap();
+    some_time(&mut events).await;
+    assert!(is_told(&moved) && !is_told(&peer));
+    drop(session);
+}
+
 /// Reports that were agreed to come with the sound are taken there (RFC 5761), the goodbye at the end among them.
 #[tokio::test]
 async fn reports_come_with_the_sound_where_that_is_agreed() {
