@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use models::{Embedder, EnergyVad, SpeechToText, Store, StoreError, TextToSpeech, VoiceSettings};
 use tracing::{debug, info, warn};
 
-use crate::call::VoiceActivityFactory;
+use crate::call::{Loader, VoiceActivityFactory};
 use crate::config::Config;
 use crate::doctor::{Finding, Verdict};
 
@@ -14,6 +14,8 @@ use crate::doctor::{Finding, Verdict};
 pub struct Engines {
     /// Speech recognition.
     pub speech_to_text: Option<Box<dyn SpeechToText>>,
+    /// Speech recognition for when nobody waits, where that is another engine.
+    pub second_hearing: Option<Loader>,
     /// Speech synthesis.
     pub text_to_speech: Option<Box<dyn TextToSpeech>>,
     /// Meaning.
@@ -76,6 +78,7 @@ impl Engines {
     pub fn none() -> Engines {
         Engines {
             speech_to_text: None,
+            second_hearing: None,
             text_to_speech: None,
             embedding: None,
             voice_activity: Box::new(|| Box::new(EnergyVad::new())),
@@ -98,6 +101,7 @@ impl Engines {
 
 /// What callers lose without each engine.
 const NO_EARS: &str = "Callers are not understood and get a keypad menu";
+const NO_SECOND_HEARING: &str = "Messages are written down by the recogniser of calls, which is less exact";
 const NO_MOUTH: &str = "Nothing can be said: callers hear a tone and can leave a message";
 const NO_MEANING: &str = "Questions are matched by their words, not by their meaning";
 const NO_VOICE_ACTIVITY: &str = "Speech is told from noise by its level, which works worse in noise";
@@ -106,11 +110,11 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     recheck(store, config);
     let wanted = &config.models;
     let threads = usize::from(wanted.speech_to_text_threads);
+    let voice = VoiceSettings { threads: usize::from(wanted.text_to_speech_threads), ..VoiceSettings::default() };
     // Side by side, since each reads tens of megabytes; a crash while loading costs that engine only.
     let (ears, mouth, meaning) = std::thread::scope(|scope| {
         let ears = scope.spawn(|| models::load_speech_to_text(store, &wanted.speech_to_text, threads));
-        let mouth =
-            scope.spawn(|| models::load_text_to_speech(store, &wanted.text_to_speech, &VoiceSettings::default()));
+        let mouth = scope.spawn(|| models::load_text_to_speech(store, &wanted.text_to_speech, &voice));
         let meaning = scope.spawn(|| models::load_embedder(store));
         (joined(ears), joined(mouth), joined(meaning))
     });
@@ -118,6 +122,10 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     let mut degraded = Vec::new();
     let mut note = |loss: &str, error: String| degraded.push(format!("{loss}: {error}."));
     engines.speech_to_text = ears.map_err(|error| note(NO_EARS, error)).ok();
+    engines.second_hearing = second_hearing(store, config).unwrap_or_else(|error| {
+        note(NO_SECOND_HEARING, error);
+        None
+    });
     engines.text_to_speech = mouth.map_err(|error| note(NO_MOUTH, error)).ok();
     let embedder = meaning.map_err(|error| note(NO_MEANING, error)).ok();
     engines.embedding = embedder.map(|embedder| Embedding::new(embedder, Some(store.folder())));
@@ -127,6 +135,21 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     }
     engines.degraded = degraded;
     engines
+}
+
+/// What loads the recogniser of messages, if it is another than that of calls.
+fn second_hearing(store: &Store, config: &Config) -> Result<Option<Loader>, String> {
+    let id = config.models.messages_speech_to_text.clone();
+    if id == config.models.speech_to_text {
+        return Ok(None);
+    }
+    match store.status(&id).map_err(|error| error.to_string())? {
+        models::Status::Present => {}
+        models::Status::Missing => return Err(format!("the model `{id}` is missing; `offhook models fetch {id}`")),
+        models::Status::Damaged { file, reason } => return Err(format!("{file} of `{id}` is damaged: {reason}")),
+    }
+    let store = store.clone();
+    Ok(Some(Box::new(move || models::load_speech_to_text(&store, &id, 1).map_err(|error| error.to_string()))))
 }
 
 /// Hashes again what has changed since it was verified, such as files that came with a new image; notes what this

@@ -63,6 +63,7 @@ pub struct Service {
     knowledge_watch: Option<Watch>,
     // Kept to the end: dropping a worker waits for its thread.
     _ears: Worker<Ears>,
+    _scribe: Option<Worker<Ears>>,
     _mind: Worker<Mind>,
     _mouth: Worker<Mouth>,
 }
@@ -87,7 +88,9 @@ impl Service {
         };
         let degraded = engines.degraded;
         let (speech_to_text, text_to_speech) = (engines.speech_to_text, engines.text_to_speech);
-        let ears = Worker::start("ears", move || Ears { speech_to_text })?;
+        let ears = Worker::start("ears", move || Ears::new(speech_to_text))?;
+        let second_hearing = engines.second_hearing.map(Ears::on_demand);
+        let scribe = second_hearing.map(|ears| Worker::start("scribe", move || ears)).transpose()?;
         let mouth = Worker::start("mouth", move || text_to_speech)?;
         let tools = Arc::new(ToolBox::start(&config.mcp_servers));
         let knowledge = Knowledge::new(storage.clone());
@@ -126,7 +129,8 @@ impl Service {
         };
         let bell = Bell::default();
         let sounds = (&storage, &audio_files);
-        let hearing = (ears.queue(), abilities.speech_to_text);
+        let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
+        let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
         let errands = Errands::start(&config, &office, sounds, hearing, bell.clone()).await?;
         let services = Arc::new(Services {
             bell,
@@ -182,6 +186,7 @@ impl Service {
             degraded,
             knowledge_watch,
             _ears: ears,
+            _scribe: scribe,
             _mind: mind,
             _mouth: mouth,
         })

@@ -20,6 +20,7 @@ pub fn tone(number: usize, cue: Cue) -> Line {
 pub fn engines(heard: &[&str]) -> Engines {
     Engines {
         speech_to_text: Some(Box::new(ScriptedStt::by_utterance(heard.iter().map(|text| ScriptedReply::from(*text))))),
+        second_hearing: None,
         text_to_speech: Some(Box::new(ScriptedTts::new(22_050))),
         embedding: None,
         voice_activity: Box::new(|| Box::new(LevelVad::new(-40.0))),

@@ -3,19 +3,16 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use audio::dsp::loudness::raise_utterance;
-use audio::dsp::resample::{f32_of, resample_f32};
-use audio::time::SampleRate;
-use models::{Embedder, SpeechToText, SttError, TranscribeOptions, VoiceActivity};
+use models::{Embedder, VoiceActivity};
 use sip_stack::message::{HostPort, NameAddr, SipUri};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::bridge::Bridges;
 use super::carriers::{Carriers, Places};
 use super::diversions::Diversions;
+use super::ears::Ears;
 use super::incoming::user_of;
 use super::lamps::Lamps;
 use super::legs::Legs;
@@ -32,7 +29,7 @@ use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
-use crate::conversation::machine::{Failure, Heard, Settings};
+use crate::conversation::machine::{Failure, Settings};
 use crate::conversation::tools::{self, Candidate, Phrase, Tool};
 use crate::inference::Queue;
 use crate::io::address::OwnAddress;
@@ -192,42 +189,6 @@ pub struct Abilities {
     pub text_to_speech: bool,
 }
 
-/// The engine on the ears worker.
-pub struct Ears {
-    /// `None`: no recogniser is installed.
-    pub speech_to_text: Option<Box<dyn SpeechToText>>,
-}
-
-impl Ears {
-    /// The words in `samples` (8 kHz, one utterance), raised first if they are quiet; `abort` gives up early.
-    ///
-    /// # Errors
-    /// [`Failure::Unavailable`] without an engine, [`Failure::Failed`] when it fails or was told to give up.
-    pub fn transcribe(&mut self, mut samples: Vec<i16>, abort: Arc<AtomicBool>) -> Result<Heard, Failure> {
-        let engine = self.speech_to_text.as_mut().ok_or(Failure::Unavailable)?;
-        raise_utterance(&mut samples);
-        let narrow: Vec<f32> = samples.into_iter().map(f32_of).collect();
-        let wide = resample_f32(&narrow, SampleRate::NARROW_BAND, SampleRate::WIDE_BAND).map_err(|error| {
-            warn!(%error, "Utterance not resampled");
-            Failure::Failed
-        })?;
-        let options = TranscribeOptions { language: None, abort: Some(abort) };
-        match engine.transcribe(&wide, &options) {
-            Ok(transcript) => {
-                if let Some(reason) = transcript.rejected {
-                    debug!(%reason, "Transcript rejected");
-                }
-                Ok(Heard { text: transcript.text, confidence: transcript.confidence })
-            }
-            Err(SttError::Aborted) => Err(Failure::Failed),
-            Err(error) => {
-                warn!(%error, "Speech recognition failed");
-                Err(Failure::Failed)
-            }
-        }
-    }
-}
-
 /// The engines on the mind worker.
 pub struct Mind {
     /// `None`: keyword rules and word search only.
@@ -341,44 +302,4 @@ fn embedding(embedder: Option<&mut Box<dyn Embedder>>, text: &str) -> Option<Vec
 
 fn hit_with(hit: &knowledge::Hit, text: String) -> answer::Hit {
     answer::Hit { id: hit.passage_id.to_string(), title: hit.heading.clone(), text, score: hit.score }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use audio::dsp::level::rms_dbov;
-    use audio::dsp::resample::i16_of;
-    use audio::dsp::tone::sine;
-    use models::Transcript;
-
-    use super::*;
-
-    /// Understands how loud it is.
-    struct Meter;
-
-    impl SpeechToText for Meter {
-        fn transcribe(&mut self, samples: &[f32], _: &TranscribeOptions) -> Result<Transcript, SttError> {
-            let level_dbov = rms_dbov(&samples.iter().map(|sample| i16_of(*sample)).collect::<Vec<_>>());
-            let [audio, decode] = [Duration::from_secs(1), Duration::ZERO];
-            let text = format!("{level_dbov:.0}");
-            Ok(Transcript { text, confidence: 1.0, no_speech: 0.0, audio, decode, rejected: None })
-        }
-
-        fn model(&self) -> &str {
-            "meter"
-        }
-    }
-
-    #[test]
-    fn whoever_is_quiet_is_raised_before_recognition() {
-        let mut ears = Ears { speech_to_text: Some(Box::new(Meter)) };
-        let mut heard = |level_dbov| {
-            let tone = sine(440.0, Duration::from_secs(1), level_dbov, SampleRate::NARROW_BAND);
-            ears.transcribe(tone, <_>::default()).unwrap().text
-        };
-        for (said_dbov, heard_dbov) in [(-15.0, "-15"), (-40.0, "-17"), (-60.0, "-60")] {
-            assert_eq!(heard(said_dbov), heard_dbov, "{said_dbov}");
-        }
-    }
 }

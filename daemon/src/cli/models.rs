@@ -58,7 +58,8 @@ impl Models {
 /// What `offhook run` needs with this configuration.
 pub(crate) fn needed(config: &Config) -> Vec<String> {
     let mut ids: Vec<String> = catalogue::minimal_set().into_iter().map(str::to_owned).collect();
-    for chosen in [&config.models.speech_to_text, &config.models.text_to_speech] {
+    let models = &config.models;
+    for chosen in [&models.speech_to_text, &models.messages_speech_to_text, &models.text_to_speech] {
         if !ids.contains(chosen) {
             ids.push(chosen.clone());
         }

@@ -82,6 +82,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Whether it tells the caller something that they asked for, with its source.
+    pub fn is_answer(&self) -> bool {
+        self.intent.is_subject() && !self.sources.is_empty()
+    }
+
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
     pub fn is_productive(&self) -> bool {
         if self.tool.is_some() {

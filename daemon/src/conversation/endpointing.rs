@@ -1,7 +1,7 @@
 //! When did the caller start, pause and finish? Decided frame by frame from voice activity and level.
 //!
 //! ```text
-//!            60 ms speech            150 ms speech             200 ms silence          the wait is over
+//!            60 ms speech            160 ms speech             140 ms silence          the wait is over
 //!  Quiet ──── SpeechStarted ──► Open ── SpeechConfirmed ──► Open ── Paused ──► Paused ──── Ended ──► Quiet
 //!    ▲                           │                           ▲                  │
 //!    └──────── FalseStart ───────┘ 200 ms silence            └──── Resumed ─────┘ speech again
@@ -33,13 +33,16 @@ pub struct EndpointingSettings {
     pub confirm: Duration,
     /// Sound kept from before the start: soft consonants ("hello", "five") come before the detector fires.
     pub pre_roll: Duration,
-    /// Silence after which decoding begins on speculation, and after which an unconfirmed start is given up.
+    /// Silence after which an unconfirmed start is given up.
+    pub give_up: Duration,
+    /// Silence after which decoding begins on speculation. As long as the stop before a "t" or "k" is not much shorter:
+    /// each pause costs a decode, and each millisecond of it is waited for by the caller.
     pub pause: Duration,
     /// Silence that ends a complete short utterance such as "yes" or "goodbye".
     pub wait_short: Duration,
-    /// Silence that ends a whole question: most of what callers say, and seldom gone on with. Whoever does go on has their
+    /// Silence that ends a whole request: most of what callers say, and seldom gone on with. Whoever does go on has their
     /// words joined, and the answer stops.
-    pub wait_question: Duration,
+    pub wait_whole: Duration,
     /// Silence that ends an utterance nothing is known about.
     pub wait: Duration,
     /// Silence that ends an utterance which clearly goes on: half a phone number, a trailing "and".
@@ -57,9 +60,10 @@ impl Default for EndpointingSettings {
             start: Duration::from_millis(60),
             confirm: Duration::from_millis(160),
             pre_roll: Duration::from_millis(240),
-            pause: Duration::from_millis(200),
+            give_up: Duration::from_millis(200),
+            pause: Duration::from_millis(140),
             wait_short: Duration::from_millis(300),
-            wait_question: Duration::from_millis(360),
+            wait_whole: Duration::from_millis(360),
             wait: Duration::from_millis(500),
             wait_unfinished: Duration::from_millis(1400),
             max_utterance: Duration::from_secs(30),
@@ -72,8 +76,8 @@ impl Default for EndpointingSettings {
 pub enum Completeness {
     /// Nothing more is expected: "yes", "goodbye", a complete phone number.
     Complete,
-    /// A question with all its words: "what are your opening hours?".
-    Question,
+    /// A request with all its words: "what are your opening hours?", or anything that has an answer.
+    Whole,
     /// Cannot be told.
     #[default]
     Unknown,
@@ -279,10 +283,10 @@ impl Endpointer {
         if self.length() >= self.settings.max_utterance {
             return Some(if self.confirmed { self.end(true) } else { self.reject() });
         }
+        if !self.confirmed {
+            return (self.silent_frames >= frames(self.settings.give_up)).then(|| self.reject());
+        }
         if self.state == State::Open && self.silent_frames >= frames(self.settings.pause) {
-            if !self.confirmed {
-                return Some(self.reject());
-            }
             self.state = State::Paused;
             return Some(EndpointEvent::Paused { frames: self.first_frame..self.next_frame });
         }
@@ -292,7 +296,7 @@ impl Endpointer {
     fn wait(&self) -> Duration {
         match self.completeness {
             Completeness::Complete => self.settings.wait_short,
-            Completeness::Question => self.settings.wait_question,
+            Completeness::Whole => self.settings.wait_whole,
             Completeness::Unknown => self.settings.wait,
             Completeness::Unfinished => self.settings.wait_unfinished,
         }
@@ -354,7 +358,7 @@ pub fn completeness(text: &str) -> Completeness {
     }
     // Recognisers put a question mark after half a question too: "how much is the?".
     let is_question = text.trim_end().ends_with('?') && words.len() >= 3 && !TRAILING.contains(&last.as_str());
-    if is_question { Completeness::Question } else { Completeness::Unknown }
+    if is_question { Completeness::Whole } else { Completeness::Unknown }
 }
 
 #[cfg(test)]
@@ -393,8 +397,8 @@ mod tests {
         let pattern = format!("{}{}{}", ".".repeat(20), "#".repeat(30), ".".repeat(30));
         let seen = names(&run(&mut fresh(), &pattern));
         assert_eq!(
-            seen, "22:started@8 27:confirmed 59:paused 8..60 74:ended 8..75 speech=600ms cut=false",
-            "60 ms to start, 160 ms to confirm, 200 ms to pause, 500 ms to end"
+            seen, "22:started@8 27:confirmed 56:paused 8..57 74:ended 8..75 speech=600ms cut=false",
+            "60 ms to start, 160 ms to confirm, 140 ms to pause, 500 ms to end"
         );
     }
 
@@ -411,7 +415,7 @@ mod tests {
         let seen = names(&run(&mut fresh(), &pattern));
         assert_eq!(
             seen,
-            "2:started@0 7:confirmed 29:paused 0..30 36:resumed 54:paused 0..55 69:ended 0..70 speech=600ms cut=false"
+            "2:started@0 7:confirmed 26:paused 0..27 36:resumed 51:paused 0..52 69:ended 0..70 speech=600ms cut=false"
         );
     }
 
@@ -419,7 +423,7 @@ mod tests {
     fn the_wait_follows_the_words() {
         for (completeness, ends_at) in [
             (Completeness::Complete, 34),
-            (Completeness::Question, 37),
+            (Completeness::Whole, 37),
             (Completeness::Unknown, 44),
             (Completeness::Unfinished, 89),
         ] {
@@ -451,7 +455,7 @@ mod tests {
 
     #[test]
     fn words_tell_how_finished_they_sound() {
-        use Completeness::{Complete, Question, Unfinished, Unknown};
+        use Completeness::{Complete, Unfinished, Unknown, Whole};
         for (text, expected) in [
             ("Yes.", Complete),
             ("No, thanks.", Complete),
@@ -460,7 +464,7 @@ mod tests {
             ("My number is five five five", Unfinished),
             ("My number is five five five, zero one two three.", Unknown),
             ("I would like to know the price and", Unfinished),
-            ("What are your opening hours?", Question),
+            ("What are your opening hours?", Whole),
             ("How much is the?", Unknown),
             ("Who am I speaking to?", Unknown),
             ("And Sunday?", Unknown),

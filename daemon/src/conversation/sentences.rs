@@ -1,6 +1,14 @@
 //! Splits a text into sentences that can be spoken one at a time: the first sounds while the second is synthesised.
 
+use super::phrases;
 use crate::knowledge::sentences::sentences;
+
+/// Sentences of so many words are made in no time.
+const SHORT_WORDS: usize = 8;
+/// A part that opens a sentence has at least so many words, since the rest is made while it sounds…
+const OPENING_WORDS_MIN: usize = 3;
+/// …and at most so many, since the caller waits until it is made.
+const OPENING_WORDS_MAX: usize = 9;
 
 /// Longer sentences are cut at a comma or a space: a caller can not interrupt a sentence between two thoughts, and a
 /// voice takes too long to make it.
@@ -48,10 +56,65 @@ fn push(sentence: &str, found: &mut Vec<String>) {
     }
 }
 
+/// Parts a long first sentence where a speaker would draw breath, after a comma or the like: its opening sounds while the
+/// rest is made. Together the parts are the sentence.
+pub(crate) fn open_early(sentences: &mut Vec<String>) {
+    let Some(cut) = sentences.first().filter(|first| !phrases::ALL.contains(&first.as_str())).and_then(|s| breath(s))
+    else {
+        return;
+    };
+    let rest = sentences[0].split_off(cut);
+    sentences[0] = sentences[0].trim_end().to_owned();
+    sentences.insert(1, rest);
+}
+
+/// Where in bytes its rest begins.
+fn breath(sentence: &str) -> Option<usize> {
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    if words.len() <= SHORT_WORDS {
+        return None;
+    }
+    // The comma of "January 5, 2027" is not for breathing.
+    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let found = (OPENING_WORDS_MIN..=OPENING_WORDS_MAX.min(words.len() - 2))
+        .find(|&count| words[count - 1].ends_with([',', ';', ':', '–']) && !is_number(words[count]))?;
+    let rest = words[found];
+    Some(rest.as_ptr() as usize - sentence.as_ptr() as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn long_first_sentences_open_early() {
+        for (sentence, opening) in [
+            ("We accept Delta Dental, Aetna, Cigna, MetLife and Guardian.", "We accept Delta Dental,"),
+            ("If you cancel later than that, or do not come, we charge a fee.", "If you cancel later than that,"),
+            ("Please bring your card, please.", "Please bring your card, please."),
+            (
+                "No, on Sunday the fourteenth we are closed all day, sorry.",
+                "No, on Sunday the fourteenth we are closed all day, sorry.",
+            ),
+            (
+                "We are closed on January 5, 2027 and on all of the days before.",
+                "We are closed on January 5, 2027 and on all of the days before.",
+            ),
+            (
+                "Children have their own hour on Thursday afternoons here.",
+                "Children have their own hour on Thursday afternoons here.",
+            ),
+        ] {
+            let mut sentences = vec![sentence.to_owned(), "And so on.".to_owned()];
+            open_early(&mut sentences);
+            assert_eq!(sentences[0], opening);
+            assert_eq!(sentences.join(" "), format!("{sentence} And so on."));
+        }
+        let mut fixed = vec![phrases::NO_PERSON.to_owned()];
+        open_early(&mut fixed);
+        assert_eq!(fixed, [phrases::NO_PERSON], "made before anybody calls");
+    }
 
     #[test]
     fn sentences_end_where_a_speaker_would_stop() {

@@ -42,6 +42,8 @@ pub(super) async fn transcribe(
         .await?;
         let piece = piece?;
         if piece.is_empty() {
+            // What is not given back now is given back after the next message.
+            let _ = ears.submit(Priority::Background, Ears::rest);
             return Ok(joined(&heard));
         }
         pieces = rest;

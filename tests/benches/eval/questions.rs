@@ -142,12 +142,19 @@ impl Tally {
         for (plan, call) in plans.iter().zip(called.calls(lines, at_once)) {
             self.add(plan, &call);
         }
+        if std::env::var_os("OFFHOOK_EVAL_LOG").is_some() {
+            println!("{}", called.offhook().log());
+        }
     }
 
     fn add(&mut self, plan: &Plan, call: &Call) {
         let said: Vec<&str> = plan.iter().map(|(row, _)| row.text.as_str()).collect();
         let heard = call.heard();
         let pairs = align(&said, &heard);
+        if heard.is_empty() && !plan.is_empty() {
+            let session = &call.detail.session;
+            self.cases.push(format!("a call without a turn: {:?}, {:?}", session.hangup_cause, call.report.turns));
+        }
         let is_paired = |index: &usize| pairs.contains(&Some(*index));
         for index in (0..heard.len()).filter(|index| !is_paired(index)) {
             self.extra += 1;

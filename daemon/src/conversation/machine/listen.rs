@@ -4,8 +4,9 @@ use super::speak::{After, Kind, Line, spoken};
 use super::{Command, Conversation, EndClass, Ending, Failure, Heard, Phase, TurnRecord, UtteranceId};
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Offer;
-use crate::conversation::endpointing::{EndpointEvent, Utterance, completeness};
+use crate::conversation::endpointing::{Completeness, EndpointEvent, Utterance, completeness};
 use crate::conversation::intent::Intent;
+use crate::conversation::sentences::open_early;
 use crate::conversation::{phrases, words};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -196,15 +197,24 @@ impl Conversation {
         self.settle(now);
     }
 
-    pub(super) fn replied(&mut self, utterance: UtteranceId, reply: Result<Reply, Failure>, now: Instant) {
+    pub(super) fn replied(&mut self, utterance: UtteranceId, mut reply: Result<Reply, Failure>, now: Instant) {
         let Some(turn) = self.open_turn(utterance).filter(|turn| turn.reply.is_none() && turn.heard.is_some()) else {
             return;
         };
+        if let Ok(reply) = &mut reply {
+            open_early(&mut reply.sentences);
+        }
         // Known before we are sure that the caller is done: the first sentence is made while we wait.
-        let first =
-            reply.as_ref().ok().filter(|_| turn.ended.is_none()).and_then(|reply| reply.sentences.first().cloned());
+        let known = reply.as_ref().ok().filter(|_| turn.ended.is_none());
+        let first = known.and_then(|reply| reply.sentences.first().cloned());
+        // What has an answer was said whole, unless its words show that they go on.
+        let text = turn.heard.as_ref().map_or("", |heard| &heard.text);
+        let is_whole = known.is_some_and(Reply::is_answer) && completeness(text) == Completeness::Unknown;
         turn.reply = Some(reply);
         turn.replied_at = Some(now);
+        if is_whole {
+            self.endpointer.expect(Completeness::Whole);
+        }
         if let Some(first) = first {
             self.push(Command::Prepare { sentences: spoken(&[first]) });
         }

@@ -44,22 +44,22 @@ fn two_questions_a_follow_up_and_goodbye() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "What are your opening hours on Friday?"
-               7.82         transcribe? 0
-               8.00  us     On Friday we are open from 9:00 AM to 3:00 PM.
-              11.96  turn   1 opening_hours [office.hours] gap 440 ms
-              11.96  caller "And on Sundays?"
-              13.06         transcribe? 1
-              13.24  us     On Sunday we are closed. | Is there anything else I can help you with?
-              17.50  turn   2 opening_hours [office.hours] gap 440 ms
-              17.50  caller "Do you have parking?"
-              18.80         transcribe? 2
-              18.98  us     Yes, there is parking. | We have six free spaces behind the building.
-              22.64  turn   3 question [passage-1] gap 440 ms
-              22.64  caller "Thank you, goodbye."
-              23.74         transcribe? 3
-              23.92  us     Thank you for calling. Goodbye. (firm)
-              25.48  turn   4 goodbye [] gap 440 ms
-              25.48  us     hangs up: caller_goodbye Success
+               7.76         transcribe? 0
+               7.98  us     On Friday we are open from 9:00 AM to 3:00 PM.
+              11.94  turn   1 opening_hours [office.hours] gap 420 ms
+              11.94  caller "And on Sundays?"
+              12.98         transcribe? 1
+              13.20  us     On Sunday we are closed. | Is there anything else I can help you with?
+              17.46  turn   2 opening_hours [office.hours] gap 420 ms
+              17.46  caller "Do you have parking?"
+              18.70         transcribe? 2
+              18.92  us     Yes, there is parking. | We have six free spaces behind the building.
+              22.58  turn   3 question [passage-1] gap 420 ms
+              22.58  caller "Thank you, goodbye."
+              23.62         transcribe? 3
+              23.80  us     Thank you for calling. Goodbye. (firm)
+              25.36  turn   4 goodbye [] gap 380 ms
+              25.36  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -82,17 +82,17 @@ fn barge_in_stops_the_answer() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.66  caller "How much is a filling?"
-               8.72  us     ~ ducked
-               8.82  us     ~ stopped
-              10.06         transcribe? 1
-              10.24  turn   1 address [office.address] gap 440 ms interrupted
-              10.24         heard: "You find us at…"
-              10.24  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
-              16.90  turn   2 price [passage-2] gap 440 ms
-              16.90  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.64  caller "How much is a filling?"
+               8.70  us     ~ ducked
+               8.80  us     ~ stopped
+               9.98         transcribe? 1
+              10.20  turn   1 address [office.address] gap 420 ms interrupted
+              10.20         heard: "You find us at 48…"
+              10.20  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
+              16.86  turn   2 price [passage-2] gap 420 ms
+              16.86  caller hangs up
         "#]],
     );
 }
@@ -107,15 +107,15 @@ fn a_backchannel_resumes_the_answer() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.66  caller "Mhm."
-               8.72  us     ~ ducked
-               8.82  us     ~ stopped
-               9.16         transcribe? 1
-               9.46  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              19.12  turn   1 address [office.address] gap 440 ms
-              19.12  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.64  caller "Mhm."
+               8.70  us     ~ ducked
+               8.80  us     ~ stopped
+               9.08         transcribe? 1
+               9.44  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              19.10  turn   1 address [office.address] gap 420 ms
+              19.10  caller hangs up
         "#]],
     );
 }
@@ -130,13 +130,13 @@ fn a_cough_only_ducks() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.66  caller ""
-               7.72  us     ~ ducked
-               7.96  us     ~ full voice
-              16.76  turn   1 address [office.address] gap 440 ms
-              16.76  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.64  caller ""
+               7.70  us     ~ ducked
+               7.94  us     ~ full voice
+              16.74  turn   1 address [office.address] gap 420 ms
+              16.74  caller hangs up
         "#]],
     );
 }
@@ -151,13 +151,12 @@ fn going_on_after_a_pause_throws_speculation_away() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Are you open"
-               6.72         transcribe? 0
+               6.66         transcribe? 0
                6.82  caller "on Saturday?"
-               6.86         abandon 0
-               7.72         transcribe? 1
-               7.90  us     On Saturday we are open from 10:00 AM to 1:00 PM.
-              11.86  turn   1 opening_hours [office.hours] gap 440 ms
-              11.86  caller hangs up
+               7.66         transcribe? 1
+               7.88  us     On Saturday we are open from 10:00 AM to 1:00 PM.
+              11.84  turn   1 opening_hours [office.hours] gap 420 ms
+              11.84  caller hangs up
         "#]],
     );
 }
@@ -175,13 +174,13 @@ fn going_on_before_the_answer_makes_one_question() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I wanted to ask"
-               6.92         transcribe? 0
+               6.86         transcribe? 0
                7.28  caller "what time do you close today?"
                7.44         abandon 0
-               8.68         transcribe? 1
-               9.30  us     Today we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM. | We are open now, until 12:30 PM.
-              19.26  turn   1 opening_hours [office.hours] gap 880 ms
-              19.26  caller hangs up
+               8.62         transcribe? 1
+               9.24  us     Today we are open from 9:00 AM to 12:30 PM and from 1:30 PM to 5:30 PM. | We are open now, until 12:30 PM.
+              19.20  turn   1 opening_hours [office.hours] gap 820 ms
+              19.20  caller hangs up
         "#]],
     );
 }
@@ -224,7 +223,7 @@ fn a_message_is_taken_and_confirmed() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
-               7.22         transcribe? 0
+               7.16         transcribe? 0
                7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
               14.78  turn   1 leave_message [] gap 560 ms
               14.78  us     (beep)
@@ -233,7 +232,7 @@ fn a_message_is_taken_and_confirmed() {
               17.78         recording ended: Stopped
               17.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
               24.48  caller "No, thank you."
-              25.38         transcribe? 1
+              25.32         transcribe? 1
               25.68  us     Thank you for calling. Goodbye. (firm)
               27.24  turn   2 goodbye [] gap 560 ms
               27.24  us     hangs up: caller_goodbye Success
@@ -259,14 +258,14 @@ fn a_person_is_wanted_and_a_message_taken() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
-               7.22         transcribe? 0
-               7.40  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.66  turn   1 person [] gap 440 ms
-              20.66  us     (beep)
-              20.66  caller "Please call Anna."
-              26.66         recording ended: Silence
-              26.70  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.36  caller hangs up
+               7.16         transcribe? 0
+               7.38  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.64  turn   1 person [] gap 420 ms
+              20.64  us     (beep)
+              20.64  caller "Please call Anna."
+              26.64         recording ended: Silence
+              26.68  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.34  caller hangs up
         "#]],
     );
 }
@@ -284,11 +283,11 @@ fn a_slow_answer_is_announced() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
+               6.86         transcribe? 0
                7.72  us     One moment.
-               8.84  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              18.50  turn   1 address [office.address] gap 1060 ms filler
-              18.50  caller hangs up
+               8.78  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              18.44  turn   1 address [office.address] gap 1060 ms filler
+              18.44  caller hangs up
         "#]],
     );
 }
@@ -306,13 +305,13 @@ fn a_dead_recogniser_ends_in_a_message() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
+               6.86         transcribe? 0
                7.72  us     One moment.
               10.72         abandon 0
               10.72  us     I am sorry, I am having trouble answering that right now. | Would you like to leave a message?
               16.18  turn   1 unknown [] gap 1060 ms filler timed_out
               16.18  caller "Hello?"
-              16.98         transcribe? 1
+              16.92         transcribe? 1
               17.78  us     One moment.
               20.78         abandon 1
               20.78  us     I am sorry, I am having trouble answering that right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
@@ -337,12 +336,12 @@ fn a_failing_recogniser_ends_in_a_message() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
+               6.86         transcribe? 0
                7.22         transcribe 1
                7.38  us     I am sorry, I am having trouble answering that right now. | Would you like to leave a message?
               12.84  turn   1 unknown [] gap 720 ms failed
               12.84  caller "Yes."
-              13.44         transcribe? 2
+              13.38         transcribe? 2
               13.74         transcribe 3
               13.90  us     I am sorry, I am having trouble answering that right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
               24.46  turn   2 unknown [] gap 720 ms failed
@@ -409,14 +408,14 @@ fn an_answer_is_repeated() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              16.76  turn   1 address [office.address] gap 440 ms
-              16.76  caller "Can you repeat that?"
-              17.86         transcribe? 1
-              18.04  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              27.70  turn   2 repeat [] gap 440 ms
-              27.70  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              16.74  turn   1 address [office.address] gap 420 ms
+              16.74  caller "Can you repeat that?"
+              17.78         transcribe? 1
+              18.00  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              27.66  turn   2 repeat [] gap 420 ms
+              27.66  caller hangs up
         "#]],
     );
 }
@@ -434,10 +433,10 @@ fn a_person_is_rung_for_who_asks() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Can I talk to a real person?"
-               7.22         transcribe? 0
-               7.40  us     One moment, I will try to connect you. (firm)
-               9.86  turn   1 person [] gap 440 ms
-               9.86  us     hands over to group:front
+               7.16         transcribe? 0
+               7.38  us     One moment, I will try to connect you. (firm)
+               9.84  turn   1 person [] gap 420 ms
+               9.84  us     hands over to group:front
         "#]],
     );
     check_flow(
@@ -479,16 +478,16 @@ fn without_anybody_a_message_is_offered() {
         models,
         &[Listen, Say("Yes, please.", 500), Listen, HangUp],
         expect![[r#"
-        seconds  who    what
-           0.00  us     I am sorry, nobody can take your call right now. | Would you like to leave a message?
-           5.16  caller "Yes, please."
-           5.86         transcribe? 0
-           6.04  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-          13.30  turn   1 leave_message [] gap 440 ms
-          13.30  us     (beep)
-          13.30  caller hangs up
-          13.30         recording ended: Stopped
-    "#]],
+            seconds  who    what
+               0.00  us     I am sorry, nobody can take your call right now. | Would you like to leave a message?
+               5.16  caller "Yes, please."
+               5.80         transcribe? 0
+               5.98  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              13.24  turn   1 leave_message [] gap 380 ms
+              13.24  us     (beep)
+              13.24  caller hangs up
+              13.24         recording ended: Stopped
+        "#]],
     );
 }
 
@@ -520,12 +519,12 @@ fn speech_without_words_is_asked_about_and_noise_is_not() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller ""
-               6.24         transcribe? 0
+               6.18         transcribe? 0
                7.04  caller ""
-               8.14         transcribe? 1
+               8.08         transcribe? 1
                8.44  us     Sorry, I did not catch that.
               10.30  caller ""
-              11.40         transcribe? 2
+              11.34         transcribe? 2
               11.70  us     Sorry, I did not catch that. | Would you like to leave a message?
               15.66  caller hangs up
         "#]],
@@ -568,11 +567,11 @@ fn a_call_has_a_longest_length() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
               12.00  us     ~ stopped
               12.02  us     I am sorry, I have to end our call now. Thank you for calling. Goodbye. (firm)
-              16.58  turn   1 address [office.address] gap 440 ms interrupted
+              16.58  turn   1 address [office.address] gap 420 ms interrupted
               16.58         heard: "You find us at 48 River Street, Brooklyn, New York 11201. We…"
               16.58  us     hangs up: call_limit CallerError
         "#]],
@@ -589,11 +588,11 @@ fn hanging_up_in_an_answer_keeps_the_turn() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
-               6.92         transcribe? 0
-               7.10  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.66  caller hangs up
-               7.66  turn   1 address [office.address] gap 440 ms interrupted
-               7.66         heard: ""
+               6.86         transcribe? 0
+               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.64  caller hangs up
+               7.64  turn   1 address [office.address] gap 420 ms interrupted
+               7.64         heard: ""
         "#]],
     );
 }
@@ -607,8 +606,8 @@ fn a_question_during_the_disclosure_skips_the_greeting() {
             seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                1.00  caller "Where are you?"
-               2.10         transcribe? 0
-               4.26  us     You find us at 48 River Street, Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               2.04         transcribe? 0
+               4.26  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
               13.92  turn   1 address [office.address] gap 2420 ms
               13.92  caller hangs up
         "#]],
@@ -625,15 +624,15 @@ fn noise_over_an_answer_resumes_it() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Do you have parking?"
-               6.92         transcribe? 0
-               7.10  us     Yes, there is parking. | We have six free spaces behind the building.
-               8.66  caller ""
-               8.72  us     ~ ducked
-               8.82  us     ~ stopped
-               9.36         transcribe? 1
-               9.66  us     We have six free spaces behind the building.
-              12.12  turn   1 question [passage-1] gap 440 ms
-              12.12  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     Yes, there is parking. | We have six free spaces behind the building.
+               8.64  caller ""
+               8.70  us     ~ ducked
+               8.80  us     ~ stopped
+               9.28         transcribe? 1
+               9.64  us     We have six free spaces behind the building.
+              12.10  turn   1 question [passage-1] gap 420 ms
+              12.10  caller hangs up
         "#]],
     );
 }
@@ -648,16 +647,16 @@ fn yes_to_an_offer_takes_the_message() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Do you sell bicycles?"
-               7.22         transcribe? 0
-               7.40  us     I am sorry, I don't have that information. | Would you like to leave a message?
-              11.96  turn   1 question [] gap 440 ms
-              11.96  caller "Yes, please."
-              12.66         transcribe? 1
-              12.84  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.10  turn   2 leave_message [] gap 440 ms
-              20.10  us     (beep)
-              20.10  caller hangs up
-              20.10         recording ended: Stopped
+               7.16         transcribe? 0
+               7.38  us     I am sorry, I don't have that information. | Would you like to leave a message?
+              11.94  turn   1 question [] gap 420 ms
+              11.94  caller "Yes, please."
+              12.58         transcribe? 1
+              12.76  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.02  turn   2 leave_message [] gap 380 ms
+              20.02  us     (beep)
+              20.02  caller hangs up
+              20.02         recording ended: Stopped
         "#]],
     );
 }
@@ -677,7 +676,7 @@ fn the_longest_call_keeps_the_message() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
-               7.22         transcribe? 0
+               7.16         transcribe? 0
                7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
               14.78  turn   1 leave_message [] gap 560 ms
               14.78  us     (beep)

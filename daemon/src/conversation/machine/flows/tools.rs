@@ -29,15 +29,15 @@ fn a_quick_tool_is_asked_and_quoted() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Where is my order?"
-               6.92         transcribe? 0
-               7.10  us     What is the order number?
-               8.66  turn   1 question [] gap 440 ms
-               8.66  caller "Seven four one two."
-              10.06         transcribe? 1
-              11.26         use mcp:desk/find-order {"orderNumber":"7412"}
-              11.32  us     Your order has shipped.
-              12.58  turn   2 question [mcp:desk/find-order] gap 1520 ms
-              12.58  caller hangs up
+               6.86         transcribe? 0
+               7.08  us     What is the order number?
+               8.64  turn   1 question [] gap 420 ms
+               8.64  caller "Seven four one two."
+               9.98         transcribe? 1
+              11.24         use mcp:desk/find-order {"orderNumber":"7412"}
+              11.30  us     Your order has shipped.
+              12.56  turn   2 question [mcp:desk/find-order] gap 1520 ms
+              12.56  caller hangs up
         "#]],
     );
 }
@@ -54,8 +54,8 @@ fn a_slow_tool_is_announced() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
               14.04  us     Your order has shipped.
@@ -77,22 +77,22 @@ fn a_hung_tool_ends_in_an_apology_and_then_in_a_message() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
-              14.60  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              20.06  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              20.06  caller "My order number is 7 4 1 2, where is my order?"
-              22.66         transcribe? 1
-              22.84         use mcp:desk/find-order {"orderNumber":"7412"}
-              23.12  us     One moment, I'm looking that up.
-              26.12  us     I am still waiting for the answer.
-              28.84  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              39.40  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              39.40  us     (beep)
-              43.38         recording ended: Silence
-              43.40  caller hangs up
+              14.58  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              20.04  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              20.04  caller "My order number is 7 4 1 2, where is my order?"
+              22.58         transcribe? 1
+              22.80         use mcp:desk/find-order {"orderNumber":"7412"}
+              23.10  us     One moment, I'm looking that up.
+              26.10  us     I am still waiting for the answer.
+              28.80  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              39.36  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              39.36  us     (beep)
+              43.34         recording ended: Silence
+              43.36  caller hangs up
         "#]],
     );
 }
@@ -109,11 +109,11 @@ fn a_failed_tool_is_apologised_for() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
-               8.62  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              14.08  turn   1 details [mcp:desk/find-order (failed)] gap 460 ms failed
-              14.08  caller hangs up
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.60  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              14.06  turn   1 details [mcp:desk/find-order (failed)] gap 440 ms failed
+              14.06  caller hangs up
         "#]],
     );
 }
@@ -130,13 +130,13 @@ fn never_mind_ends_the_waiting() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Never mind."
                9.78  us     ~ ducked
                9.88  us     ~ stopped
-              10.62         transcribe? 1
+              10.56         transcribe? 1
               10.92         abandon the tool
               10.92  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
               10.92         heard: ""
@@ -159,22 +159,22 @@ fn small_words_while_waiting_change_nothing() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                8.92  caller "Okay."
                8.98  us     ~ ducked
                9.08  us     ~ stopped
-               9.52         transcribe? 1
-               9.68  us     One moment, I'm looking that up.
+               9.46         transcribe? 1
+               9.62  us     One moment, I'm looking that up.
               10.72  caller "Hello?"
               10.78  us     ~ ducked
               10.88  us     ~ stopped
-              11.32         transcribe? 2
-              11.50  us     I am still waiting for the answer.
-              13.66  turn   2 small_talk [] gap 440 ms
-              14.10  us     Your order has shipped.
-              15.36  turn   1 details [mcp:desk/find-order] gap 720 ms filler
+              11.26         transcribe? 2
+              11.44  us     I am still waiting for the answer.
+              13.60  turn   2 small_talk [] gap 380 ms
+              14.08  us     Your order has shipped.
+              15.34  turn   1 details [mcp:desk/find-order] gap 720 ms filler
               16.62  caller hangs up
         "#]],
     );
@@ -192,19 +192,19 @@ fn another_question_takes_the_place_of_the_tool() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
-               8.42         transcribe? 0
-               8.60         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.36         transcribe? 0
+               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Are you open on Saturday?"
                9.78  us     ~ ducked
                9.88  us     ~ stopped
-              11.12         transcribe? 1
-              11.30         abandon the tool
-              11.30  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
-              11.30         heard: ""
-              11.30  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
-              17.96  turn   2 opening_hours [office.hours] gap 440 ms
-              17.96  caller hangs up
+              11.06         transcribe? 1
+              11.28         abandon the tool
+              11.28  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
+              11.28         heard: ""
+              11.28  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
+              17.94  turn   2 opening_hours [office.hours] gap 420 ms
+              17.94  caller hangs up
         "#]],
     );
 }
@@ -222,12 +222,12 @@ fn a_table_is_booked_after_a_yes() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Book a table for tomorrow, please."
-               7.52         transcribe? 0
+               7.46         transcribe? 0
                7.82  us     I can book a table: Wednesday, November 25. | Shall I do that?
               11.48  turn   1 appointment [] gap 560 ms
               11.48  caller "Yes, please."
-              12.38         transcribe? 1
-              12.56         use mcp:desk/book-table {"date":"2026-11-25"}
+              12.32         transcribe? 1
+              12.50         use mcp:desk/book-table {"date":"2026-11-25"}
               12.84  us     One moment, I'm doing that now.
               14.70  us     That is done.
               15.66  turn   2 confirm [mcp:desk/book-table] gap 720 ms filler
@@ -259,21 +259,21 @@ fn a_yes_to_half_a_read_back_is_no_yes() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Book a table for tomorrow, please."
-               7.52         transcribe? 0
+               7.46         transcribe? 0
                7.82  us     I can book a table: Wednesday, November 25. | Shall I do that?
                8.78  caller "Yes, yes, do that."
                8.84  us     ~ ducked
                8.94  us     ~ stopped
-               9.88         transcribe? 1
+               9.82         transcribe? 1
               10.18  turn   1 appointment [] gap 560 ms interrupted
               10.18         heard: "I can book…"
               10.18  us     I can book a table: Wednesday, November 25. | Shall I do that?
               13.84  turn   2 confirm [] gap 560 ms
               13.84  caller "No."
-              14.54         transcribe? 2
-              14.72  us     All right. What else can I do for you?
-              17.48  turn   3 deny [] gap 440 ms
-              17.48  caller hangs up
+              14.48         transcribe? 2
+              14.66  us     All right. What else can I do for you?
+              17.42  turn   3 deny [] gap 380 ms
+              17.42  caller hangs up
         "#]],
     );
 }
@@ -301,20 +301,20 @@ fn a_booking_without_an_answer_is_not_claimed() {
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
                4.26  us     How can I help you?
                5.82  caller "Book a table for tomorrow, please."
-               7.52         transcribe? 0
+               7.46         transcribe? 0
                7.82  us     I can book a table: Wednesday, November 25. | Shall I do that?
               11.48  turn   1 appointment [] gap 560 ms
               11.48  caller "Yes, please."
-              12.38         transcribe? 1
-              12.56         use mcp:desk/book-table {"date":"2026-11-25"}
+              12.32         transcribe? 1
+              12.50         use mcp:desk/book-table {"date":"2026-11-25"}
               12.84  us     One moment, I'm doing that now.
               14.68  caller "Forget it."
-              15.58         transcribe? 2
+              15.52         transcribe? 2
               15.88  us     I am sorry, that is already under way.
               18.34  turn   3 small_talk [] gap 560 ms
-              18.56  us     I am sorry, I got no answer, so I do not know whether that worked. | Would you like to leave a message?
-              25.22  turn   2 confirm [mcp:desk/book-table (timed_out)] gap 720 ms filler timed_out
-              25.22  caller hangs up
+              18.50  us     I am sorry, I got no answer, so I do not know whether that worked. | Would you like to leave a message?
+              25.16  turn   2 confirm [mcp:desk/book-table (timed_out)] gap 720 ms filler timed_out
+              25.16  caller hangs up
         "#]],
     );
 }
