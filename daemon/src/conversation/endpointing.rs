@@ -38,8 +38,9 @@ pub struct EndpointingSettings {
     /// Silence after which decoding begins on speculation. As long as the stop before a "t" or "k" is not much shorter:
     /// each pause costs a decode, and each millisecond of it is waited for by the caller.
     pub pause: Duration,
-    /// Silence that ends a complete short utterance such as "yes" or "goodbye".
-    pub wait_short: Duration,
+    /// Silence that ends a complete utterance: "yes", "goodbye", a question that has an answer. Less than people need to
+    /// draw breath, more than between two words. The recogniser has to be done by then.
+    pub wait_complete: Duration,
     /// Silence that ends a whole request: most of what callers say, and seldom gone on with. Whoever does go on has their
     /// words joined, and the answer stops.
     pub wait_whole: Duration,
@@ -62,7 +63,7 @@ impl Default for EndpointingSettings {
             pre_roll: Duration::from_millis(240),
             give_up: Duration::from_millis(200),
             pause: Duration::from_millis(140),
-            wait_short: Duration::from_millis(300),
+            wait_complete: Duration::from_millis(240),
             wait_whole: Duration::from_millis(360),
             wait: Duration::from_millis(500),
             wait_unfinished: Duration::from_millis(1400),
@@ -84,6 +85,21 @@ pub enum Completeness {
     /// The caller will go on: "my number is five five", "and".
     Unfinished,
 }
+
+impl Completeness {
+    /// The same, now that it is known whether there is an answer to `text`: what has one was said whole, unless its words
+    /// show that they go on. A whole question of several words that has one is complete.
+    pub fn with_answer(self, text: &str, is_answered: bool) -> Completeness {
+        match self {
+            Completeness::Unknown if is_answered => Completeness::Whole,
+            Completeness::Whole if is_answered && super::words(text).len() >= COMPLETE_WORDS => Completeness::Complete,
+            Completeness::Complete | Completeness::Whole | Completeness::Unknown | Completeness::Unfinished => self,
+        }
+    }
+}
+
+/// "Are you open?" may go on with a day; what is longer names it.
+const COMPLETE_WORDS: usize = 5;
 
 /// What happened in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,7 +311,7 @@ impl Endpointer {
 
     fn wait(&self) -> Duration {
         match self.completeness {
-            Completeness::Complete => self.settings.wait_short,
+            Completeness::Complete => self.settings.wait_complete,
             Completeness::Whole => self.settings.wait_whole,
             Completeness::Unknown => self.settings.wait,
             Completeness::Unfinished => self.settings.wait_unfinished,
@@ -422,7 +438,7 @@ mod tests {
     #[test]
     fn the_wait_follows_the_words() {
         for (completeness, ends_at) in [
-            (Completeness::Complete, 34),
+            (Completeness::Complete, 31),
             (Completeness::Whole, 37),
             (Completeness::Unknown, 44),
             (Completeness::Unfinished, 89),
@@ -432,6 +448,20 @@ mod tests {
             endpointer.expect(completeness);
             let seen = run(&mut endpointer, &".".repeat(100));
             assert_eq!(seen.first().map(|(i, _)| i + 30), Some(ends_at), "{completeness:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_completes_what_was_asked() {
+        for (text, answered, unanswered) in [
+            ("Are you open?", Completeness::Whole, Completeness::Whole),
+            ("Are you open on Saturday morning?", Completeness::Complete, Completeness::Whole),
+            ("Tell me your business hours.", Completeness::Whole, Completeness::Unknown),
+            ("What are your hours on", Completeness::Unfinished, Completeness::Unfinished),
+            ("Yes, please.", Completeness::Complete, Completeness::Complete),
+        ] {
+            let [yes, no] = [true, false].map(|is_answered| completeness(text).with_answer(text, is_answered));
+            assert_eq!((yes, no), (answered, unanswered), "{text}");
         }
     }
 

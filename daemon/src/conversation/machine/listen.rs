@@ -4,7 +4,7 @@ use super::speak::{After, Kind, Line, spoken};
 use super::{Command, Conversation, EndClass, Ending, Failure, Heard, Phase, TurnRecord, UtteranceId};
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Offer;
-use crate::conversation::endpointing::{Completeness, EndpointEvent, Utterance, completeness};
+use crate::conversation::endpointing::{EndpointEvent, Utterance, completeness};
 use crate::conversation::intent::Intent;
 use crate::conversation::sentences::open_early;
 use crate::conversation::{phrases, words};
@@ -207,14 +207,11 @@ impl Conversation {
         // Known before we are sure that the caller is done: the first sentence is made while we wait.
         let known = reply.as_ref().ok().filter(|_| turn.ended.is_none());
         let first = known.and_then(|reply| reply.sentences.first().cloned());
-        // What has an answer was said whole, unless its words show that they go on.
         let text = turn.heard.as_ref().map_or("", |heard| &heard.text);
-        let is_whole = known.is_some_and(Reply::is_answer) && completeness(text) == Completeness::Unknown;
+        let completeness = completeness(text).with_answer(text, known.is_some_and(Reply::is_answer));
         turn.reply = Some(reply);
         turn.replied_at = Some(now);
-        if is_whole {
-            self.endpointer.expect(Completeness::Whole);
-        }
+        self.endpointer.expect(completeness);
         if let Some(first) = first {
             self.push(Command::Prepare { sentences: spoken(&[first]) });
         }

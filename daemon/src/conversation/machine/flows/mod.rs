@@ -45,21 +45,21 @@ fn two_questions_a_follow_up_and_goodbye() {
                4.26  us     How can I help you?
                5.82  caller "What are your opening hours on Friday?"
                7.76         transcribe? 0
-               7.98  us     On Friday we are open from 9:00 AM to 3:00 PM.
-              11.94  turn   1 opening_hours [office.hours] gap 420 ms
-              11.94  caller "And on Sundays?"
-              12.98         transcribe? 1
-              13.20  us     On Sunday we are closed. | Is there anything else I can help you with?
-              17.46  turn   2 opening_hours [office.hours] gap 420 ms
-              17.46  caller "Do you have parking?"
-              18.70         transcribe? 2
-              18.92  us     Yes, there is parking. | We have six free spaces behind the building.
-              22.58  turn   3 question [passage-1] gap 420 ms
-              22.58  caller "Thank you, goodbye."
-              23.62         transcribe? 3
-              23.80  us     Thank you for calling. Goodbye. (firm)
-              25.36  turn   4 goodbye [] gap 380 ms
-              25.36  us     hangs up: caller_goodbye Success
+               7.94  us     On Friday we are open from 9:00 AM to 3:00 PM.
+              11.90  turn   1 opening_hours [office.hours] gap 380 ms
+              11.90  caller "And on Sundays?"
+              12.94         transcribe? 1
+              13.16  us     On Sunday we are closed. | Is there anything else I can help you with?
+              17.42  turn   2 opening_hours [office.hours] gap 420 ms
+              17.42  caller "Do you have parking?"
+              18.66         transcribe? 2
+              18.88  us     Yes, there is parking. | We have six free spaces behind the building.
+              22.54  turn   3 question [passage-1] gap 420 ms
+              22.54  caller "Thank you, goodbye."
+              23.58         transcribe? 3
+              23.76  us     Thank you for calling. Goodbye. (firm)
+              25.32  turn   4 goodbye [] gap 380 ms
+              25.32  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -88,11 +88,11 @@ fn barge_in_stops_the_answer() {
                8.70  us     ~ ducked
                8.80  us     ~ stopped
                9.98         transcribe? 1
-              10.20  turn   1 address [office.address] gap 420 ms interrupted
-              10.20         heard: "You find us at 48…"
-              10.20  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
-              16.86  turn   2 price [passage-2] gap 420 ms
-              16.86  caller hangs up
+              10.16  turn   1 address [office.address] gap 420 ms interrupted
+              10.16         heard: "You find us at 48…"
+              10.16  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
+              16.82  turn   2 price [passage-2] gap 380 ms
+              16.82  caller hangs up
         "#]],
     );
 }
@@ -154,9 +154,9 @@ fn going_on_after_a_pause_throws_speculation_away() {
                6.66         transcribe? 0
                6.82  caller "on Saturday?"
                7.66         transcribe? 1
-               7.88  us     On Saturday we are open from 10:00 AM to 1:00 PM.
-              11.84  turn   1 opening_hours [office.hours] gap 420 ms
-              11.84  caller hangs up
+               7.84  us     On Saturday we are open from 10:00 AM to 1:00 PM.
+              11.80  turn   1 opening_hours [office.hours] gap 380 ms
+              11.80  caller hangs up
         "#]],
     );
 }

@@ -199,12 +199,12 @@ fn another_question_takes_the_place_of_the_tool() {
                9.78  us     ~ ducked
                9.88  us     ~ stopped
               11.06         transcribe? 1
-              11.28         abandon the tool
-              11.28  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
-              11.28         heard: ""
-              11.28  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
-              17.94  turn   2 opening_hours [office.hours] gap 420 ms
-              17.94  caller hangs up
+              11.24         abandon the tool
+              11.24  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
+              11.24         heard: ""
+              11.24  us     On Saturday we are open from 10:00 AM to 1:00 PM. | Is there anything else I can help you with?
+              17.90  turn   2 opening_hours [office.hours] gap 380 ms
+              17.90  caller hangs up
         "#]],
     );
 }
