@@ -28,6 +28,7 @@ pub mod notices;
 pub mod office;
 pub mod redact;
 pub mod registrar;
+mod rehearsal;
 pub mod requests;
 pub mod retry;
 pub mod service;

@@ -35,6 +35,7 @@ use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
 use crate::office::Office;
 use crate::registrar::Registrar;
+use crate::rehearsal;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
@@ -55,6 +56,7 @@ pub struct Service {
     address: JoinHandle<()>,
     bans: JoinHandle<()>,
     monitor: Option<JoinHandle<()>>,
+    rehearsal: JoinHandle<()>,
     errands: Errands,
     api: Option<Api>,
     /// What is missing and what that means for callers.
@@ -132,6 +134,7 @@ impl Service {
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
         let errands = Errands::start(&config, &office, sounds, hearing, bell.clone()).await?;
+        let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let services = Arc::new(Services {
             bell,
             office,
@@ -181,6 +184,7 @@ impl Service {
             address,
             bans,
             monitor,
+            rehearsal,
             errands,
             api,
             degraded,
@@ -233,6 +237,7 @@ impl Service {
         drop(self.knowledge_watch);
         self.address.abort();
         self.bans.abort();
+        self.rehearsal.abort();
         if let Some(monitor) = self.monitor {
             monitor.abort();
         }

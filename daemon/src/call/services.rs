@@ -257,7 +257,7 @@ impl Mind {
     pub fn think(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
         let begun = Instant::now();
         let vector = self.embed(text);
-        let understanding = self.classifier.understand(text, vector.as_deref(), context);
+        let mut understanding = self.classifier.understand(text, vector.as_deref(), context);
         let query_vector = if understanding.query == text { vector } else { self.embed(&understanding.query) };
         let now = jiff::Zoned::now().with_time_zone(self.office.time_zone().clone());
         let candidates = self.toolbox.candidates(|text| embedding(self.embedder.as_mut(), text));
@@ -279,6 +279,7 @@ impl Mind {
             },
         )?;
         let passages = hits.iter().filter(|hit| hit.is_answer()).map(|hit| hit_with(hit, hit.text.clone())).collect();
+        understanding.weigh(hits.first().map_or(0.0, |hit| hit.score));
         // Of a passage only the sentences that answer are spoken.
         let quote = |hit: &knowledge::Hit| knowledge::best_sentences(&hit.text, &understanding.query);
         let hits: Vec<answer::Hit> = hits.iter().map(|hit| hit_with(hit, quote(hit))).collect();

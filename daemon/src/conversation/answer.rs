@@ -14,8 +14,9 @@ use super::tools::Pending;
 use super::{grounding, phrases, sentences};
 use crate::dial_plan::Target;
 use crate::office::Office;
-use crate::office::hours::Status;
+use crate::office::hours::{DayQuery, Status};
 use jiff::Zoned;
+use jiff::civil::Weekday;
 
 pub use hours::week;
 
@@ -201,6 +202,16 @@ fn close(reply: &mut Reply, context: &Context) {
     if informed || refused {
         reply.sentences.push(phrases::ANYTHING_ELSE.into());
     }
+}
+
+/// Answers that callers of this office are likely to get at `now`, from what is structured.
+pub(crate) fn likely(office: &Office, now: &Zoned) -> Vec<Vec<String>> {
+    let weekday = |day| DayQuery::Weekday { day, next: false };
+    let week = (0..7).filter_map(|offset| Weekday::from_monday_zero_offset(offset).ok()).map(weekday);
+    let days = [DayQuery::Now, DayQuery::Today, DayQuery::Tomorrow, DayQuery::Week, DayQuery::Weekend];
+    let asked = std::iter::once(None).chain(days.into_iter().chain(week).map(Some));
+    let hours = asked.map(|day| hours::answer(day.as_ref(), office, now).sentences);
+    hours.chain(address(office).map(|answer| answer.sentences)).collect()
 }
 
 fn best(hits: &[Hit]) -> Option<&Hit> {

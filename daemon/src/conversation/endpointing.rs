@@ -349,7 +349,7 @@ pub fn completeness(text: &str) -> Completeness {
     let Some(last) = words.last() else { return Completeness::Unknown };
     const COMPLETE: &[&str] = &[
         "yes", "yeah", "yep", "yup", "no", "nope", "okay", "ok", "sure", "correct", "right", "goodbye", "bye",
-        "thanks", "please", "repeat", "hello", "hi",
+        "please", "repeat", "thanks",
     ];
     const TRAILING: &[&str] = &[
         "and", "or", "but", "the", "a", "an", "my", "your", "is", "are", "was", "to", "at", "for", "of", "with", "in",
@@ -369,7 +369,9 @@ pub fn completeness(text: &str) -> Completeness {
     if TRAILING.contains(&last.as_str()) && !text.trim_end().ends_with('?') {
         return Completeness::Unfinished;
     }
-    if words.len() <= 3 && COMPLETE.contains(&last.as_str()) {
+    // "Thanks" alone goes on with "bye".
+    let is_thanks = words.len() == 1 && last == "thanks";
+    if words.len() <= 3 && COMPLETE.contains(&last.as_str()) && !is_thanks {
         return Completeness::Complete;
     }
     // Recognisers put a question mark after half a question too: "how much is the?".
@@ -489,6 +491,8 @@ mod tests {
         for (text, expected) in [
             ("Yes.", Complete),
             ("No, thanks.", Complete),
+            ("Thanks.", Unknown),
+            ("Hello.", Unknown),
             ("Goodbye", Complete),
             ("My number is", Unfinished),
             ("My number is five five five", Unfinished),

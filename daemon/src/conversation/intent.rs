@@ -119,6 +119,22 @@ pub struct Understanding {
     pub query: String,
 }
 
+impl Understanding {
+    /// Takes it for a question after all, if it was only guessed from an example and a passage of the knowledge fits it much
+    /// better: "Which bus stops near you?" is no question for the address of an office that writes about buses.
+    pub fn weigh(&mut self, passage_score: f32) {
+        let is_guess = self.method == Method::Example
+            && matches!(self.intent, Intent::Address | Intent::LeaveMessage | Intent::SmallTalk | Intent::Details);
+        if is_guess && passage_score >= self.score.max(SURE_PASSAGE) + MUCH_BETTER {
+            self.intent = Intent::Question;
+        }
+    }
+}
+
+/// See [`Understanding::weigh`].
+const SURE_PASSAGE: f32 = 0.5;
+const MUCH_BETTER: f32 = 0.1;
+
 /// Why the examples could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ExamplesError {
@@ -200,7 +216,7 @@ impl Classifier {
             (Some(question), true) if context.subject.is_some() => format!("{question} {text}"),
             (Some(_) | None, _) => text.to_string(),
         };
-        Understanding { intent, score, method, slots, language, query }
+        Understanding { intent, score, method, slots, language, query: rules::reworded(&query) }
     }
 
     fn nearest(&self, vector: Option<&[f32]>, talk: &Talk) -> (Intent, f32, Method) {

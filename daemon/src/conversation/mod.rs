@@ -36,5 +36,20 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 
 /// A text as sentences for a voice: split, and written the way they are said.
 pub fn speakable(text: &str) -> Vec<String> {
-    sentences::split(text).iter().map(|sentence| normalise::normalise(sentence)).collect()
+    sentences::split(text).iter().map(|sentence| voiced(sentence)).collect()
+}
+
+/// A sentence, or the part that opens one, as it is said: an opening keeps its comma, so that the voice stays up.
+pub(crate) fn voiced(sentence: &str) -> String {
+    let mut words = normalise::normalise(sentence);
+    if sentence.ends_with([',', ';', ':', '–']) && words.ends_with(char::is_alphanumeric) {
+        words.push(',');
+    }
+    words
+}
+
+/// The words for a voice that an answer of these sentences begins with; `None` if it has none.
+pub(crate) fn opening(mut answer: Vec<String>) -> Option<String> {
+    sentences::open_early(&mut answer);
+    answer.first().map(|first| voiced(first))
 }

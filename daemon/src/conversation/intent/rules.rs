@@ -163,6 +163,7 @@ const DONE: &[&str] = &[
 const BYE: &[&str] = &[
     "goodbye",
     "good bye",
+    "good-bye",
     "bye",
     "bye-bye",
     "see you",
@@ -215,6 +216,9 @@ const MESSAGE: &[&str] = &[
     "callback",
     "ring me back",
     "leave my number",
+    "leave word",
+    "leave a note",
+    "take a note",
 ];
 const PERSON_WORDS: &[&str] = &[
     "operator",
@@ -249,6 +253,7 @@ const CONNECT: &[&str] = &[
     "talk with",
     "connect me",
     "put me through",
+    "put me on to",
     "transfer me",
     "transfer my call",
     "reach someone",
@@ -350,6 +355,9 @@ const APPOINTMENT: &[&str] = &[
     "need to cancel",
     "want to cancel",
     "fit me in",
+    "put me down for",
+    "come by next",
+    "come by on",
     "anything free",
     "see the dentist",
     "come in",
@@ -428,6 +436,14 @@ const KNOWLEDGE: &[&str] = &[
     "toothache",
     "after hours",
 ];
+
+/// What callers say where offices write something else.
+const IDIOMS: &[(&str, &str)] = &[("leave my car", "park my car"), ("after hours", "outside opening hours")];
+
+/// The words of a question as an office would write them.
+pub(super) fn reworded(query: &str) -> String {
+    IDIOMS.iter().fold(query.to_owned(), |query, (said, written)| query.replace(said, written))
+}
 
 /// A bare "yes" or "no" answers what was offered.
 pub(super) fn answer_to_offer(talk: &Talk, context: &Context) -> Option<Intent> {

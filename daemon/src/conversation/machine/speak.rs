@@ -4,7 +4,7 @@ use super::{Command, Conversation, EndClass, Ending, Failure, Phase, SpeechId, T
 use crate::conversation::context::Offer;
 use crate::conversation::intent::Intent;
 use crate::conversation::tools::{Pending, Stage};
-use crate::conversation::{normalise, phrases};
+use crate::conversation::{phrases, voiced};
 use std::time::{Duration, Instant};
 
 /// What follows when a speech has sounded.
@@ -467,7 +467,7 @@ fn joined(before: &str, after: &str) -> String {
 }
 
 pub(super) fn spoken(display: &[String]) -> Vec<String> {
-    display.iter().map(|sentence| normalise::normalise(sentence)).collect()
+    display.iter().map(|sentence| voiced(sentence)).collect()
 }
 
 /// The first `sentences` and the words of the next that fit into `fraction` of it.

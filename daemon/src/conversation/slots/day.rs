@@ -67,7 +67,8 @@ pub fn day(text: &str) -> Option<DayQuery> {
         ("right now", DayQuery::Now),
         ("now", DayQuery::Now),
     ];
-    phrases.into_iter().find(|(phrase, _)| has(phrase)).map(|(_, query)| query)
+    let found = phrases.into_iter().find(|(phrase, _)| has(phrase)).map(|(_, query)| query);
+    found.filter(|query| *query != DayQuery::Now || !has("bye now"))
 }
 
 fn weekday(word: &str) -> Option<Weekday> {

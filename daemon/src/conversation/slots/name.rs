@@ -105,7 +105,8 @@ fn words_of_name(rest: &str) -> Vec<String> {
 
 /// For whom a message is: "a message for Mister Brown" is `Mr Brown`.
 pub(super) fn message_for(text: &str) -> Option<String> {
-    const CUES: &[&str] = &["message for ", "a message to ", "message with ", "tell ", "let ", "ask "];
+    const CUES: &[&str] =
+        &["message for ", "word for ", "note for ", "a message to ", "message with ", "tell ", "let ", "ask "];
     const TITLES: &[(&str, &str)] = &[
         ("mister", "Mr"),
         ("mr", "Mr"),

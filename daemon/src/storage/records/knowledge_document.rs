@@ -94,6 +94,17 @@ pub fn passages_of(db: &Connection, document_id: DocumentId) -> Result<Vec<NewPa
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What the first passages say, at most `limit` of them, document by document.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn passage_texts(db: &Connection, limit: u32) -> Result<Vec<String>, StorageError> {
+    let mut statement =
+        db.prepare_cached("SELECT text FROM knowledge_passages ORDER BY document_id, passage_index LIMIT ?1")?;
+    let rows = statement.query_map([limit], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Makes the document and its passages what is given: rows whose id stays are updated only where they differ, others
 /// are added or deleted.
 ///

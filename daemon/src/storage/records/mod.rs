@@ -39,7 +39,7 @@ pub use job::{
 };
 pub use knowledge_document::{
     KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
-    passages_of, replace_document,
+    passage_texts, passages_of, replace_document,
 };
 pub use knowledge_search::{
     FoundPassage, FtsWord, find_passage, passage_at, passage_count, passages_by_bm25, passages_with_prefix,

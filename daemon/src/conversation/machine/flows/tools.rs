@@ -171,8 +171,8 @@ fn small_words_while_waiting_change_nothing() {
               10.78  us     ~ ducked
               10.88  us     ~ stopped
               11.26         transcribe? 2
-              11.44  us     I am still waiting for the answer.
-              13.60  turn   2 small_talk [] gap 380 ms
+              11.62  us     I am still waiting for the answer.
+              13.78  turn   2 small_talk [] gap 560 ms
               14.08  us     Your order has shipped.
               15.34  turn   1 details [mcp:desk/find-order] gap 720 ms filler
               16.62  caller hangs up
