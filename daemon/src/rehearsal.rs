@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Zoned;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::call::CallsUp;
 use crate::conversation::{answer, opening, sentences};
@@ -38,7 +38,7 @@ pub(crate) fn start(speaker: Speaker, storage: Storage, office: Arc<Office>, up:
             let passages = passages.inspect_err(|error| warn!(%error, "Knowledge not rehearsed")).unwrap_or_default();
             let made = rehearse(&speaker, openings(&office, &Zoned::now(), &passages), &up).await;
             if made > 0 {
-                debug!(openings = made, "Answers rehearsed");
+                info!(openings = made, "Answers rehearsed");
                 speaker.rest();
             }
         }

@@ -18,6 +18,8 @@ use tests::offhook::Offhook;
 use tokio::runtime::{Builder, Runtime};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
+/// How long a box that has started may take to have its answers ready.
+const REHEARSED_WITHIN: Duration = Duration::from_secs(180);
 /// How long the box's last row may take.
 const ROWS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -87,6 +89,7 @@ impl Called {
         let called = Called { offhook, folder, runtime };
         // Not measured: a box that has just started is still making the phrases that it will have ready.
         called.call_by(&called.offhook.uri(), Vec::new(), usize::MAX);
+        called.offhook.wait_for_log("Answers rehearsed", REHEARSED_WITHIN);
         called
     }
 

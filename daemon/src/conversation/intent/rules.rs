@@ -166,6 +166,9 @@ const BYE: &[&str] = &[
     "good-bye",
     "bye",
     "bye-bye",
+    // As recognisers write it.
+    "thanks by now",
+    "thank you by now",
     "see you",
     "have a nice day",
     "have a good day",

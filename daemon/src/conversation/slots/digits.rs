@@ -99,11 +99,24 @@ fn rounded(pieces: &[String]) -> Option<(String, usize)> {
 /// a time. So are "three thirty" and "ten thirty and eleven thirty": small numbers count only in a run of five digits or
 /// more, and where at least three are told one by one.
 pub fn spoken_digits(text: &str) -> String {
-    let pieces = pieces(text);
+    let mut pieces = pieces(text);
+    hear_oh(&mut pieces);
     let narrow = longest(&pieces, single_digits);
     let wide = longest(&pieces, digits);
     let found = if wide.len() >= 5 && narrow.len() >= 3 { wide } else { narrow };
     if found.len() < 3 { String::new() } else { found.chars().take(DIGITS_MAX).collect() }
+}
+
+/// "Five, a one": recognisers take an "oh" between two digits for an "a", which nobody says there.
+fn hear_oh(pieces: &mut [String]) {
+    let is_digit =
+        |piece: Option<&String>| piece.is_some_and(|piece| single_digits(std::slice::from_ref(piece)).is_some());
+    for at in 1..pieces.len() {
+        let before = pieces[..at].iter().rev().find(|piece| *piece != ",");
+        if pieces[at] == "a" && is_digit(before) && is_digit(pieces.get(at + 1)) {
+            pieces[at] = "oh".into();
+        }
+    }
 }
 
 fn longest(pieces: &[String], read: fn(&[String]) -> Option<(String, usize)>) -> String {
@@ -214,6 +227,8 @@ mod tests {
             ("triple zero one", "0001"),
             ("five double oh, 12", "50012"),
             ("(212) 555-0142", "2125550142"),
+            ("two, one, two, five, five, five, a one, four, two", "2125550142"),
+            ("at 3 a m or a 5", ""),
             ("212.555.0142", "2125550142"),
             ("+1 212 555 0142", "12125550142"),
             ("it's seven four one, nine nine, two", "741992"),

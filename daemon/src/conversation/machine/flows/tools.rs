@@ -35,9 +35,9 @@ fn a_quick_tool_is_asked_and_quoted() {
                8.64  caller "Seven four one two."
                9.98         transcribe? 1
               11.24         use mcp:desk/find-order {"orderNumber":"7412"}
-              11.30  us     Your order has shipped.
-              12.56  turn   2 question [mcp:desk/find-order] gap 1520 ms
-              12.56  caller hangs up
+              11.30  us     Your order has shipped. | It arrives on Friday.
+              13.76  turn   2 question [mcp:desk/find-order] gap 1520 ms
+              13.76  caller hangs up
         "#]],
     );
 }
@@ -58,9 +58,9 @@ fn a_slow_tool_is_announced() {
                8.58         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
-              14.04  us     Your order has shipped.
-              15.30  turn   1 details [mcp:desk/find-order] gap 720 ms filler
-              15.72  caller hangs up
+              14.04  us     Your order has shipped. | It arrives on Friday.
+              16.50  turn   1 details [mcp:desk/find-order] gap 720 ms filler
+              16.50  caller hangs up
         "#]],
     );
 }
@@ -173,8 +173,8 @@ fn small_words_while_waiting_change_nothing() {
               11.26         transcribe? 2
               11.62  us     I am still waiting for the answer.
               13.78  turn   2 small_talk [] gap 560 ms
-              14.08  us     Your order has shipped.
-              15.34  turn   1 details [mcp:desk/find-order] gap 720 ms filler
+              14.08  us     Your order has shipped. | It arrives on Friday.
+              16.54  turn   1 details [mcp:desk/find-order] gap 720 ms filler
               16.62  caller hangs up
         "#]],
     );
