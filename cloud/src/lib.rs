@@ -1,0 +1,6 @@
+//! The central service: what boxes send, kept so that nothing is lost and nothing doubled.
+//!
+//! Left out so far: the service itself (its streams, its database, its commands). What is here is what decides: a stream's
+//! state machine and the rules by which rows are taken, both without clocks, sockets and threads.
+
+pub mod sync;
