@@ -19,6 +19,7 @@ mod ears;
 mod emergency;
 mod features;
 mod figures;
+mod hand_over;
 mod incoming;
 mod lamps;
 mod leg;

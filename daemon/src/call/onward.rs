@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::bridge::{Bridge, Party};
 use super::carriers::Place;
+use super::hand_over::hand_over;
 use super::incoming::CallerKind;
 use super::lamps::{DialogState, Lit};
 use super::pickups::Offered;
@@ -21,6 +22,7 @@ use super::task::{CallTask, End};
 use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::machine::Opening;
 use crate::dial_plan::Target;
+use crate::office::Route;
 
 /// Targets that point to each other are followed so often; then the attendant talks with the caller.
 const HOP_LIMIT: usize = 6;
@@ -38,6 +40,8 @@ pub(super) enum Onward {
         /// The extension that parked them, which rings when nobody does.
         by: String,
     },
+    /// The attendant gives them to somebody.
+    HandOver(Route),
 }
 
 /// What one step came to.
@@ -74,6 +78,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     for _ in 0..HOP_LIMIT {
         let step = match next {
             Onward::Course(course) => Box::pin(follow(&mut waiting, course)).await,
+            Onward::HandOver(route) => Box::pin(hand_over(&mut waiting, &route)).await,
             Onward::Parked { place, offered, by } => Box::pin(parked(&mut waiting, place, offered, by)).await,
         };
         match step {
@@ -84,7 +89,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
                 let opening_now = if matches!(step, Step::TakeMessage) { Opening::Message } else { opening };
                 let Some((handed_over, to)) = Box::pin(attend(waiting, opening_now)).await else { return };
                 (waiting, opening) = (handed_over, Opening::NobodyAnswered);
-                next = Onward::Course(course_to(&waiting.services, &to));
+                next = Onward::HandOver(to);
             }
             Err(interrupted) => return Box::pin(end(waiting, interrupted)).await,
         }
@@ -96,7 +101,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     }
 }
 
-async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
+pub(super) async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
     waiting.wait_with(if matches!(course, Course::Ring(_)) { Patience::Ringing } else { Patience::Music });
     match course {
@@ -180,7 +185,7 @@ async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
 }
 
 /// The box talks with them itself, until the call is over or they are to be connected with somebody.
-async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Target)> {
+async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Route)> {
     let limit = waiting.services.config.calls.attendant_limit;
     let Some(_place) = waiting.services.attended.enter(limit) else {
         info!(limit, "The box talks with as many callers as it may");

@@ -39,7 +39,7 @@ use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
 use crate::knowledge::{self, Knowledge};
 use crate::mcp::{Offered, ToolBox};
-use crate::office::Office;
+use crate::office::{Office, Staff};
 use crate::office::hours::Status;
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
@@ -54,8 +54,10 @@ pub type VoiceActivityFactory = Box<dyn Fn() -> Box<dyn VoiceActivity> + Send + 
 pub struct Services {
     /// The configuration in force.
     pub config: Config,
-    /// The office that is answered for.
+    /// The office that is answered for, as its configuration has it.
     pub office: Arc<Office>,
+    /// Its people as they are now.
+    pub staff: Staff,
     /// How patient conversations are.
     pub settings: Settings,
     /// What the installed models allow.
@@ -131,11 +133,12 @@ impl Services {
 
     /// The office as it greets now.
     pub(super) fn office_now(&self) -> Arc<Office> {
-        let greeting = self.persona.greeting(&self.office, &jiff::Zoned::now());
-        if greeting == self.office.greeting {
-            return Arc::clone(&self.office);
+        let office = self.staff.office();
+        let greeting = self.persona.greeting(&office, &jiff::Zoned::now());
+        if greeting == office.greeting {
+            return office;
         }
-        Arc::new(Office { greeting, ..Office::clone(&self.office) })
+        Arc::new(Office { greeting, ..Office::clone(&office) })
     }
 
     /// Whether phones have talked outside today for as long as they may.
@@ -284,6 +287,12 @@ impl Mind {
         let hits: Vec<answer::Hit> = hits.iter().map(|hit| hit_with(hit, quote(hit))).collect();
         let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
         Ok(Thought { reply, passages, took: begun.elapsed() })
+    }
+
+    /// The office is another from now on.
+    pub(crate) fn meet(&mut self, office: Arc<Office>) {
+        self.classifier.expect(office.asked_for());
+        self.office = office;
     }
 
     /// Makes the vectors of the tools' phrases, so that no caller waits for it.

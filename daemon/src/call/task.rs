@@ -31,11 +31,11 @@ use crate::conversation::machine::{
     UtteranceId,
 };
 use crate::conversation::tools::{self, ToolCall};
-use crate::dial_plan::Target;
 use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::mcp::ToolFailure;
+use crate::office::Route;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{CallId, CallMetrics, EndedSession, Leg as LegKind, Termination, UnixMs, insert_turn};
 
@@ -75,7 +75,7 @@ pub(super) enum Done {
 /// What the conversation came to.
 enum Outcome {
     Over(End),
-    HandOver(Target),
+    HandOver(Route),
 }
 
 /// How the call came to its end.
@@ -187,7 +187,7 @@ impl CallTask {
             text_to_speech: services.abilities.text_to_speech,
             opening,
             turns_before: turns,
-            may_connect: services.is_open(),
+            anybody: services.staff.office().route(None, &jiff::Zoned::now()),
             ..services.settings.clone()
         };
         CallTask {
@@ -216,7 +216,7 @@ impl CallTask {
     }
 
     /// Talks until somebody hangs up, or until the caller is to be connected with somebody.
-    pub(super) async fn run(mut self) -> Option<(Waiting, Target)> {
+    pub(super) async fn run(mut self) -> Option<(Waiting, Route)> {
         self.feed(Input::Answered);
         let end = loop {
             match self.drain() {

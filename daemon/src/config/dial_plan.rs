@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigMistake, trunks};
-use crate::dial_plan::Target;
+use crate::dial_plan::{Decision, Target, from_phone, is_e164};
 
 /// `[[extensions]]`: a desk phone, or several that share a number.
 ///
@@ -154,13 +154,6 @@ impl Default for Outbound {
     }
 }
 
-/// A number in E.164 with its +.
-pub(super) fn is_e164(number: &str) -> bool {
-    number.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
 fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -275,6 +268,12 @@ impl<'a> Checker<'a> {
                     self.mistake(&key, target, "an extension, a group or a queue");
                 }
                 Target::Extension(_) | Target::Group(_) | Target::Queue(_) => self.target(&key, target),
+            }
+        }
+        for (index, person) in office.people.iter().enumerate() {
+            let Some(mobile) = person.mobile.as_ref().filter(|mobile| is_e164(mobile)) else { continue };
+            if !matches!(from_phone(self.config, mobile, true), Decision::Outside { .. }) {
+                self.mistake(&format!("office.people[{index}].mobile"), mobile, "a number that [outbound] allows");
             }
         }
     }

@@ -12,9 +12,7 @@ use super::language::Language;
 use super::slots::Slots;
 use super::tools::Pending;
 use super::{grounding, phrases, sentences};
-use crate::dial_plan::Target;
-use crate::office::Office;
-use crate::office::hours::Status;
+use crate::office::{Office, Route};
 use jiff::Zoned;
 
 pub use hours::week;
@@ -76,7 +74,7 @@ pub struct Reply {
     /// What follows.
     pub action: Action,
     /// With whom the caller is to be connected.
-    pub connect_to: Option<Target>,
+    pub connect_to: Option<Route>,
     /// The tool that is to be used, or that the sentences ask about.
     pub tool: Option<Box<Pending>>,
 }
@@ -146,7 +144,7 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         tool: None,
     };
     if reply.action == Action::Connect {
-        reply.connect_to = office.reach(understanding.slots.department.as_deref()).cloned();
+        reply.connect_to = office.route(asked_for(&understanding.slots), now);
     }
     if reply.intent == Intent::Unknown && !reply.sources.is_empty() {
         // Its kind was not clear, but the knowledge knew it.
@@ -167,7 +165,7 @@ fn choose(understanding: &Understanding, context: &Context, office: &Office, hit
         Intent::Address => address(office).unwrap_or_else(|| knowledge(hits)),
         Intent::Price => price(office, hits),
         Intent::Appointment => appointment(&understanding.slots, hits, office, now),
-        Intent::Person => person(understanding.slots.department.as_deref(), office, now),
+        Intent::Person => person(asked_for(&understanding.slots), office, now),
         Intent::LeaveMessage => Answer::new(Vec::new(), Vec::new()).then(Action::TakeMessage),
         Intent::Repeat => Answer::new(Vec::new(), Vec::new()).then(Action::Repeat),
         Intent::Goodbye => Answer::say(phrases::GOODBYE).then(Action::HangUp),
@@ -255,10 +253,14 @@ fn price(office: &Office, hits: &[Hit]) -> Answer {
     }
 }
 
-/// Somebody is rung while the office is open and has said who.
+/// The person or department that was named, in small letters.
+pub(super) fn asked_for(slots: &Slots) -> Option<&str> {
+    slots.department.as_deref()
+}
+
+/// Somebody is rung if there is anybody who may be now.
 fn person(asked_for: Option<&str>, office: &Office, now: &Zoned) -> Answer {
-    let is_open = matches!(office.calendar.status(now), Status::Open { .. });
-    match office.reach(asked_for).filter(|_| is_open) {
+    match office.route(asked_for, now) {
         Some(_) => Answer::say(phrases::CONNECTING).then(Action::Connect),
         None => Answer::say(phrases::NO_PERSON).then(Action::Person),
     }

@@ -179,6 +179,11 @@ impl Classifier {
         Ok(Self { directory: Directory::new(asked_for), examples })
     }
 
+    /// From now on these are the people and departments that may be asked for.
+    pub fn expect(&mut self, asked_for: Vec<String>) {
+        self.directory = Directory::new(asked_for);
+    }
+
     /// Understands one utterance. `vector` is its embedding, if there is an embedder.
     pub fn understand(&self, text: &str, vector: Option<&[f32]>, context: &Context) -> Understanding {
         let slots = Slots::find(text, &self.directory);

@@ -308,7 +308,7 @@ fn any_reply(sentences: u8, action: u8, yes: bool) -> Reply {
         slots: Box::default(),
         sources: vec![],
         action,
-        connect_to: (action == Action::Connect).then(Target::default),
+        connect_to: (action == Action::Connect).then(Route::default),
         tool,
     }
 }

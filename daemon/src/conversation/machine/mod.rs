@@ -34,8 +34,7 @@ pub use types::{
 use super::context::{Context, Offer};
 use super::endpointing::Endpointer;
 use super::{answer, phrases};
-use crate::dial_plan::Target;
-use crate::office::Office;
+use crate::office::{Office, Route};
 use listen::Turn;
 use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
@@ -68,7 +67,7 @@ pub struct Conversation {
     leaving: Option<Ending>,
     ending: Option<Ending>,
     /// With whom the caller is connected after what is being said.
-    hand_over_to: Option<Target>,
+    hand_over_to: Option<Route>,
     endpointer: Endpointer,
     last_frame_at: Option<Instant>,
     /// The utterance that is being listened to or thought about.
@@ -211,7 +210,7 @@ impl Conversation {
     }
 
     /// The caller is connected, once the sentences of `line` are out.
-    fn connecting(&mut self, mut line: Line, to: Target) -> Line {
+    fn connecting(&mut self, mut line: Line, to: Route) -> Line {
         if line.display.is_empty() {
             line.display.push(phrases::CONNECTING.into());
         }
@@ -340,7 +339,7 @@ impl Conversation {
         self.close_interrupted();
         self.context.turns += 1;
         let line = match digit {
-            '0' => match self.office.reach(None).filter(|_| self.settings.may_connect).cloned() {
+            '0' => match self.settings.anybody.clone() {
                 Some(operator) => self.connecting(Line::fixed(vec![phrases::CONNECTING.into()]), operator),
                 None => Line::fixed(vec![phrases::NO_PERSON.into()]).message(),
             },

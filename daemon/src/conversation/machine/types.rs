@@ -5,7 +5,7 @@ use crate::conversation::context::Context;
 use crate::conversation::endpointing::EndpointingSettings;
 use crate::conversation::intent::Intent;
 use crate::conversation::tools::ToolCall;
-use crate::dial_plan::Target;
+use crate::office::Route;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,8 @@ pub struct Settings {
     pub opening: Opening,
     /// Turns of this call before this conversation.
     pub turns_before: u32,
-    /// Whether somebody may be rung for a caller who wants a person: not when the office is closed.
-    pub may_connect: bool,
+    /// Who is rung for a caller who wants just a person; `None`: nobody may be.
+    pub anybody: Option<Route>,
 }
 
 /// What is said first.
@@ -85,7 +85,7 @@ impl Default for Settings {
             max_call: Duration::from_secs(15 * 60),
             opening: Opening::Greeting,
             turns_before: 0,
-            may_connect: true,
+            anybody: None,
         }
     }
 }
@@ -350,7 +350,7 @@ pub enum Command {
     /// with [`Opening::NobodyAnswered`].
     HandOver {
         /// With whom.
-        to: Target,
+        to: Route,
     },
 }
 

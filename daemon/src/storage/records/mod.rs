@@ -13,6 +13,7 @@ mod job;
 mod knowledge_document;
 mod knowledge_search;
 mod notification;
+mod person;
 mod recording;
 mod registration;
 mod trunk_state;
@@ -49,6 +50,9 @@ pub use notification::{
     Channel, FailedAttempt, NewNotice, Notice, NoticeFailure, NoticeKind, NoticeState, begin_notice, count_notices,
     fail_notice, find_notice, finish_notice, list_notices, notices_cost_cents, notices_of, queue_notice,
     requeue_interrupted_notices, revive_notice, waiting_notices,
+};
+pub use person::{
+    AbsenceRow, PersonRow, absences_after, add_absence, delete_person, end_absences, list_people, set_person,
 };
 pub use recording::{Recording, RecordingKind, RecordingState, Talk, find_recording, insert_recording, recordings_of};
 pub use registration::{

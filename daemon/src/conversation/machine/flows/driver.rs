@@ -8,8 +8,9 @@ use crate::conversation::answer::{Hit, reply};
 use crate::conversation::context::Context;
 use crate::conversation::intent::Classifier;
 use crate::conversation::tools::{self, Candidate, Phrase, Tool, ToolCall};
+use crate::dial_plan::Target;
 use crate::mcp::Offered;
-use crate::office::sample;
+use crate::office::{Route, sample};
 
 /// What the caller does, one after the other.
 pub(super) enum Act {
@@ -79,8 +80,11 @@ fn speaking_ms(sentence: &str) -> u64 {
 }
 
 impl Driver {
-    pub(super) fn new(settings: Settings, models: Models) -> Self {
+    pub(super) fn new(mut settings: Settings, models: Models) -> Self {
         let start = Instant::now();
+        if models.has_operator {
+            settings.anybody = Some(Route::to(Target::Group("front".into())));
+        }
         let office = Arc::new(office(models.has_operator));
         Self {
             conversation: Conversation::new(settings, office, start),

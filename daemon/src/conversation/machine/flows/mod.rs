@@ -458,10 +458,9 @@ fn a_person_is_rung_for_who_asks() {
 #[test]
 fn without_anybody_a_message_is_offered() {
     let models = Models { has_operator: true, ..Models::default() };
-    let closed = Settings { may_connect: false, ..Settings::default() };
     check_flow(
-        closed,
-        models.clone(),
+        Settings::default(),
+        Models::default(),
         &[Listen, Press('0'), Wait(500), HangUp],
         expect![[r#"
         seconds  who    what
