@@ -34,6 +34,7 @@ fn a_breach_is_seen() {
         sources: Vec::new(),
         action: Action::Connect,
         connect_to: Some(Route::to(Target::Extension("9005550100".into()))),
+        escalation: None,
         tool: None,
     };
     assert!(breaches(&reply, None, "Who called?", &mind.office).count() >= 5);

@@ -13,6 +13,7 @@
 
 mod bridge;
 mod carriers;
+mod consult;
 mod dial;
 mod diversions;
 mod ears;

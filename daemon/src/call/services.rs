@@ -28,6 +28,7 @@ use crate::bell::Bell;
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
+use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Settings};
 use crate::conversation::tools::{self, Candidate, Phrase, Tool};
@@ -204,6 +205,8 @@ pub struct Mind {
     pub office: Arc<Office>,
     /// Tools of other programs.
     pub toolbox: Tools,
+    /// When callers are given to a person.
+    pub escalation: Policy,
 }
 
 /// Tells which tools may be used at this moment.
@@ -258,6 +261,14 @@ impl Mind {
     /// # Errors
     /// [`Failure::Failed`] when the knowledge cannot be read. A failing embedder only costs the search by meaning.
     pub fn think(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
+        let thought = self.think_alone(text, context)?;
+        let now = jiff::Zoned::now();
+        let reply = self.escalation.apply(thought.reply, text, context, &self.office, &now);
+        Ok(Thought { reply, ..thought })
+    }
+
+    /// Without the question whether a person is wanted.
+    fn think_alone(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
         let begun = Instant::now();
         let vector = self.embed(text);
         let understanding = self.classifier.understand(text, vector.as_deref(), context);

@@ -159,6 +159,16 @@ fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 }
 
 /// Every mistake in the dial plan, each with its key.
+/// Whether there is such a thing in the configuration.
+pub(super) fn is_known(config: &Config, target: &Target) -> bool {
+    match target {
+        Target::Attendant | Target::Voicemail => true,
+        Target::Extension(number) => config.has_extension(number),
+        Target::Group(name) => config.ring_groups.iter().any(|group| group.name == *name),
+        Target::Queue(name) => config.queues.iter().any(|queue| queue.name == *name),
+    }
+}
+
 pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
     let mut checker = Checker { config, mistakes, numbers: BTreeSet::new() };
     checker.extensions();
@@ -342,19 +352,16 @@ impl<'a> Checker<'a> {
     }
 
     fn target(&mut self, key: &str, target: &Target) {
-        match target {
-            Target::Attendant | Target::Voicemail => {}
-            Target::Extension(number) if !self.config.has_extension(number) => {
-                self.mistake(key, target, "an extension of [[extensions]]");
-            }
-            Target::Group(name) if self.config.ring_groups.iter().all(|group| group.name != *name) => {
-                self.mistake(key, target, "a group of [[ring_groups]]");
-            }
-            Target::Queue(name) if self.config.queues.iter().all(|queue| queue.name != *name) => {
-                self.mistake(key, target, "a queue of [[queues]]");
-            }
-            Target::Extension(_) | Target::Group(_) | Target::Queue(_) => {}
+        if is_known(self.config, target) {
+            return;
         }
+        let expected = match target {
+            Target::Attendant | Target::Voicemail => return,
+            Target::Extension(_) => "an extension of [[extensions]]",
+            Target::Group(_) => "a group of [[ring_groups]]",
+            Target::Queue(_) => "a queue of [[queues]]",
+        };
+        self.mistake(key, target, expected);
     }
 }
 

@@ -7,6 +7,7 @@ mod hours;
 pub(super) mod read_back;
 
 use super::context::{Context, Offer};
+use super::escalation::Escalation;
 use super::intent::{Intent, Understanding};
 use super::language::Language;
 use super::slots::Slots;
@@ -75,6 +76,8 @@ pub struct Reply {
     pub action: Action,
     /// With whom the caller is to be connected.
     pub connect_to: Option<Route>,
+    /// Why a person is wanted, if that was decided.
+    pub escalation: Option<Box<Escalation>>,
     /// The tool that is to be used, or that the sentences ask about.
     pub tool: Option<Box<Pending>>,
 }
@@ -87,7 +90,7 @@ impl Reply {
 
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
     pub fn is_productive(&self) -> bool {
-        if self.tool.is_some() {
+        if self.tool.is_some() || self.escalation.is_some() {
             return true;
         }
         match self.intent {
@@ -141,6 +144,7 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         sources: answer.sources,
         action: answer.action,
         connect_to: None,
+        escalation: None,
         tool: None,
     };
     if reply.action == Action::Connect {

@@ -215,6 +215,11 @@ impl Office {
         }
     }
 
+    /// Whether the office is open at `now`.
+    pub fn is_open(&self, now: &Zoned) -> bool {
+        matches!(self.calendar.status(now), Status::Open { .. })
+    }
+
     /// Whose turn it is at `now`, and until when: of those who are not away the next one. `None` without a rotation.
     pub fn on_call(&self, now: &Zoned) -> Option<(&str, Zoned)> {
         let rotation = self.on_call.as_ref()?;

@@ -8,6 +8,7 @@ mod change;
 mod contact;
 mod conversation_turn;
 mod diversion;
+mod escalation;
 mod follow_up;
 mod job;
 mod knowledge_document;
@@ -30,9 +31,10 @@ pub use change::{Change, ChangeOp, changes_after};
 pub use contact::{Contact, begin_thread, find_contact, set_contact, stop_sms};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
 pub use diversion::{Diversion, diversions, set_diversion};
+pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{
     ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
-    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder,
+    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_to,
 };
 pub use job::{
     DurableJob, JobKind, JobState, begin_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
