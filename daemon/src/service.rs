@@ -35,6 +35,7 @@ use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
 use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
+use crate::registrar::pins::Pins;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
@@ -160,6 +161,8 @@ impl Service {
             outbound: Places::default(),
             minutes,
             attended: Places::default(),
+            pins: Pins::new(&config.state_directory()),
+            pin_tries: Default::default(),
             paging: Places::default(),
             hold_music,
             tones,

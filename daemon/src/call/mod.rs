@@ -27,6 +27,7 @@ mod leg;
 mod legs;
 mod lines;
 mod listener;
+mod mailbox;
 mod message;
 mod minutes;
 pub(crate) mod monitor;

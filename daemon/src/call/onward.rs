@@ -186,7 +186,7 @@ async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: Stri
     })
 }
 
-async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
+pub(super) async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
     waiting.be_quiet();
     places.append(&mut waiting.places);
     let Waiting { services, call_id, leg, caller, from, stop, .. } = waiting;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use models::{Embedder, VoiceActivity};
@@ -40,8 +40,9 @@ use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
 use crate::knowledge::{self, Knowledge};
 use crate::mcp::{Offered, ToolBox};
-use crate::office::{Office, Staff};
 use crate::office::hours::Status;
+use crate::office::{Office, Staff};
+use crate::registrar::pins::{Pins, Tries};
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
 
@@ -95,6 +96,10 @@ pub struct Services {
     pub minutes: Minutes,
     /// Callers the box itself talks with.
     pub attended: Places,
+    /// The PINs of phones that messages are played at.
+    pub pins: Pins,
+    /// How often wrong ones were typed.
+    pub pin_tries: Mutex<Tries>,
     /// Phones that speak over the sound card of the box: one at most.
     pub paging: Places,
     /// What somebody on hold hears, at 8 kHz, from its beginning.

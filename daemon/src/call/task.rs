@@ -42,8 +42,8 @@ use crate::mcp::ToolFailure;
 use crate::office::Route;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
-    CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination, UnixMs,
-    insert_escalation, insert_turn,
+    CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
+    UnixMs, insert_escalation, insert_turn,
 };
 
 /// Results of inference waiting for the call.
