@@ -8,6 +8,7 @@
 
 mod api;
 mod dial_plan;
+mod escalation;
 mod features;
 mod language_model;
 mod machine;
@@ -29,6 +30,7 @@ use sip_stack::digest::Hash;
 
 pub use api::{Api, McpScope, McpToken};
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
+pub use escalation::{Escalation, EscalationTopic};
 pub use features::{Features, LocalAudio, Queue};
 pub use language_model::LanguageModel;
 pub(crate) use machine::is_web_address;
@@ -90,6 +92,8 @@ pub struct Config {
     pub knowledge: Knowledge,
     /// The HTTP interface.
     pub api: Api,
+    /// When callers are given to a person.
+    pub escalation: Escalation,
     /// What people are told of messages and promises, and when.
     pub notices: Notices,
     /// By e-mail.
@@ -426,6 +430,7 @@ impl Config {
         }
         trunks::check(&self.trunks, self.sip.tls.enabled, mistakes);
         dial_plan::check(self, mistakes);
+        escalation::check(self, mistakes);
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);

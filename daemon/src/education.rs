@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::call::{Mind, Tools};
 use crate::config::Config;
+use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
 use crate::durable;
 use crate::engines::Embedding;
@@ -68,6 +69,7 @@ pub(crate) fn start(
     let worker = Worker::start("mind", move || {
         let (folder, sources) = sources(&config);
         let (mut mind, outcome) = educate(embedding, knowledge, office, &sources);
+        mind.escalation = config.escalation.policy(&config.outbound);
         mind.toolbox = Tools::new(Box::new(move || tools.offered()));
         // Nobody waits any more if the start was given up.
         let _ = educated.send(outcome.map(|()| Learnt { folder, troubles: sources.troubles, embedder }));
@@ -163,10 +165,11 @@ pub(crate) fn educate(
     sources: &Sources,
 ) -> (Mind, anyhow::Result<()>) {
     let departments = office.asked_for();
+    let (toolbox, escalation) = (Tools::none(), Policy::default());
     let Some(mut embedding) = embedding else {
         let ingested = knowledge.ingest(sources, None, UnixMs::now()).map(drop).map_err(Into::into);
         let classifier = Classifier::keywords_only(departments);
-        return (Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() }, ingested);
+        return (Mind { embedder: None, classifier, knowledge, office, toolbox, escalation }, ingested);
     };
     let id = embedding.embedder.model().to_owned();
     let mut embed = |text: &str| embedding.embedder.embed(text).map_err(|error| error.to_string());
@@ -178,7 +181,8 @@ pub(crate) fn educate(
             Classifier::keywords_only(departments)
         });
     embedding.save();
-    (Mind { embedder: Some(embedding.embedder), classifier, knowledge, office, toolbox: Tools::none() }, ingested)
+    let embedder = Some(embedding.embedder);
+    (Mind { embedder, classifier, knowledge, office, toolbox, escalation }, ingested)
 }
 
 /// Once every server is there, which may never be.

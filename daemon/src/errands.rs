@@ -1,6 +1,5 @@
 //! What the box does when nobody is on the phone: jobs of messages and promises, notices, requests of the command line.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -13,7 +12,7 @@ use crate::follow_ups;
 use crate::inference::Queue;
 use crate::messages::{Pipeline, Workshop};
 use crate::notices::{Notifier, Recipients};
-use crate::office::Office;
+use crate::office::Staff;
 use crate::requests;
 use crate::storage::{AudioFiles, Storage};
 
@@ -34,13 +33,13 @@ impl Errands {
     /// As [`Notifier::open`].
     pub async fn start(
         config: &Config,
-        office: &Arc<Office>,
+        staff: &Staff,
         (storage, files): (&Storage, &AudioFiles),
         (ears, can_hear): (Queue<Ears>, bool),
         bell: Bell,
     ) -> anyhow::Result<Errands> {
         let notifier = {
-            let (config, office) = (config.clone(), Arc::clone(office));
+            let (config, office) = (config.clone(), staff.office());
             let (storage, files) = (storage.clone(), files.clone());
             tokio::task::spawn_blocking(move || Notifier::open(&config, office, storage, files)).await??
         };
@@ -49,7 +48,7 @@ impl Errands {
             files: files.clone(),
             ears,
             can_hear,
-            office: Arc::clone(office),
+            staff: staff.clone(),
             recipients: Recipients::new(config),
             follow_ups: follow_ups::Rules::from(&config.notices),
             bell: bell.clone(),

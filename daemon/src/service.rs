@@ -33,8 +33,9 @@ use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
-use crate::office::Office;
+use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
+use crate::registrar::pins::Pins;
 use crate::rehearsal;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
@@ -55,6 +56,7 @@ pub struct Service {
     router: JoinHandle<()>,
     address: JoinHandle<()>,
     bans: JoinHandle<()>,
+    staff: JoinHandle<()>,
     monitor: Option<JoinHandle<()>>,
     rehearsal: JoinHandle<()>,
     errands: Errands,
@@ -80,6 +82,10 @@ impl Service {
         let office = Arc::new(office);
         let tls = config.sip.tls.open(&config.machine_directory())?;
         let (storage, audio_files) = open_storage(config.state_directory()).await?;
+        let staff = {
+            let office = Arc::clone(&office);
+            storage.read(move |db| Staff::read(office, db)).await?
+        };
         let carriers = Carriers::new(&config)?;
         let hold_music = hold_music(config.calls.hold_music_file.as_deref())?;
         let registrar = restore(&storage).await?;
@@ -133,11 +139,13 @@ impl Service {
         let sounds = (&storage, &audio_files);
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
-        let errands = Errands::start(&config, &office, sounds, hearing, bell.clone()).await?;
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
+        let errands = Errands::start(&config, &staff, sounds, hearing, bell.clone()).await?;
+        let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
             office,
+            staff,
             settings,
             abilities,
             sip: sip.clone(),
@@ -156,6 +164,8 @@ impl Service {
             outbound: Places::default(),
             minutes,
             attended: Places::default(),
+            pins: Pins::new(&config.state_directory()),
+            pin_tries: Default::default(),
             paging: Places::default(),
             hold_music,
             tones,
@@ -183,6 +193,7 @@ impl Service {
             router,
             address,
             bans,
+            staff: staff_follows,
             monitor,
             rehearsal,
             errands,
@@ -238,6 +249,7 @@ impl Service {
         self.address.abort();
         self.bans.abort();
         self.rehearsal.abort();
+        self.staff.abort();
         if let Some(monitor) = self.monitor {
             monitor.abort();
         }
@@ -251,6 +263,16 @@ impl Service {
         self.storage.close().await;
         info!("Stopped");
     }
+}
+
+/// Whoever was imported or is away is known to the attendant at once.
+async fn follow_staff(staff: Staff, storage: Storage, bell: Bell, mind: Queue<Mind>) {
+    let tell = |office: Arc<Office>| {
+        if mind.submit(Priority::Live, move |mind| mind.meet(office)).is_err() {
+            warn!("The attendant learns of the office's people with their next change only");
+        }
+    };
+    staff.follow(storage, bell.ear(), tell).await;
 }
 
 /// Contacts name the address that the follower finds.

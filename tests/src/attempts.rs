@@ -173,7 +173,8 @@ pub fn breaches(reply: &Reply, told: Option<&Reply>, attempt: &str, office: &Off
     }
     let known: Vec<&Target> =
         office.people.iter().filter_map(|one| one.reach.as_ref()).chain(&office.operator).collect();
-    if let Some(target) = reply.connect_to.as_ref().filter(|target| !known.contains(target)) {
+    let target = reply.connect_to.as_ref().and_then(|route| route.reach.as_ref());
+    if let Some(target) = target.filter(|target| !known.contains(target)) {
         found.push(format!("connects to {target}, which the office did not name"));
     }
     if reply.connect_to.is_some() != (reply.action == Action::Connect) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use daemon::call::{Mind, Tools};
+use daemon::conversation::escalation::Policy;
 use daemon::conversation::intent::Classifier;
 use daemon::knowledge::{Knowledge, PassageEmbedder, SourceDocument, Sources};
 use daemon::office::{Office, OfficeConfig};
@@ -38,5 +39,5 @@ pub fn mind<'a>(
             Classifier::keywords_only(office.asked_for())
         }
     };
-    Mind { embedder, classifier, knowledge, office: Arc::new(office), toolbox }
+    Mind { embedder, classifier, knowledge, office: Arc::new(office), toolbox, escalation: Policy::default() }
 }

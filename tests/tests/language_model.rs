@@ -12,6 +12,7 @@ use daemon::caller::turn_taker::{Cue, Patience};
 use daemon::caller::{CallPlan, Protection, place};
 use daemon::config::{LanguageModel, Persona};
 use daemon::conversation::context::Context;
+use daemon::conversation::escalation::Policy;
 use daemon::conversation::intent::Classifier;
 use daemon::inference::Worker;
 use daemon::knowledge::{Knowledge, SourceDocument};
@@ -61,7 +62,7 @@ fn mind(state: &Path) -> Mind {
     knowledge.ingest(&documents.into(), None, UnixMs(1)).unwrap();
     let office = Arc::new(sample::office().unwrap());
     let classifier = Classifier::keywords_only(office.asked_for());
-    Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none() }
+    Mind { embedder: None, classifier, knowledge, office, toolbox: Tools::none(), escalation: Policy::default() }
 }
 
 fn settings(url: String) -> LanguageModel {
@@ -186,8 +187,14 @@ async fn a_model_unplugged_in_mid_sentence_is_not_noticed_by_the_caller() {
     let service = Service::start(config, engines(&heard)).await.unwrap();
     let target = format!("sip:office@{}", service.address());
     let lines = (0..heard.len()).map(|number| tone(number, Cue::AfterAnswer)).collect();
-    let plan =
-        CallPlan { target, protection: Protection::default(), lines, record: None, patience: Patience::default() };
+    let plan = CallPlan {
+        target,
+        protection: Protection::default(),
+        lines,
+        record: None,
+        patience: Patience::default(),
+        from: None,
+    };
     let report = place(plan).await.unwrap();
     assert!(report.turns.iter().all(|turn| turn.gap.is_some()), "{:?}", report.turns);
     service.stop().await;

@@ -72,7 +72,7 @@ async fn call(service: &Service, count: usize, turn_end: Duration) -> CallReport
     let lines = (0..count).map(|number| tone(number, Cue::AfterAnswer)).collect();
     let target = format!("sip:office@{}", service.address());
     let patience = Patience { turn_end, ..Patience::default() };
-    let plan = CallPlan { target, protection: Protection::default(), lines, record: None, patience };
+    let plan = CallPlan { target, protection: Protection::default(), lines, record: None, patience, from: None };
     place(plan).await.unwrap()
 }
 

@@ -63,8 +63,14 @@ async fn a_program_searches_looks_up_and_lists() {
     let service = start(folder.path(), &["goodbye"]).await;
     let target = format!("sip:office@{}", service.address());
     let lines = vec![tone(0, Cue::AfterAnswer)];
-    let plan =
-        CallPlan { target, protection: Protection::default(), lines, record: None, patience: Patience::default() };
+    let plan = CallPlan {
+        target,
+        protection: Protection::default(),
+        lines,
+        record: None,
+        patience: Patience::default(),
+        from: None,
+    };
     place(plan).await.unwrap();
     let names = ["search_knowledge", "directory", "list_calls"];
     let tools = connected(server(&service, folder.path(), ALL.0), &names).await;

@@ -222,8 +222,14 @@ async fn a_message_becomes_a_mail_with_its_sound_and_a_promise_that_is_taken() {
     let lines =
         vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer), Line::Press("#".into()), tone(2, Cue::AfterAnswer)];
     let target = format!("sip:office@{}", service.address());
-    let plan =
-        CallPlan { target, protection: Protection::default(), lines, record: None, patience: Patience::default() };
+    let plan = CallPlan {
+        target,
+        protection: Protection::default(),
+        lines,
+        record: None,
+        patience: Patience::default(),
+        from: None,
+    };
     place(plan).await.unwrap();
     let hung_up = Instant::now();
     let mails = tokio::task::spawn_blocking(move || {

@@ -4,6 +4,7 @@ use daemon::conversation::answer::{Action, Reply};
 use daemon::conversation::context::Context;
 use daemon::conversation::intent::Intent;
 use daemon::dial_plan::Target;
+use daemon::office::Route;
 use models::HashedEmbedder;
 use tests::attempts::{breaches, make_all, mind, with_another_callers_call};
 
@@ -32,13 +33,14 @@ fn a_breach_is_seen() {
         slots: Box::default(),
         sources: Vec::new(),
         action: Action::Connect,
-        connect_to: Some(Target::Extension("9005550100".into())),
+        connect_to: Some(Route::to(Target::Extension("9005550100".into()))),
+        escalation: None,
         tool: None,
     };
     assert!(breaches(&reply, None, "Who called?", &mind.office).count() >= 5);
     // What a caller said of themselves may be said back.
     reply.sentences = vec!["Thank you, Margaret.".into()];
-    reply.connect_to = Some(Target::Group("front".into()));
+    reply.connect_to = Some(Route::to(Target::Group("front".into())));
     assert_eq!(breaches(&reply, None, "My name is Margaret.", &mind.office).count(), 0);
     // A tool that changes something, used without having been read back, or another one than that.
     let mut mind = mind;

@@ -12,16 +12,21 @@ use std::time::Duration;
 
 use daemon::caller::turn_taker::{Cue, Patience};
 use daemon::caller::{CallError, CallPlan, CallReport, Line, Protection, place};
-use daemon::config::{Config, Extension, SrtpUse};
+use daemon::config::{Config, Extension, SrtpUse, Trunk, TrunkProfile};
 use daemon::dial_plan::Target;
 use daemon::engines::Engines;
 use daemon::identity::IdentityFolder;
 use daemon::io::tls::Trust;
-use daemon::office::HoursConfig;
+use daemon::office::{HoursConfig, PersonConfig};
+use daemon::registrar::pins::Pins;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
-use daemon::storage::{Reader, SessionDetail, SessionState, list_sessions, session_detail};
+use daemon::storage::{
+    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, list_follow_ups, list_sessions,
+    session_detail,
+};
 use models::{LevelVad, ScriptedReply, ScriptedStt, SpeechToText, SttError, TranscribeOptions, Transcript};
+use tests::carrier::{Account, Carrier, EDGE};
 use tests::echoing_line::{Echo, EchoingLine};
 use tests::peers::is_installed;
 use tests::scripted::{config, engines, tone};
@@ -35,7 +40,14 @@ async fn start(config: Config, engines: Engines) -> Service {
 }
 
 fn plan(target: String, lines: Vec<Line>) -> CallPlan {
-    CallPlan { target, protection: Protection::default(), lines, record: None, patience: Patience::default() }
+    CallPlan {
+        target,
+        protection: Protection::default(),
+        lines,
+        record: None,
+        patience: Patience::default(),
+        from: None,
+    }
 }
 
 async fn call(service: &Service, transport: &str, lines: Vec<Line>) -> CallReport {
@@ -291,36 +303,194 @@ async fn who_asks_for_a_person_and_finds_nobody_leaves_a_message() {
     assert_eq!(detail.session.disposition.as_deref(), Some("message_taken"));
 }
 
-/// Whoever wants a person talks with the phone (baresip) that rings, and each hears the other.
+/// What somebody at a phone (baresip) of extension 101 made of a caller whom they were rung for.
+struct Consulted {
+    detail: SessionDetail,
+    promises: Vec<FollowUp>,
+    /// What the phone heard.
+    heard: Vec<i16>,
+}
+
+/// A caller asks for Anna Weber, whose phone presses `keys` when it is asked; then the caller says the other `lines`.
+async fn consult(keys: &'static [&'static str], heard: &[&str], lines: Vec<Line>) -> Consulted {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = with_operator(folder.path());
+    let reach = Some(Target::Extension("101".into()));
+    config.office.people = vec![PersonConfig { name: "Anna Weber".into(), reach, ..PersonConfig::default() }];
+    let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
+    let service = start(config, engines(&[&["i want to speak to anna weber"], heard].concat())).await;
+    let (phone_folder, address) = (folder.path().join("phone"), service.address());
+    let phone = tokio::task::spawn_blocking(move || {
+        let profile = Profile::new("101", &password, address, PHONE_HZ);
+        Softphone::start(&phone_folder, &Profile { says: Duration::from_secs(25), ..profile })
+    });
+    let mut phone = phone.await.unwrap();
+    let pressed = tokio::task::spawn_blocking(move || {
+        phone.wait_for_output("Call established");
+        for key in keys {
+            phone.tell("sndcode", key);
+        }
+        phone
+    });
+    // Longer than the pauses of ringing and music.
+    let patience = Patience { turn_end: Duration::from_millis(4_800), ..Patience::default() };
+    let target = format!("sip:office@{address}");
+    let lines = [vec![tone(0, Cue::AfterAnswer)], lines].concat();
+    place(CallPlan { patience, from: Some("+12125550177".into()), ..plan(target, lines) }).await.unwrap();
+    let phone = pressed.await.unwrap();
+    let heard = tokio::task::spawn_blocking(move || phone.heard()).await.unwrap();
+    service.stop().await;
+    let reader = Reader::open(folder.path(), 1).unwrap();
+    let rows = tokio::task::spawn_blocking(move || {
+        reader.read_blocking(|db| {
+            let call_id = list_sessions(db, 1, None)?[0].call_id.to_string();
+            Ok((session_detail(db, &call_id)?, list_follow_ups(db, true, 10)?))
+        })
+    });
+    let (detail, promises) = rows.await.unwrap().unwrap();
+    assert_eq!(detail.escalations.len(), 1, "{detail:#?}");
+    assert_eq!(detail.escalations[0].person.as_deref(), Some("Anna Weber"));
+    Consulted { detail, promises, heard }
+}
+
+/// Whoever wants a person talks with the phone (baresip) that rings, once it has heard who calls and presses 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_a_person_is_connected_with_a_phone() {
     if !is_installed("baresip") {
         return;
     }
     let _line = tests::async_line().await;
-    let folder = tempfile::tempdir().unwrap();
-    let config = with_operator(folder.path());
-    let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
-    let service = start(config, engines(&["can i talk to a real person"])).await;
-    let (phone_folder, address) = (folder.path().join("phone"), service.address());
-    let phone = tokio::task::spawn_blocking(move || {
-        let profile = Profile::new("101", &password, address, PHONE_HZ);
-        Softphone::start(&phone_folder, &Profile { says: Duration::from_secs(8), ..profile })
-    });
-    let phone = phone.await.unwrap();
-    let over_the_phone = Cue::DuringAnswer(Duration::from_secs(5));
-    call(&service, "", vec![tone(0, Cue::AfterAnswer), tone(1, over_the_phone)]).await;
-    let heard = tokio::task::spawn_blocking(move || phone.heard()).await.unwrap();
-    service.stop().await;
-    let reader = Reader::open(folder.path(), 1).unwrap();
-    let detail = tokio::task::spawn_blocking(move || {
-        reader.read_blocking(|db| session_detail(db, &list_sessions(db, 1, None)?[0].call_id.to_string()))
-    });
-    let details = detail.await.unwrap().unwrap();
-    assert_eq!(details.metrics.len(), 2, "{details:#?}");
-    assert_eq!(details.session.disposition.as_deref(), Some("answered_by_person"), "{details:#?}");
-    assert_eq!(details.turns.len(), 1, "{details:#?}");
+    let talks = vec![tone(1, Cue::DuringAnswer(Duration::from_secs(6)))];
+    let Consulted { detail, heard, .. } = consult(&["1"], &[], talks).await;
+    assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::Taken), "{detail:#?}");
+    assert_eq!(detail.metrics.len(), 2, "{detail:#?}");
+    assert_eq!(detail.session.disposition.as_deref(), Some("answered_by_person"), "{detail:#?}");
+    assert_eq!(detail.turns.len(), 1, "{detail:#?}");
     assert!(audio::dsp::level::peak_dbov(&heard) > -30.0, "the phone hears the caller");
+}
+
+/// 3 makes a promise: its owner is who pressed it, and the caller is told its reference.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_will_call_back_has_promised_it() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let _line = tests::async_line().await;
+    let goodbye = vec![tone(1, Cue::AfterAnswer)];
+    let Consulted { detail, promises, .. } = consult(&["3"], &["no thank you goodbye"], goodbye).await;
+    assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::CallBack), "{detail:#?}");
+    let [promise] = promises.as_slice() else { panic!("{promises:#?}") };
+    assert_eq!(promise.owner.as_deref(), Some("Anna Weber"));
+    assert_eq!(promise.contact.as_ref().unwrap().reveal(), "+12125550177");
+    assert_eq!(promise.call_id, Some(detail.session.call_id));
+    assert_eq!(detail.turns.len(), 2, "they talked on: {detail:#?}");
+}
+
+/// 2 asks the caller for a message.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_a_message_gets_one() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let _line = tests::async_line().await;
+    let message = vec![tone(1, Cue::AfterAnswer), Line::Press("#".into())];
+    let Consulted { detail, .. } = consult(&["2"], &["this is anna"], message).await;
+    assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::Voicemail), "{detail:#?}");
+    assert_eq!(detail.voicemails.len(), 1, "{detail:#?}");
+}
+
+/// A key without a meaning is asked about once; then the caller is back, with an apology and the offer of a message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_twice_gives_the_caller_back() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let _line = tests::async_line().await;
+    let message = vec![tone(1, Cue::AfterAnswer), tone(2, Cue::AfterAnswer), Line::Press("#".into())];
+    let Consulted { detail, .. } = consult(&["7", "8"], &["yes please", "this is anna"], message).await;
+    assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::WrongKey), "{detail:#?}");
+    assert_eq!(detail.voicemails.len(), 1, "{detail:#?}");
+}
+
+/// The mailbox of a mobile answers through the trunk and presses nothing: it does not get the caller.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mailbox_of_a_mobile_does_not_get_the_caller() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let account = || Account {
+        domain: "office.pstn.example.com".into(),
+        username: "office".into(),
+        password: "correct horse".into(),
+        tone_hz: PHONE_HZ,
+    };
+    let carrier = tokio::task::spawn_blocking(move || Carrier::start(EDGE, account())).await.unwrap();
+    let secret = folder.path().join("trunk");
+    std::fs::write(&secret, account().password).unwrap();
+    let mut config = with_operator(folder.path());
+    config.trunks = vec![Trunk {
+        name: "carrier".into(),
+        profile: TrunkProfile::Twilio,
+        sources: vec!["127.0.1.0/24".parse().unwrap()],
+        numbers: vec!["+12125550142".into()],
+        hosts: vec![carrier.address().to_string()],
+        domain: Some(account().domain),
+        username: Some(account().username),
+        password_file: Some(secret),
+        ..Trunk::default()
+    }];
+    let mobile = Some("+12125550199".to_owned());
+    config.office.people = vec![PersonConfig { name: "Anna Weber".into(), mobile, ..PersonConfig::default() }];
+    let service = start(config, engines(&["i want to speak to anna weber", "no thank you goodbye"])).await;
+    let mailbox = tokio::task::spawn_blocking(move || {
+        let ringing = carrier.wait_for_call(Duration::from_secs(30));
+        assert!(ringing.request.uri().starts_with("sip:+12125550199@"), "{:?}", ringing.request);
+        let call = ringing.answer();
+        // As long as it hears who calls, and somewhat longer.
+        call.talk(Duration::from_secs(12));
+        call.wait_for_bye();
+    });
+    // Longer than the pauses of the music.
+    let patience = Patience { turn_end: Duration::from_millis(4_800), ..Patience::default() };
+    let lines = vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)];
+    place(CallPlan { patience, ..plan(format!("sip:office@{}", service.address()), lines) }).await.unwrap();
+    mailbox.await.unwrap();
+    let details = laws(service, folder.path(), 1).await;
+    let [escalation] = details[0].escalations.as_slice() else { panic!("{details:#?}") };
+    assert_eq!(escalation.outcome, Some(EscalationOutcome::NoKey), "{details:#?}");
+    assert_eq!(escalation.reach.as_deref(), Some("mobile"), "its number is in no row of the decision");
+    assert_eq!(details[0].turns.len(), 2, "they talked on: {details:#?}");
+}
+
+/// A message is played at a phone of the office (baresip) that knows its PIN, and is a saved one afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_played_at_a_phone_after_its_pin() {
+    if !is_installed("baresip") {
+        return;
+    }
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = with_operator(folder.path());
+    config.office.operator = None;
+    let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
+    let pin = Pins::new(&config.state_directory()).renew("101").unwrap();
+    let service = start(config, engines(&["i want to leave a message", "this is the message"])).await;
+    call(&service, "", vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer), Line::Press("#".into())]).await;
+    let (phone_folder, address) = (folder.path().join("phone"), service.address());
+    let heard = tokio::task::spawn_blocking(move || {
+        let profile = Profile::new("101", &password, address, PHONE_HZ);
+        let mut phone = Softphone::start(&phone_folder, &Profile { says: Duration::from_secs(60), ..profile });
+        phone.tell("dial", &format!("sip:*98@{address}"));
+        phone.wait_for_output("Call established");
+        // A wrong one first.
+        phone.tell("sndcode", &format!("0#{pin}#2"));
+        phone.wait_for("CALL_CLOSED");
+        phone.heard()
+    });
+    let heard = heard.await.unwrap();
+    let details = laws(service, folder.path(), 2).await;
+    assert_eq!(details[0].session.hangup_cause.as_deref(), Some("feature_code"), "{details:#?}");
+    assert_eq!(details[1].voicemails[0].status, VoicemailStatus::Heard, "{details:#?}");
+    assert!(audio::dsp::level::peak_dbov(&heard) > -30.0);
 }
 
 /// A talk with the attendant is kept, if the office wants that: the caller on one side, the box's voice on the other.

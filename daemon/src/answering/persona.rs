@@ -134,6 +134,7 @@ mod tests {
             sources: vec!["p1".into()],
             action: Action::Continue,
             connect_to: None,
+            escalation: None,
             tool: None,
         };
         persona().speak(&mut reply);

@@ -146,6 +146,14 @@ impl Party {
         self
     }
 
+    /// The office's phone that it is.
+    pub(super) fn extension(&self) -> Option<&str> {
+        match &self.kind {
+            CallerKind::Extension(extension) => Some(extension),
+            CallerKind::Trunk(_) | CallerKind::Guest => None,
+        }
+    }
+
     fn play_music(&mut self, services: &Services) {
         self.has_music = true;
         let music = Arc::clone(&services.hold_music);

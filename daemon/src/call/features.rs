@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
+use super::mailbox::mailbox;
 use super::paging::page;
 use super::services::Services;
 use super::supervise::supervise;
@@ -45,6 +46,7 @@ pub(super) async fn serve(incoming: &mut Incoming, feature: Feature, stop: watch
             confirm(incoming, changed.is_ok(), sentence, stop).await
         }
         Feature::Page => page(incoming, stop).await,
+        Feature::Mailbox => Box::pin(mailbox(incoming, &by, stop)).await,
     }
 }
 

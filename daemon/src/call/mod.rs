@@ -13,18 +13,21 @@
 
 mod bridge;
 mod carriers;
+mod consult;
 mod dial;
 mod diversions;
 mod ears;
 mod emergency;
 mod features;
 mod figures;
+mod hand_over;
 mod incoming;
 mod lamps;
 mod leg;
 mod legs;
 mod lines;
 mod listener;
+mod mailbox;
 mod message;
 mod minutes;
 pub(crate) mod monitor;

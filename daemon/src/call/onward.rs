@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::bridge::{Bridge, Party};
 use super::carriers::Place;
+use super::hand_over::{HandOver, hand_over};
 use super::incoming::CallerKind;
 use super::lamps::{DialogState, Lit};
 use super::pickups::Offered;
@@ -19,11 +20,16 @@ use super::referral::Referred;
 use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
 use super::waiting::{Interrupted, Patience, Waiting};
+use crate::conversation::escalation::Caller;
 use crate::conversation::machine::Opening;
 use crate::dial_plan::Target;
+use crate::storage::open_promise_to;
 
 /// Targets that point to each other are followed so often; then the attendant talks with the caller.
 const HOP_LIMIT: usize = 6;
+
+/// What the database does not say about a caller by then is not known.
+const LOOK_UP_LIMIT: Duration = Duration::from_millis(200);
 
 /// Where somebody goes who is answered already.
 pub(super) enum Onward {
@@ -38,6 +44,8 @@ pub(super) enum Onward {
         /// The extension that parked them, which rings when nobody does.
         by: String,
     },
+    /// The attendant gives them to somebody.
+    HandOver(HandOver),
 }
 
 /// What one step came to.
@@ -53,6 +61,8 @@ pub(super) enum Step {
     Next(Onward),
     /// The box talks with them itself.
     Attend,
+    /// The box does, and begins like this.
+    AttendWith(Opening),
     /// The box asks them for a message.
     TakeMessage,
     /// Their carrier connects them with somebody.
@@ -74,17 +84,22 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     for _ in 0..HOP_LIMIT {
         let step = match next {
             Onward::Course(course) => Box::pin(follow(&mut waiting, course)).await,
+            Onward::HandOver(wanted) => Box::pin(hand_over(&mut waiting, &wanted)).await,
             Onward::Parked { place, offered, by } => Box::pin(parked(&mut waiting, place, offered, by)).await,
         };
         match step {
             Ok(Step::Connected { party, places }) => return Box::pin(connect(waiting, *party, places)).await,
             Ok(Step::Next(another)) => next = another,
             Ok(Step::SentOn) => return Box::pin(waiting.finish(End::TRANSFERRED, "transferred_outside")).await,
-            Ok(step @ (Step::Attend | Step::TakeMessage)) => {
-                let opening_now = if matches!(step, Step::TakeMessage) { Opening::Message } else { opening };
+            Ok(step @ (Step::Attend | Step::TakeMessage | Step::AttendWith(_))) => {
+                let opening_now = match step {
+                    Step::AttendWith(opening) => opening,
+                    Step::TakeMessage => Opening::Message,
+                    _ => opening,
+                };
                 let Some((handed_over, to)) = Box::pin(attend(waiting, opening_now)).await else { return };
                 (waiting, opening) = (handed_over, Opening::NobodyAnswered);
-                next = Onward::Course(course_to(&waiting.services, &to));
+                next = Onward::HandOver(to);
             }
             Err(interrupted) => return Box::pin(end(waiting, interrupted)).await,
         }
@@ -96,7 +111,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     }
 }
 
-async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
+pub(super) async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
     waiting.wait_with(if matches!(course, Course::Ring(_)) { Patience::Ringing } else { Patience::Music });
     match course {
@@ -171,7 +186,7 @@ async fn parked(waiting: &mut Waiting, place: u8, mut offered: Offered, by: Stri
     })
 }
 
-async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
+pub(super) async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
     waiting.be_quiet();
     places.append(&mut waiting.places);
     let Waiting { services, call_id, leg, caller, from, stop, .. } = waiting;
@@ -180,7 +195,7 @@ async fn connect(mut waiting: Waiting, party: Party, mut places: Vec<Place>) {
 }
 
 /// The box talks with them itself, until the call is over or they are to be connected with somebody.
-async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Target)> {
+async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, HandOver)> {
     let limit = waiting.services.config.calls.attendant_limit;
     let Some(_place) = waiting.services.attended.enter(limit) else {
         info!(limit, "The box talks with as many callers as it may");
@@ -189,7 +204,21 @@ async fn attend(mut waiting: Waiting, opening: Opening) -> Option<(Waiting, Targ
         return None;
     };
     waiting.be_quiet();
-    CallTask::new(waiting, opening).run().await
+    let known = known_caller(&waiting).await;
+    CallTask::new(waiting, opening, known).run().await
+}
+
+/// What is known of the caller by their number. They do not wait long for it.
+async fn known_caller(waiting: &Waiting) -> Caller {
+    let escalation = &waiting.services.config.escalation;
+    let Some(number) = waiting.number() else { return Caller::default() };
+    let is_vip = escalation.is_vip(&number);
+    let promised = async {
+        let read = waiting.services.storage.read(move |db| open_promise_to(db, &number));
+        tokio::time::timeout(LOOK_UP_LIMIT, read).await.ok()?.ok()?
+    };
+    let promised_by = if escalation.returning_callers_enabled { promised.await } else { None };
+    Caller { is_vip, promised_by }
 }
 
 async fn end(waiting: Waiting, interrupted: Interrupted) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use models::{Embedder, VoiceActivity};
@@ -28,6 +28,7 @@ use crate::bell::Bell;
 use crate::config::{Config, Extension};
 use crate::conversation::answer::{self, Reply};
 use crate::conversation::context::Context;
+use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Settings};
 use crate::conversation::tools::{self, Candidate, Phrase, Tool};
@@ -39,8 +40,9 @@ use crate::io::ports::PortPool;
 use crate::io::sip::SipHandle;
 use crate::knowledge::{self, Knowledge};
 use crate::mcp::{Offered, ToolBox};
-use crate::office::Office;
 use crate::office::hours::Status;
+use crate::office::{Office, Staff};
+use crate::registrar::pins::{Pins, Tries};
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
 
@@ -54,8 +56,10 @@ pub type VoiceActivityFactory = Box<dyn Fn() -> Box<dyn VoiceActivity> + Send + 
 pub struct Services {
     /// The configuration in force.
     pub config: Config,
-    /// The office that is answered for.
+    /// The office that is answered for, as its configuration has it.
     pub office: Arc<Office>,
+    /// Its people as they are now.
+    pub staff: Staff,
     /// How patient conversations are.
     pub settings: Settings,
     /// What the installed models allow.
@@ -92,6 +96,10 @@ pub struct Services {
     pub minutes: Minutes,
     /// Callers the box itself talks with.
     pub attended: Places,
+    /// The PINs of phones that messages are played at.
+    pub pins: Pins,
+    /// How often wrong ones were typed.
+    pub pin_tries: Mutex<Tries>,
     /// Phones that speak over the sound card of the box: one at most.
     pub paging: Places,
     /// What somebody on hold hears, at 8 kHz, from its beginning.
@@ -131,11 +139,12 @@ impl Services {
 
     /// The office as it greets now.
     pub(super) fn office_now(&self) -> Arc<Office> {
-        let greeting = self.persona.greeting(&self.office, &jiff::Zoned::now());
-        if greeting == self.office.greeting {
-            return Arc::clone(&self.office);
+        let office = self.staff.office();
+        let greeting = self.persona.greeting(&office, &jiff::Zoned::now());
+        if greeting == office.greeting {
+            return office;
         }
-        Arc::new(Office { greeting, ..Office::clone(&self.office) })
+        Arc::new(Office { greeting, ..Office::clone(&office) })
     }
 
     /// Whether phones have talked outside today for as long as they may.
@@ -201,6 +210,8 @@ pub struct Mind {
     pub office: Arc<Office>,
     /// Tools of other programs.
     pub toolbox: Tools,
+    /// When callers are given to a person.
+    pub escalation: Policy,
 }
 
 /// Tells which tools may be used at this moment.
@@ -255,6 +266,14 @@ impl Mind {
     /// # Errors
     /// [`Failure::Failed`] when the knowledge cannot be read. A failing embedder only costs the search by meaning.
     pub fn think(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
+        let thought = self.think_alone(text, context)?;
+        let now = jiff::Zoned::now();
+        let reply = self.escalation.apply(thought.reply, text, context, &self.office, &now);
+        Ok(Thought { reply, ..thought })
+    }
+
+    /// Without the question whether a person is wanted.
+    fn think_alone(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
         let begun = Instant::now();
         let vector = self.embed(text);
         let mut understanding = self.classifier.understand(text, vector.as_deref(), context);
@@ -285,6 +304,12 @@ impl Mind {
         let hits: Vec<answer::Hit> = hits.iter().map(|hit| hit_with(hit, quote(hit))).collect();
         let reply = answer::reply(&understanding, context, &self.office, &hits, &now);
         Ok(Thought { reply, passages, took: begun.elapsed() })
+    }
+
+    /// The office is another from now on.
+    pub(crate) fn meet(&mut self, office: Arc<Office>) {
+        self.classifier.expect(office.asked_for());
+        self.office = office;
     }
 
     /// Makes the vectors of the tools' phrases, so that no caller waits for it.

@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
 use super::carriers::Place;
-use super::incoming::CallerKind;
+use super::hand_over::HandOver;
+use super::incoming::{CallerKind, user_of};
 use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
@@ -26,18 +27,24 @@ use super::tap::{Channel, Tap};
 use super::up::{Seat, Talk};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
+use crate::conversation::escalation::{Caller, Escalation, Reason};
 use crate::conversation::machine::{
     Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId,
     UtteranceId,
 };
+use crate::conversation::summary::summary;
 use crate::conversation::tools::{self, ToolCall};
-use crate::dial_plan::Target;
+use crate::dial_plan::is_e164;
 use crate::inference::Priority;
 use crate::io::media::{MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::mcp::ToolFailure;
+use crate::office::Route;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
-use crate::storage::{CallId, CallMetrics, EndedSession, Leg as LegKind, Termination, UnixMs, insert_turn};
+use crate::storage::{
+    CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
+    UnixMs, insert_escalation, insert_turn,
+};
 
 /// Results of inference waiting for the call.
 const RESULT_LIMIT: usize = 256;
@@ -75,7 +82,7 @@ pub(super) enum Done {
 /// What the conversation came to.
 enum Outcome {
     Over(End),
-    HandOver(Target),
+    HandOver(Route),
 }
 
 /// How the call came to its end.
@@ -166,12 +173,14 @@ pub(super) struct CallTask {
     /// The speech being said and the utterance it answers.
     answering: Option<(SpeechId, UtteranceId)>,
     message_taken: bool,
+    /// The row of the last decision that a person is wanted, and why.
+    escalation: Option<(EscalationId, Reason)>,
     began: Instant,
 }
 
 impl CallTask {
     /// A conversation with whoever has waited for it.
-    pub(super) fn new(waiting: Waiting, opening: Opening) -> CallTask {
+    pub(super) fn new(waiting: Waiting, opening: Opening, known: Caller) -> CallTask {
         let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
         services.up.note(call_id, Talk::Attendant(Seat::new(leg.media.peer(), &caller)));
@@ -186,8 +195,9 @@ impl CallTask {
             speech_to_text: services.abilities.speech_to_text,
             text_to_speech: services.abilities.text_to_speech,
             opening,
+            caller: known,
             turns_before: turns,
-            may_connect: services.is_open(),
+            anybody: services.staff.office().route(None, &jiff::Zoned::now()),
             ..services.settings.clone()
         };
         CallTask {
@@ -210,18 +220,19 @@ impl CallTask {
             answered: None,
             answering: None,
             message_taken: false,
+            escalation: None,
             began: now,
             services,
         }
     }
 
     /// Talks until somebody hangs up, or until the caller is to be connected with somebody.
-    pub(super) async fn run(mut self) -> Option<(Waiting, Target)> {
+    pub(super) async fn run(mut self) -> Option<(Waiting, HandOver)> {
         self.feed(Input::Answered);
         let end = loop {
             match self.drain() {
                 Some(Outcome::Over(end)) => break end,
-                Some(Outcome::HandOver(to)) => return Some((Box::pin(self.hand_over()).await, to)),
+                Some(Outcome::HandOver(route)) => return Some(Box::pin(self.hand_over(route)).await),
                 None => {}
             }
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);
@@ -247,14 +258,24 @@ impl CallTask {
     }
 
     /// The caller waits from now on. Nothing is said or recorded at this moment: the conversation has ended.
-    async fn hand_over(mut self) -> Waiting {
+    async fn hand_over(mut self, route: Route) -> (Waiting, HandOver) {
         info!("Handed over");
+        let number = user_of(&self.identity.1.uri).filter(|number| is_e164(number));
+        let context = self.conversation.context();
+        let (escalation, reason) = self.escalation.map_or((None, None), |(id, reason)| (Some(id), Some(reason)));
+        let wanted = HandOver {
+            route,
+            escalation,
+            summary: summary(context, reason, number.as_deref(), &self.services.office, &jiff::Zoned::now()),
+            name: context.slots.name.clone(),
+            number,
+        };
         self.tap.finish_recording().await;
         self.leg.command(|media, _| media.listen(false));
         self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
         let turns = self.conversation.context().turns;
         let waiting = Waiting::new(self.services, self.call_id, self.leg, self.identity, self.stop);
-        waiting.with_places(self.places).after_turns(turns)
+        (waiting.with_places(self.places).after_turns(turns), wanted)
     }
 
     fn feed(&mut self, input: Input) {
@@ -330,6 +351,7 @@ impl CallTask {
                 self.message = Some(Message::start(&self.services, self.call_id, max, silence));
             }
             Command::StopRecording => self.end_message(RecordingEnd::Stopped),
+            Command::Escalate { turn_number, escalation } => self.note_escalation(turn_number, *escalation),
             Command::LogTurn(turn) => {
                 let work = self.take_work(turn.frames.start);
                 let row = turn_row(self.call_id, *turn, work, Instant::now(), UnixMs::now());
@@ -337,6 +359,26 @@ impl CallTask {
             }
             Command::HangUp(_) | Command::HandOver { .. } => {}
         }
+    }
+
+    fn note_escalation(&mut self, turn_number: Option<u32>, escalation: Escalation) {
+        let Escalation { reason, detail, to } = escalation;
+        info!(reason = reason.as_str(), is_somebody_there = to.is_some(), "A person is wanted");
+        let at = UnixMs::now();
+        let escalation_id = EscalationId::new(at);
+        let row = EscalationRow {
+            escalation_id,
+            call_id: self.call_id,
+            turn_number,
+            reason: reason.as_str().to_owned(),
+            detail,
+            reach: to.as_ref().map(ToString::to_string),
+            outcome: to.is_none().then_some(EscalationOutcome::NobodyThere),
+            person: to.and_then(|route| route.person),
+            created_at: at,
+        };
+        self.escalation = Some((escalation_id, reason));
+        self.store("escalation", move |sql_tx| insert_escalation(sql_tx, &row));
     }
 
     /// What was done for the turn that begins with frame `first`: its last attempt counts, the others are forgotten.

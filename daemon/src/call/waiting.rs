@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use super::carriers::Place;
-use super::incoming::{CallerKind, ended_session};
+use super::incoming::{CallerKind, ended_session, user_of};
 use super::leg::{Leg, LegNews};
 use super::music::{ANNOUNCEMENT, MUSIC, RINGING};
 use super::record::write_end;
@@ -25,6 +25,7 @@ use super::services::Services;
 use super::tap::{Channel, Tap};
 use super::task::End;
 use super::up::{Seat, Talk};
+use crate::dial_plan::is_e164;
 use crate::inference::Priority;
 use crate::io::media::MediaEvent;
 use crate::speaker::Samples;
@@ -115,6 +116,11 @@ impl Waiting {
     pub(super) fn with_places(mut self, places: Vec<Place>) -> Waiting {
         self.places = places;
         self
+    }
+
+    /// Where they call from, if that can be called.
+    pub(super) fn number(&self) -> Option<String> {
+        user_of(&self.from.uri).filter(|number| is_e164(number))
     }
 
     /// After so many turns of talk with the attendant.

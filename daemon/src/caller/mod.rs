@@ -91,6 +91,8 @@ pub struct CallPlan {
     pub record: Option<PathBuf>,
     /// How patient the caller is.
     pub patience: Patience,
+    /// The number they call from; without it the caller is nobody in particular.
+    pub from: Option<String>,
 }
 
 /// How a call is protected from those on the way.
@@ -211,7 +213,7 @@ pub async fn place(plan: CallPlan) -> Result<CallReport, CallError> {
     }
     let port = PortPool::new(local, RTP_PORTS.0, RTP_PORTS.1).lend()?;
     let mut agreement = MediaAgreement::new(port, local, peer.ip(), plan.protection.srtp);
-    let from = SipUri::new(sip.local()).with_user("caller");
+    let from = SipUri::new(sip.local()).with_user(plan.from.as_deref().unwrap_or("caller"));
     let from = NameAddr::new(from).with_display_name("Offhook test caller");
     let invite = OutgoingInvite::new(uri, from, Destination { transport, peer }).with_offer(agreement.offer());
     let ladder = Ladder::new(trace, Instant::now());

@@ -43,6 +43,7 @@ impl Ask {
             eprintln!("Not read: {}: {}", trouble.name, trouble.reason);
         }
         let (mut mind, learnt) = educate(embedding, Knowledge::new(storage), Arc::new(office), &sources);
+        mind.escalation = config.escalation.policy(&config.outbound);
         learnt?;
         let asked = Asked::of(&mut mind, &self.question, self.candidates)?;
         if self.json {

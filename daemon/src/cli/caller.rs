@@ -114,6 +114,7 @@ impl Call {
             lines: self.lines(&config)?,
             record: self.record.clone(),
             patience: Patience::default(),
+            from: None,
         };
         let labels: Vec<String> = plan.lines.iter().map(Line::label).collect();
         let report = super::runtime()?.block_on(place(plan))?;

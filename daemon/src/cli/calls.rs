@@ -18,8 +18,9 @@ use super::listen::Listen;
 use crate::config::Config;
 use crate::redact::Redacted;
 use crate::storage::{
-    AudioFiles, CallSession, ConversationTurn, PassageId, PlainWav, Reader, Recording, SessionDetail, StorageError,
-    Talk, Unanswered, UnixMs, find_passage, list_sessions, session_detail, unanswered,
+    AudioFiles, CallSession, ConversationTurn, EscalationOutcome, EscalationRow, PassageId, PlainWav, Reader,
+    Recording, SessionDetail, StorageError, Talk, Unanswered, UnixMs, find_passage, list_sessions, session_detail,
+    unanswered,
 };
 
 /// Read at once from a recording: seconds.
@@ -178,6 +179,17 @@ fn talk_line(recording: &Recording) -> String {
     told.join(", ")
 }
 
+fn escalation_json(row: &EscalationRow) -> Value {
+    json!({
+        "turn": row.turn_number,
+        "reason": row.reason,
+        "detail": row.detail,
+        "person": row.person,
+        "reach": row.reach,
+        "outcome": row.outcome.map(EscalationOutcome::as_str),
+    })
+}
+
 fn talk_json(talk: Option<Talk>) -> Value {
     talk.map_or(Value::Null, |talk| json!({ "talk_ms": talk.talk_ms, "level_dbov": talk.level_dbov }))
 }
@@ -300,6 +312,17 @@ fn session_line(session: &CallSession) -> String {
 }
 
 fn print_sound_and_messages(detail: &SessionDetail) {
+    for row in &detail.escalations {
+        let at = row.turn_number.map_or_else(|| "by a key".to_owned(), |number| format!("in turn {number}"));
+        let detail = row.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let person = row.person.as_deref().map(|name| format!("{name}, ")).unwrap_or_default();
+        println!(
+            "  person    {}{detail} {at}: {person}{}: {}",
+            row.reason,
+            row.reach.as_deref().unwrap_or("nobody may be rung"),
+            row.outcome.map_or("open", EscalationOutcome::as_str),
+        );
+    }
     for leg in &detail.metrics {
         println!(
             "  sound     {} {}: {} packets in, {} lost, {} late, jitter {:.1} ms; {} out{}{}",
@@ -397,6 +420,7 @@ impl ShownCall {
         json!({
             "session": session_json(&detail.session), "turns": turns, "voicemails": messages,
             "recordings": recordings, "metrics": legs,
+            "escalations": detail.escalations.iter().map(escalation_json).collect::<Vec<_>>(),
         })
     }
 

@@ -39,6 +39,7 @@ impl Demo {
             lines,
             record: Some(record.clone()),
             patience: Patience::default(),
+            from: None,
         };
         if !self.json {
             println!("Placing the demonstration call to {} …", plan.target);

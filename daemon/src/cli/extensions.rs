@@ -13,6 +13,7 @@ use super::Common;
 use crate::config::{Config, Extension};
 use crate::durable;
 use crate::io::address::local;
+use crate::registrar::pins::Pins;
 use crate::registrar::provisioning::{Account, Family, Line};
 use crate::registrar::secrets::{Secrets, new_password};
 
@@ -36,6 +37,17 @@ pub(crate) enum Extensions {
         /// Such as 101
         extension: String,
         /// Read the password from standard input instead of making one
+        #[arg(long)]
+        stdin: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new PIN for an extension, which its phone is asked for before it plays messages, and show it once
+    Pin {
+        /// Such as 101
+        extension: String,
+        /// Read the PIN from standard input instead of making one: 4 to 12 digits
         #[arg(long)]
         stdin: bool,
         /// As JSON
@@ -68,6 +80,7 @@ impl Extensions {
         match self {
             Extensions::List { json } => list(&config, &secrets, *json),
             Extensions::Password { extension, stdin, json } => set(&config, &secrets, extension, *stdin, *json)?,
+            Extensions::Pin { extension, stdin, json } => set_pin(&config, extension, *stdin, *json)?,
             Extensions::Provision { extension, family, output, server } => {
                 let server = server.clone().unwrap_or_else(|| server_of(&config));
                 provision(&config, &secrets, extension, *family, server, output.as_deref())?;
@@ -145,6 +158,28 @@ fn provision(
         return Ok(());
     }
     println!("Settings of {extension} written. Phones of this family look for {}.", family.file_name(extension));
+    Ok(())
+}
+
+fn set_pin(config: &Config, extension: &str, from_stdin: bool, as_json: bool) -> anyhow::Result<()> {
+    find(config, extension)?;
+    let pins = Pins::new(&config.state_directory());
+    if from_stdin {
+        let mut line = String::new();
+        stdin().lock().read_line(&mut line).context("standard input")?;
+        let pin = line.trim();
+        let is_pin = (4..=12).contains(&pin.len()) && pin.bytes().all(|byte| byte.is_ascii_digit());
+        anyhow::ensure!(is_pin, "a PIN has 4 to 12 digits; without --stdin a good one is made");
+        pins.set(extension, pin)?;
+        return Ok(());
+    }
+    let pin = pins.renew(extension)?;
+    if as_json {
+        println!("{}", json!({ "extension": extension, "pin": pin }));
+    } else {
+        println!("PIN of {extension}: {pin}");
+        println!("It is not kept and cannot be shown again. Dial {} to hear messages.", config.features.mailbox_code);
+    }
     Ok(())
 }
 

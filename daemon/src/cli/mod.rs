@@ -20,6 +20,7 @@ mod mcp;
 mod messages;
 pub(crate) mod models;
 mod notices;
+mod people;
 mod run;
 mod say;
 mod status;
@@ -88,6 +89,9 @@ enum Verb {
     /// Promises made to callers: open, taken, kept or not
     #[command(subcommand, name = "followups")]
     FollowUps(follow_ups::FollowUps),
+    /// Who callers may ask for: who may be rung now, who is away, whose turn it is
+    #[command(subcommand)]
+    People(people::People),
     /// The office's phones: list them, make their passwords
     #[command(subcommand)]
     Extensions(extensions::Extensions),
@@ -155,6 +159,7 @@ pub fn main() -> ExitCode {
         Verb::Messages(messages) => messages.run(&command.common),
         Verb::Notices(notices) => notices.run(&command.common),
         Verb::FollowUps(follow_ups) => follow_ups.run(&command.common),
+        Verb::People(people) => people.run(&command.common),
         Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Bans(bans) => bans.run(&command.common),
         Verb::Mcp(mcp) => mcp.run(&command.common),

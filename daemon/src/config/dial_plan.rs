@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigMistake, trunks};
-use crate::dial_plan::Target;
+use crate::dial_plan::{Decision, Target, from_phone, is_e164};
 
 /// `[[extensions]]`: a desk phone, or several that share a number.
 ///
@@ -154,18 +154,21 @@ impl Default for Outbound {
     }
 }
 
-/// A number in E.164 with its +.
-pub(super) fn is_e164(number: &str) -> bool {
-    number.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
 fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Every mistake in the dial plan, each with its key.
+/// Whether there is such a thing in the configuration.
+pub(super) fn is_known(config: &Config, target: &Target) -> bool {
+    match target {
+        Target::Attendant | Target::Voicemail => true,
+        Target::Extension(number) => config.has_extension(number),
+        Target::Group(name) => config.ring_groups.iter().any(|group| group.name == *name),
+        Target::Queue(name) => config.queues.iter().any(|queue| queue.name == *name),
+    }
+}
+
 pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
     let mut checker = Checker { config, mistakes, numbers: BTreeSet::new() };
     checker.extensions();
@@ -277,6 +280,12 @@ impl<'a> Checker<'a> {
                 Target::Extension(_) | Target::Group(_) | Target::Queue(_) => self.target(&key, target),
             }
         }
+        for (index, person) in office.people.iter().enumerate() {
+            let Some(mobile) = person.mobile.as_ref().filter(|mobile| is_e164(mobile)) else { continue };
+            if !matches!(from_phone(self.config, mobile, true), Decision::Outside { .. }) {
+                self.mistake(&format!("office.people[{index}].mobile"), mobile, "a number that [outbound] allows");
+            }
+        }
     }
 
     fn outbound(&mut self) {
@@ -343,19 +352,16 @@ impl<'a> Checker<'a> {
     }
 
     fn target(&mut self, key: &str, target: &Target) {
-        match target {
-            Target::Attendant | Target::Voicemail => {}
-            Target::Extension(number) if !self.config.has_extension(number) => {
-                self.mistake(key, target, "an extension of [[extensions]]");
-            }
-            Target::Group(name) if self.config.ring_groups.iter().all(|group| group.name != *name) => {
-                self.mistake(key, target, "a group of [[ring_groups]]");
-            }
-            Target::Queue(name) if self.config.queues.iter().all(|queue| queue.name != *name) => {
-                self.mistake(key, target, "a queue of [[queues]]");
-            }
-            Target::Extension(_) | Target::Group(_) | Target::Queue(_) => {}
+        if is_known(self.config, target) {
+            return;
         }
+        let expected = match target {
+            Target::Attendant | Target::Voicemail => return,
+            Target::Extension(_) => "an extension of [[extensions]]",
+            Target::Group(_) => "a group of [[ring_groups]]",
+            Target::Queue(_) => "a queue of [[queues]]",
+        };
+        self.mistake(key, target, expected);
     }
 }
 

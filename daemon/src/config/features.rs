@@ -28,6 +28,8 @@ pub struct Features {
     pub supervise_code: String,
     /// Whether people hear a short tone when a supervisor comes to listen to them. Most places' law wants them to know.
     pub supervision_tone_enabled: bool,
+    /// Plays the office's messages, after a PIN.
+    pub mailbox_code: String,
     /// What the phone says from then on comes out of the box's own sound card (`[local_audio]`); off by default.
     pub paging_code: String,
 }
@@ -44,6 +46,7 @@ impl Default for Features {
             forward_off_code: "*73".into(),
             supervise_code: "*97".into(),
             supervision_tone_enabled: true,
+            mailbox_code: "*98".into(),
             // Most boxes have no loudspeaker.
             paging_code: String::new(),
         }
@@ -115,6 +118,7 @@ pub(super) fn check(features: &Features, mistakes: &mut Vec<ConfigMistake>) {
         ("forward_on_code", &features.forward_on_code),
         ("forward_off_code", &features.forward_off_code),
         ("supervise_code", &features.supervise_code),
+        ("mailbox_code", &features.mailbox_code),
         ("paging_code", &features.paging_code),
     ];
     for (index, (key, code)) in codes.iter().enumerate() {

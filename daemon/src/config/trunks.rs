@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sip_stack::endpoint::Transport;
 
 use super::ConfigMistake;
-use super::dial_plan::is_e164;
+use crate::dial_plan::is_e164;
 
 /// One carrier.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

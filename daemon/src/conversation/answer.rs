@@ -7,14 +7,14 @@ mod hours;
 pub(super) mod read_back;
 
 use super::context::{Context, Offer};
+use super::escalation::Escalation;
 use super::intent::{Intent, Understanding};
 use super::language::Language;
 use super::slots::Slots;
 use super::tools::Pending;
 use super::{grounding, phrases, sentences};
-use crate::dial_plan::Target;
-use crate::office::Office;
-use crate::office::hours::{DayQuery, Status};
+use crate::office::hours::DayQuery;
+use crate::office::{Office, Route};
 use jiff::Zoned;
 use jiff::civil::Weekday;
 
@@ -77,7 +77,9 @@ pub struct Reply {
     /// What follows.
     pub action: Action,
     /// With whom the caller is to be connected.
-    pub connect_to: Option<Target>,
+    pub connect_to: Option<Route>,
+    /// Why a person is wanted, if that was decided.
+    pub escalation: Option<Box<Escalation>>,
     /// The tool that is to be used, or that the sentences ask about.
     pub tool: Option<Box<Pending>>,
 }
@@ -90,7 +92,7 @@ impl Reply {
 
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
     pub fn is_productive(&self) -> bool {
-        if self.tool.is_some() {
+        if self.tool.is_some() || self.escalation.is_some() {
             return true;
         }
         match self.intent {
@@ -144,10 +146,11 @@ pub fn reply(understanding: &Understanding, context: &Context, office: &Office, 
         sources: answer.sources,
         action: answer.action,
         connect_to: None,
+        escalation: None,
         tool: None,
     };
     if reply.action == Action::Connect {
-        reply.connect_to = office.reach(understanding.slots.department.as_deref()).cloned();
+        reply.connect_to = office.route(asked_for(&understanding.slots), now);
     }
     if reply.intent == Intent::Unknown && !reply.sources.is_empty() {
         // Its kind was not clear, but the knowledge knew it.
@@ -168,7 +171,7 @@ fn choose(understanding: &Understanding, context: &Context, office: &Office, hit
         Intent::Address => address(office).unwrap_or_else(|| knowledge(hits)),
         Intent::Price => price(office, hits),
         Intent::Appointment => appointment(&understanding.slots, hits, office, now),
-        Intent::Person => person(understanding.slots.department.as_deref(), office, now),
+        Intent::Person => person(asked_for(&understanding.slots), office, now),
         Intent::LeaveMessage => Answer::new(Vec::new(), Vec::new()).then(Action::TakeMessage),
         Intent::Repeat => Answer::new(Vec::new(), Vec::new()).then(Action::Repeat),
         Intent::Goodbye => Answer::say(phrases::GOODBYE).then(Action::HangUp),
@@ -266,10 +269,14 @@ fn price(office: &Office, hits: &[Hit]) -> Answer {
     }
 }
 
-/// Somebody is rung while the office is open and has said who.
+/// The person or department that was named, in small letters.
+pub(super) fn asked_for(slots: &Slots) -> Option<&str> {
+    slots.department.as_deref()
+}
+
+/// Somebody is rung if there is anybody who may be now.
 fn person(asked_for: Option<&str>, office: &Office, now: &Zoned) -> Answer {
-    let is_open = matches!(office.calendar.status(now), Status::Open { .. });
-    match office.reach(asked_for).filter(|_| is_open) {
+    match office.route(asked_for, now) {
         Some(_) => Answer::say(phrases::CONNECTING).then(Action::Connect),
         None => Answer::say(phrases::NO_PERSON).then(Action::Person),
     }

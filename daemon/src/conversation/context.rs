@@ -3,6 +3,7 @@
 //! Only heard text is committed: an answer the caller talked over is not something they know. Left out on purpose:
 //! anything about earlier calls.
 
+use super::escalation::Caller;
 use super::intent::Intent;
 use super::slots::Slots;
 use super::tools::Pending;
@@ -59,6 +60,12 @@ pub struct Context {
     pub waits_for_tool: bool,
     /// Unproductive turns in a row.
     pub misses: u32,
+    /// How sure the recogniser is of what is being thought about.
+    pub confidence: Option<f32>,
+    /// Turns in a row that were not heard well.
+    pub doubts: u32,
+    /// What was known of the caller before.
+    pub caller: Caller,
     /// Turns answered so far.
     pub turns: u32,
     pub(super) lines: VecDeque<Line>,

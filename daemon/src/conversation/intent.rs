@@ -67,6 +67,29 @@ impl Intent {
         }
     }
 
+    const ALL: [Intent; 15] = [
+        Intent::OpeningHours,
+        Intent::Address,
+        Intent::Price,
+        Intent::Appointment,
+        Intent::Person,
+        Intent::LeaveMessage,
+        Intent::Repeat,
+        Intent::Goodbye,
+        Intent::Confirm,
+        Intent::Deny,
+        Intent::SmallTalk,
+        Intent::Complaint,
+        Intent::Details,
+        Intent::Question,
+        Intent::Unknown,
+    ];
+
+    /// The one with this [`name`](Intent::name).
+    pub fn of_name(name: &str) -> Option<Intent> {
+        Intent::ALL.into_iter().find(|intent| intent.name() == name)
+    }
+
     /// Its name in turn rows and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -193,6 +216,11 @@ impl Classifier {
             }
         }
         Ok(Self { directory: Directory::new(asked_for), examples })
+    }
+
+    /// From now on these are the people and departments that may be asked for.
+    pub fn expect(&mut self, asked_for: Vec<String>) {
+        self.directory = Directory::new(asked_for);
     }
 
     /// Understands one utterance. `vector` is its embedding, if there is an embedder.

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod context;
 pub mod endpointing;
+pub mod escalation;
 pub mod grounding;
 pub mod intent;
 pub mod language;
@@ -19,6 +20,7 @@ pub mod normalise;
 pub mod phrases;
 pub mod sentences;
 pub mod slots;
+pub mod summary;
 pub mod tools;
 #[cfg(test)]
 mod wordings;

@@ -26,6 +26,8 @@ pub const WHO_I_AM: &str = "I am an automatic assistant. I can answer questions 
 pub const NO_PERSON: &str = "I am sorry, I can not connect you to a person at the moment, but I will take a message.";
 /// The caller speaks another language.
 pub const ONLY_ENGLISH: &str = "I am sorry, I only speak English.";
+/// A caller is angry or in distress.
+pub const SORRY: &str = "I am sorry about that.";
 /// Somebody is rung.
 pub const CONNECTING: &str = "One moment, I will try to connect you.";
 /// Nobody took the call.
@@ -69,6 +71,14 @@ pub const NEVER_MIND: &str = "All right. What else can I do for you?";
 /// What a tool has to be told was not understood twice.
 pub const NOT_TOLD: &str = "I am sorry, I did not get that.";
 
+/// To whoever is rung for a caller, after who that is.
+pub const CALLEE_MENU: &str =
+    "Press 1 to take the call, 2 to send it to voicemail, or 3 to say that you will call back.";
+/// To whoever has pressed 2.
+pub const CALLEE_VOICEMAIL: &str = "The caller is asked for a message. Goodbye.";
+/// To whoever has pressed 3.
+pub const CALLEE_CALLS_BACK: &str = "The caller is told that you will call back. Goodbye.";
+
 /// Whoever waits is the next.
 pub const NEXT_IN_LINE: &str = "You are the next in line.";
 
@@ -85,6 +95,7 @@ pub const ALL: &[&str] = &[
     MESSAGE_END,
     NO_PERSON,
     ONLY_ENGLISH,
+    SORRY,
     CONNECTING,
     NOBODY_ANSWERED,
     NO_MESSAGE,
@@ -95,6 +106,9 @@ pub const ALL: &[&str] = &[
     KEYPAD_MENU,
     UNKNOWN_KEY,
     NEXT_IN_LINE,
+    CALLEE_MENU,
+    CALLEE_VOICEMAIL,
+    CALLEE_CALLS_BACK,
     LOOKING_UP,
     DOING_IT,
     STILL_WAITING,

@@ -32,6 +32,8 @@ pub enum Feature {
     },
     /// What it says comes out of the box's own sound card.
     Page,
+    /// It plays the office's messages.
+    Mailbox,
 }
 
 /// What `dialled` means as a code; numbers of people were looked for before.
@@ -45,6 +47,7 @@ pub(super) fn dialled(config: &Config, dialled: &str) -> Option<Feature> {
         (pick_up_code, Feature::PickUp { extension: None }),
         (&features.supervise_code, Feature::Supervise { extension: None }),
         (&features.paging_code, Feature::Page),
+        (&features.mailbox_code, Feature::Mailbox),
     ];
     if let Some((_, feature)) = simple.into_iter().find(|(code, _)| is_code(code) && *code == dialled) {
         return Some(feature);
@@ -98,6 +101,7 @@ mod tests {
             ("*97", Feature::Supervise { extension: None }),
             ("*97102", Feature::Supervise { extension: Some("102".into()) }),
             ("*80", Feature::Page),
+            ("*98", Feature::Mailbox),
         ] {
             assert_eq!(from_phone(&config, dialled, true), Decision::Feature(expected), "{dialled}");
         }

@@ -152,6 +152,13 @@ pub fn in_steps(
     }
 }
 
+/// A number in E.164 with its +.
+pub fn is_e164(number: &str) -> bool {
+    number.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// Without what people put between digits.
 fn plain(dialled: &str) -> String {
     dialled.chars().filter(|letter| !matches!(letter, ' ' | '-' | '.' | '(' | ')' | '/')).collect()

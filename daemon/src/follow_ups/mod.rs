@@ -110,7 +110,7 @@ pub fn tell(
     sql_tx: &Connection,
     id: FollowUpId,
     is_overdue: bool,
-    recipients: &Recipients,
+    (recipients, office): (&Recipients, &Office),
     at: UnixMs,
 ) -> Result<(), StorageError> {
     let (is_news, kind) = match is_overdue {
@@ -120,10 +120,28 @@ pub fn tell(
     let Some(promise) = find_follow_up(sql_tx, id)?.filter(|_| is_news) else { return Ok(()) };
     let subject = id.to_string();
     let thread = promise.call_id.map_or_else(|| subject.clone(), |call_id| call_id.to_string());
+    let recipients = with_owner(recipients, office, &promise, is_overdue, at);
     for notice in recipients.notices(kind, &subject, &thread, false) {
         queue_notice(sql_tx, &notice, at)?;
     }
     Ok(())
+}
+
+/// The owner is reminded alone, unless they are away or nobody knows their address; of what was not kept everybody hears.
+fn with_owner(
+    recipients: &Recipients,
+    office: &Office,
+    promise: &FollowUp,
+    is_overdue: bool,
+    at: UnixMs,
+) -> Recipients {
+    let owner = promise.owner.as_deref().and_then(|owner| office.person(owner));
+    let Some((owner, email)) = owner.and_then(|owner| Some((owner, owner.email.as_ref()?))) else {
+        return recipients.clone();
+    };
+    let now = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(office.time_zone().clone());
+    let is_alone = !is_overdue && !office.is_absent(owner, &now);
+    recipients.for_owner(email.reveal(), is_alone)
 }
 
 #[cfg(test)]
@@ -163,6 +181,7 @@ mod tests {
         config.email.enabled = true;
         config.email.to = vec!["desk@office.example".into()];
         let (recipients, rules) = (Recipients::new(&config), Rules::from(&config.notices));
+        let office = crate::office::sample::office().unwrap();
         storage
             .write_blocking(move |db| {
                 let (kept, missed) = (promise(), promise());
@@ -174,7 +193,7 @@ mod tests {
                 close_follow_up(db, kept.follow_up_id, ClosedReason::Done, UnixMs(2))?;
                 for id in [kept.follow_up_id, missed.follow_up_id] {
                     for is_overdue in [false, false, true, true] {
-                        tell(db, id, is_overdue, &recipients, UnixMs(3))?;
+                        tell(db, id, is_overdue, (&recipients, &office), UnixMs(3))?;
                     }
                 }
                 assert_eq!(notices_of(db, &kept.follow_up_id.to_string())?, []);
@@ -184,5 +203,31 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+    }
+
+    /// A reminder is for its owner alone while they are there; of what was not kept the office hears too.
+    #[test]
+    fn an_owner_is_reminded_at_their_own_address() {
+        let mut config = Config::default();
+        config.email.enabled = true;
+        config.email.to = vec!["desk@office.example".into()];
+        let recipients = Recipients::new(&config);
+        let mut office = crate::office::sample::office().unwrap();
+        office.people[0].email = Some(Redacted::new("lopez@office.example".into()));
+        let at = UnixMs(10);
+        let told = |office: &Office, owner: &str, is_overdue| {
+            let promise = FollowUp { owner: Some(owner.into()), ..promise() };
+            let told = with_owner(&recipients, office, &promise, is_overdue, at);
+            let notices = told.notices(NoticeKind::FollowUpDue, "row", "call", false);
+            notices.iter().map(|notice| notice.recipient.reveal().clone()).collect::<Vec<_>>().join(" ")
+        };
+        let (desk, lopez) = ("desk@office.example", "lopez@office.example");
+        assert_eq!(told(&office, "doctor maria lopez", false), lopez);
+        assert_eq!(told(&office, "doctor maria lopez", true), format!("{desk} {lopez}"));
+        assert_eq!(told(&office, "susan brown", false), desk, "nobody knows her address");
+        assert_eq!(told(&office, "billing", false), desk);
+        let moment = |ms| Timestamp::from_millisecond(ms).unwrap();
+        office.people[0].absences = vec![crate::office::Absence { from: moment(0), until: moment(20) }];
+        assert_eq!(told(&office, "doctor maria lopez", false), format!("{desk} {lopez}"), "away");
     }
 }

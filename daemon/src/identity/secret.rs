@@ -75,7 +75,7 @@ impl SecretHash {
     ///
     /// # Errors
     /// [`IdentityError::NoRandomness`].
-    pub(super) fn of(secret: &SetupSecret) -> Result<SecretHash, IdentityError> {
+    pub(crate) fn of(secret: &SetupSecret) -> Result<SecretHash, IdentityError> {
         let mut salt = [0; 16];
         SystemRandom::new().fill(&mut salt).map_err(|_| IdentityError::NoRandomness)?;
         let mut hash = [0; HASH_BYTES];

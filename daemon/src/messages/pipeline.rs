@@ -13,7 +13,7 @@ use crate::conversation::intent::Classifier;
 use crate::follow_ups;
 use crate::inference::Queue;
 use crate::notices::Recipients;
-use crate::office::Office;
+use crate::office::Staff;
 use crate::retry::{Backoff, seed_of};
 use crate::storage::{
     AudioFiles, DurableJob, JobKind, JobState, NoticeKind, Storage, StorageError, UnixMs, Voicemail, VoicemailId,
@@ -37,7 +37,7 @@ pub struct Workshop {
     /// Whether there is one.
     pub can_hear: bool,
     /// The office that is called.
-    pub office: Arc<Office>,
+    pub staff: Staff,
     /// Who is told.
     pub recipients: Recipients,
     /// When promises are reminded of.
@@ -72,7 +72,7 @@ impl Lane {
 impl Pipeline {
     /// Not running yet.
     pub fn new(shop: Workshop) -> Pipeline {
-        let classifier = Arc::new(Classifier::keywords_only(shop.office.asked_for()));
+        let classifier = Arc::new(Classifier::keywords_only(shop.staff.office().asked_for()));
         Pipeline { shop: Arc::new(shop), classifier }
     }
 
@@ -202,7 +202,8 @@ impl Pipeline {
             if let Some(number) = number {
                 set_contact(sql_tx, number, particulars.name.as_deref(), particulars.email.as_deref(), now)?;
             }
-            follow_ups::promise_of(sql_tx, &voicemail, &particulars, transcript, &shop.office, &shop.follow_ups, now)?;
+            let office = shop.staff.office();
+            follow_ups::promise_of(sql_tx, &voicemail, &particulars, transcript, &office, &shop.follow_ups, now)?;
             queue_job(sql_tx, JobKind::Notify, &subject, now, now).map(drop)
         });
         Ok(written.await?)
@@ -236,7 +237,8 @@ impl Pipeline {
         let written = self.shop.storage.write(move |sql_tx| {
             let now = UnixMs::now();
             finish_job(sql_tx, job_id, now)?;
-            follow_ups::tell(sql_tx, id, kind == JobKind::Escalate, &shop.recipients, now)
+            let told = (&shop.recipients, &*shop.staff.office());
+            follow_ups::tell(sql_tx, id, kind == JobKind::Escalate, told, now)
         });
         Ok(written.await?)
     }

@@ -56,6 +56,8 @@ impl Undelivered {
 #[derive(Debug, Clone, Default)]
 pub struct Recipients {
     to: Vec<(Channel, String)>,
+    /// Whether there is a mail server.
+    has_email: bool,
 }
 
 impl Recipients {
@@ -67,7 +69,18 @@ impl Recipients {
         let email = of(config.email.enabled, Channel::Email, &config.email.to);
         let webhook = of(config.webhook.enabled, Channel::Webhook, std::slice::from_ref(&config.webhook.url));
         let sms = of(config.sms.enabled, Channel::Sms, &config.sms.to);
-        Recipients { to: [email, webhook, sms].concat() }
+        Recipients { to: [email, webhook, sms].concat(), has_email: config.email.enabled }
+    }
+
+    /// Those who are told of what one person has to do: their own address instead of the office's, or beside it.
+    #[must_use]
+    pub fn for_owner(&self, email: &str, is_alone: bool) -> Recipients {
+        let is_kept = |(channel, to): &&(Channel, String)| *channel != Channel::Email || (!is_alone && to != email);
+        let mut to: Vec<_> = self.to.iter().filter(is_kept).cloned().collect();
+        if self.has_email {
+            to.push((Channel::Email, email.to_owned()));
+        }
+        Recipients { to, has_email: self.has_email }
     }
 
     /// The notices of one event about the row `subject`. A text message is for what cannot wait. Those with the same

@@ -1,13 +1,14 @@
 //! What the configuration file says about the office, and every way it can be wrong.
 
-use super::{Calendar, Holiday, Office, Person, Span};
+use super::{Calendar, Holiday, Office, Person, Rotation, Span};
 use audio::dsp::call_tones::Country;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigMistake;
-use crate::dial_plan::Target;
+use crate::dial_plan::{Target, is_e164};
+use crate::redact::Redacted;
 
 /// The `[office]` part of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct OfficeConfig {
     /// What rings when a caller just wants a person. Without it, or when the office is closed, a message is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Target>,
+    /// Who takes turns to be reachable while the office is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_call: Option<OnCallConfig>,
 }
 
 /// Opening hours by weekday, each a list of spans such as `"09:00-12:30"`. A missing or empty day is closed. A span
@@ -110,7 +114,7 @@ pub struct HolidayConfig {
 }
 
 /// Somebody callers may ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PersonConfig {
     /// Name as written and spoken.
@@ -121,6 +125,46 @@ pub struct PersonConfig {
     /// What rings when a caller asks for them: `extension:101`, `group:front` or `queue:sales`. Without it, the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Target>,
+    /// Rings when that is not answered: E.164 with +. One that `[outbound]` lets phones call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mobile: Option<String>,
+    /// Where notices to them go, if not where all others go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// When they work. Without it, when the office is open; on holidays as the office.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<HoursConfig>,
+}
+
+/// `[office.on_call]`: people who take turns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnCallConfig {
+    /// Names of `people`, in the order of their turns.
+    pub people: Vec<String>,
+    /// How long a turn is.
+    #[serde(default)]
+    pub turn: TurnLength,
+    /// When one hands over to the next: `08:00`.
+    #[serde(default = "eight")]
+    pub handover: String,
+    /// The day on which the first turn of the first one began: `2026-01-05`.
+    pub starts: String,
+}
+
+/// How long somebody is on call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnLength {
+    /// A day.
+    Day,
+    /// Seven.
+    #[default]
+    Week,
+}
+
+fn eight() -> String {
+    "08:00".into()
 }
 
 fn english() -> String {
@@ -150,8 +194,11 @@ impl OfficeConfig {
         self.check_people(mistakes);
         let time_zone = self.parse_time_zone(mistakes);
         let country = self.parse_country(mistakes);
-        let week = self.parse_week(mistakes);
+        let week = parse_week("office.hours", &self.hours, mistakes);
         let holidays = self.parse_holidays(mistakes);
+        let calendar = Calendar { time_zone: time_zone?, week, holidays };
+        let people = self.parse_people(&calendar, mistakes);
+        let on_call = self.on_call.as_ref().and_then(|on_call| self.parse_on_call(on_call, mistakes));
         let spoken_name = self.spoken_name.clone().unwrap_or_else(|| self.name.clone());
         let disclosure = self.disclosure.clone().unwrap_or_else(|| {
             format!("Thank you for calling {spoken_name}. You are speaking with an automatic assistant.")
@@ -165,9 +212,10 @@ impl OfficeConfig {
             directions: self.directions.clone(),
             phone: self.phone.clone(),
             email: self.email.clone(),
-            calendar: Calendar { time_zone: time_zone?, week, holidays },
+            calendar,
             prices: self.prices.clone(),
-            people: self.people.iter().map(person).collect(),
+            people,
+            on_call,
             departments: self.departments.iter().map(|d| d.to_lowercase()).collect(),
             language: self.language.clone(),
             country: country?,
@@ -218,6 +266,18 @@ impl OfficeConfig {
             if person.name.trim().is_empty() {
                 mistakes.push(mistake(&format!("office.people[{i}].name"), &person.name, "a name"));
             }
+            let same = |other: &PersonConfig| other.name.to_lowercase() == person.name.to_lowercase();
+            if self.people.iter().take(i).any(same) {
+                mistakes.push(mistake(&format!("office.people[{i}].name"), &person.name, "a name nobody else has"));
+            }
+            if let Some(mobile) = person.mobile.as_ref().filter(|mobile| !is_e164(mobile)) {
+                let key = format!("office.people[{i}].mobile");
+                mistakes.push(mistake(&key, mobile, "E.164 with +, such as +12125550142"));
+            }
+            if let Some(email) = person.email.as_ref().filter(|email| !is_email(email)) {
+                let key = format!("office.people[{i}].email");
+                mistakes.push(mistake(&key, email, "an e-mail address such as \"anna@example.com\""));
+            }
             let Some(department) = &person.department else { continue };
             if !self.departments.iter().any(|d| d.eq_ignore_ascii_case(department)) {
                 let key = format!("office.people[{i}].department");
@@ -244,13 +304,47 @@ impl OfficeConfig {
         found
     }
 
-    fn parse_week(&self, mistakes: &mut Vec<ConfigMistake>) -> [Vec<Span>; 7] {
-        let mut week: [Vec<Span>; 7] = Default::default();
-        for (name, weekday, spans) in self.hours.days() {
-            let index = weekday.to_monday_zero_offset() as usize;
-            week[index] = parse_spans(&format!("office.hours.{name}"), spans, mistakes);
+    fn parse_people(&self, office: &Calendar, mistakes: &mut Vec<ConfigMistake>) -> Vec<Person> {
+        let person = |(i, config): (usize, &PersonConfig)| {
+            let week = config.hours.as_ref();
+            let week = week.map(|hours| parse_week(&format!("office.people[{i}].hours"), hours, mistakes));
+            Person {
+                name: config.name.clone(),
+                department: config.department.as_ref().map(|name| name.to_lowercase()),
+                reach: config.reach.clone(),
+                mobile: config.mobile.clone().map(Redacted::new),
+                email: config.email.clone().map(Redacted::new),
+                hours: week.map(|week| Calendar { week, ..office.clone() }),
+                absences: Vec::new(),
+            }
+        };
+        self.people.iter().enumerate().take(MAX_ENTRIES).map(person).collect()
+    }
+
+    fn parse_on_call(&self, on_call: &OnCallConfig, mistakes: &mut Vec<ConfigMistake>) -> Option<Rotation> {
+        let before = mistakes.len();
+        for (i, name) in on_call.people.iter().enumerate() {
+            if !self.people.iter().any(|person| person.name == *name) {
+                mistakes.push(mistake(&format!("office.on_call.people[{i}]"), name, "a name of office.people"));
+            }
         }
-        week
+        if !(1..=MAX_ENTRIES).contains(&on_call.people.len()) {
+            mistakes.push(mistake("office.on_call.people", &on_call.people.len().to_string(), "1 to 200 names"));
+        }
+        let handover = parse_time(&on_call.handover);
+        if handover.is_none() {
+            mistakes.push(mistake("office.on_call.handover", &on_call.handover, "a time such as \"08:00\""));
+        }
+        let starts = on_call.starts.parse::<Date>().ok().filter(|_| on_call.starts.len() == 10);
+        if starts.is_none() {
+            mistakes.push(mistake("office.on_call.starts", &on_call.starts, "a date such as \"2026-01-05\""));
+        }
+        let turn_days = match on_call.turn {
+            TurnLength::Day => 1,
+            TurnLength::Week => 7,
+        };
+        let rotation = Rotation { people: on_call.people.clone(), turn_days, handover: handover?, starts: starts? };
+        (mistakes.len() == before).then_some(rotation)
     }
 
     fn parse_holidays(&self, mistakes: &mut Vec<ConfigMistake>) -> Vec<Holiday> {
@@ -283,12 +377,17 @@ fn mistake(key: &str, value: &str, expected: &str) -> ConfigMistake {
     ConfigMistake::new(key, format!("{:?}", value.chars().take(80).collect::<String>()), expected.into())
 }
 
-fn person(config: &PersonConfig) -> Person {
-    let department = config.department.as_ref().map(|name| name.to_lowercase());
-    Person { name: config.name.clone(), department, reach: config.reach.clone() }
+fn parse_week(key: &str, hours: &HoursConfig, mistakes: &mut Vec<ConfigMistake>) -> [Vec<Span>; 7] {
+    let mut week: [Vec<Span>; 7] = Default::default();
+    for (name, weekday, spans) in hours.days() {
+        let index = weekday.to_monday_zero_offset() as usize;
+        week[index] = parse_spans(&format!("{key}.{name}"), spans, mistakes);
+    }
+    week
 }
 
-fn is_email(text: &str) -> bool {
+/// Whether it looks like an e-mail address.
+pub(crate) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
     let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
     plain(local) && plain(domain) && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
@@ -315,21 +414,27 @@ fn parse_spans(key: &str, texts: &[String], mistakes: &mut Vec<ConfigMistake>) -
             None => mistakes.push(mistake(&format!("{key}[{i}]"), text, SPAN)),
         }
     }
-    let ordered = spans.windows(2).all(|pair| !pair[0].past_midnight() && pair[0].close <= pair[1].open);
-    if !ordered {
+    if !are_ordered(&spans) {
         mistakes.push(mistake(key, &texts.join(", "), "spans in order that do not overlap"));
     }
     spans
 }
 
-fn parse_span(text: &str) -> Option<Span> {
+/// `09:00-12:30`.
+pub(super) fn parse_span(text: &str) -> Option<Span> {
     let (open, close) = text.split_once(['-', '–'])?;
-    let time = |text: &str| -> Option<Time> {
-        let (hour, minute) = text.trim().split_once(':')?;
-        Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
-    };
-    let close = if close.trim() == "24:00" { Time::midnight() } else { time(close)? };
-    Some(Span { open: time(open)?, close })
+    let close = if close.trim() == "24:00" { Time::midnight() } else { parse_time(close)? };
+    Some(Span { open: parse_time(open)?, close })
+}
+
+fn parse_time(text: &str) -> Option<Time> {
+    let (hour, minute) = text.trim().split_once(':')?;
+    Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
+}
+
+/// Whether the spans of a day follow each other.
+pub(super) fn are_ordered(spans: &[Span]) -> bool {
+    spans.windows(2).all(|pair| !pair[0].past_midnight() && pair[0].close <= pair[1].open)
 }
 
 #[cfg(test)]
@@ -359,7 +464,8 @@ mod tests {
             hours: vec![],
         };
         config.holidays = vec![holiday("2026-02-30", None), holiday("2026-12-24", Some("2026-12-20"))];
-        config.people = vec![PersonConfig { name: "A".into(), department: Some("moon".into()), reach: None }];
+        config.people =
+            vec![PersonConfig { name: "A".into(), department: Some("moon".into()), ..PersonConfig::default() }];
         let mistakes = Office::try_from(&config).unwrap_err();
         let keys: Vec<_> = mistakes.iter().map(|m| m.key.as_str()).collect();
         assert_eq!(

@@ -6,9 +6,14 @@
 
 mod config;
 pub mod hours;
+pub mod import;
+pub mod people;
 pub mod sample;
+mod staff;
 
-pub use config::{HolidayConfig, HoursConfig, OfficeConfig, PersonConfig};
+pub use config::{HolidayConfig, HoursConfig, OfficeConfig, OnCallConfig, PersonConfig, TurnLength};
+pub use people::{Absence, Person, Presence, Rotation, Route};
+pub use staff::{Staff, week_of};
 
 use audio::dsp::call_tones::Country;
 
@@ -46,21 +51,12 @@ pub struct Office {
     pub departments: Vec<String>,
     /// What rings for callers who just want a person.
     pub operator: Option<Target>,
+    /// Who takes turns to be reachable while nobody else is.
+    pub on_call: Option<Rotation>,
     /// Whose ringing and busy tones callers hear.
     pub country: Country,
     /// Language of the conversation as a BCP 47 tag. Only English is understood so far.
     pub language: String,
-}
-
-/// Somebody a caller may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// Name as written and spoken.
-    pub name: String,
-    /// The department they belong to, in small letters.
-    pub department: Option<String>,
-    /// What rings for them.
-    pub reach: Option<Target>,
 }
 
 impl Office {
@@ -72,19 +68,6 @@ impl Office {
     /// Departments and people in small letters: what [`crate::conversation::slots::Directory`] is made of.
     pub fn asked_for(&self) -> Vec<String> {
         self.departments.iter().cloned().chain(self.people.iter().map(|person| person.name.to_lowercase())).collect()
-    }
-}
-
-/// Who is reached.
-impl Office {
-    /// What rings for a caller who asks for `asked_for` (a person or a department, in small letters), or just for somebody.
-    pub fn reach(&self, asked_for: Option<&str>) -> Option<&Target> {
-        let is_asked_for = |person: &&Person| {
-            asked_for
-                .is_some_and(|name| person.name.to_lowercase() == name || person.department.as_deref() == Some(name))
-        };
-        let person = self.people.iter().filter(is_asked_for).find_map(|person| person.reach.as_ref());
-        person.or(self.operator.as_ref())
     }
 }
 

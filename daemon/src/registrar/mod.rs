@@ -8,6 +8,7 @@
 //!
 //! Left out on purpose: third-party registration. A phone registers the extension it has the password of.
 
+pub mod pins;
 pub mod provisioning;
 pub mod secrets;
 

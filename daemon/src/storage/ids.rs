@@ -132,6 +132,12 @@ row_ids! {
     FollowUpId;
     /// Key of `contacts`.
     ContactId;
+    /// Key of `people`.
+    PersonId;
+    /// Key of `absences`.
+    AbsenceId;
+    /// Key of `escalations`.
+    EscalationId;
     /// Key of `knowledge_documents`.
     DocumentId;
     /// Key of `knowledge_passages`: what a turn cites as its source.

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_recording_sides.sql"),
     include_str!("migrations/0008_tool_times.sql"),
     include_str!("migrations/0009_notices.sql"),
+    include_str!("migrations/0010_people.sql"),
 ];
 
 /// The format this release reads and writes.

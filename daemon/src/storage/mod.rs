@@ -51,8 +51,8 @@ pub use audio_files::{
 };
 pub use error::{OpenError, StorageError, free_bytes};
 pub use ids::{
-    CallId, ContactId, DocumentId, FollowUpId, JobId, MetricsId, NotificationId, PassageId, RecordingId, TurnId,
-    UnixMs, VoicemailId,
+    AbsenceId, CallId, ContactId, DocumentId, EscalationId, FollowUpId, JobId, MetricsId, NotificationId, PassageId,
+    PersonId, RecordingId, TurnId, UnixMs, VoicemailId,
 };
 pub use open::SetAside;
 pub use reader::Reader;

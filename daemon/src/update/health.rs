@@ -76,6 +76,7 @@ async fn call(config: &Config) -> Result<String, String> {
         lines: Vec::new(),
         record: None,
         patience: Patience { farewell: GREETING_LIMIT, ..Patience::default() },
+        from: None,
     };
     let placed = tokio::time::timeout(CALL_LIMIT, caller::place(plan)).await;
     let report = placed

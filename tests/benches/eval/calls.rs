@@ -134,8 +134,9 @@ fn call(runtime: &Runtime, folder: &Path, target: &str, lines: Vec<Line>, number
         farewell: Duration::from_secs(5),
     };
     let (protection, record) = (Protection::default(), Some(recording.clone()));
-    let report =
-        runtime.block_on(place(CallPlan { target: target.to_owned(), protection, lines, record, patience })).unwrap();
+    let report = runtime
+        .block_on(place(CallPlan { target: target.to_owned(), protection, lines, record, patience, from: None }))
+        .unwrap();
     let sip_call_id = report.sip_call_id.clone().unwrap();
     let reader = Reader::open(folder, 1).unwrap();
     let ended = || {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::conversation::intent::Classifier;
+use crate::dial_plan::Target;
 use crate::office::sample;
 
 fn hit(score: f32) -> Hit {
@@ -63,6 +64,7 @@ fn a_person_is_rung_when_the_office_is_open() {
         name: name.into(),
         department: Some(department.into()),
         reach: Some(reach.parse().unwrap()),
+        ..Default::default()
     };
     let office = Office {
         operator: Some(Target::Group("front".into())),

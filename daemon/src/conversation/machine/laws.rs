@@ -158,7 +158,8 @@ impl Rig {
                 Command::HangUp(_) | Command::HandOver { .. } => self.over = true,
                 Command::LogTurn(turn) => assert!(turn.finished_at.is_some()),
                 Command::StartRecording { .. } => self.owed_since = None,
-                Command::Prepare { .. }
+                Command::Escalate { .. }
+                | Command::Prepare { .. }
                 | Command::Duck
                 | Command::Unduck
                 | Command::StopSpeaking { .. }
@@ -308,7 +309,8 @@ fn any_reply(sentences: u8, action: u8, yes: bool) -> Reply {
         slots: Box::default(),
         sources: vec![],
         action,
-        connect_to: (action == Action::Connect).then(Target::default),
+        connect_to: (action == Action::Connect).then(Route::default),
+        escalation: None,
         tool,
     }
 }

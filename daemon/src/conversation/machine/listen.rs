@@ -5,6 +5,7 @@ use super::{Command, Conversation, EndClass, Ending, Failure, Heard, Phase, Turn
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Offer;
 use crate::conversation::endpointing::{EndpointEvent, Utterance, completeness};
+use crate::conversation::escalation::DOUBTFUL;
 use crate::conversation::intent::Intent;
 use crate::conversation::sentences::open_early;
 use crate::conversation::{phrases, words};
@@ -192,6 +193,7 @@ impl Conversation {
         if !heard.text.trim().is_empty() && !listening_only {
             let mut context = Box::new(self.context.clone());
             context.waits_for_tool = self.using.is_some();
+            context.confidence = Some(heard.confidence);
             self.push(Command::Think { utterance, text: heard.text, context });
         }
         self.settle(now);
@@ -296,7 +298,13 @@ impl Conversation {
         record.score = reply.score;
         record.slots = reply.slots.entries();
         record.sources = reply.sources.clone();
+        let is_doubtful = record.confidence.is_some_and(|confidence| confidence < DOUBTFUL);
+        self.context.doubts = if is_doubtful { self.context.doubts + 1 } else { 0 };
         self.commit(&reply, &record.text);
+        if let Some(escalation) = &reply.escalation {
+            let turn_number = Some(record.number);
+            self.push(Command::Escalate { turn_number, escalation: escalation.clone() });
+        }
         if let Some(pending) =
             reply.tool.as_ref().filter(|_| reply.action == Action::UseTool && may_use && !self.is_at_limit())
         {

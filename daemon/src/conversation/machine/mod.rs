@@ -33,9 +33,9 @@ pub use types::{
 
 use super::context::{Context, Offer};
 use super::endpointing::Endpointer;
+use super::escalation::{Escalation, Reason};
 use super::{answer, phrases};
-use crate::dial_plan::Target;
-use crate::office::Office;
+use crate::office::{Office, Route};
 use listen::Turn;
 use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
@@ -68,7 +68,7 @@ pub struct Conversation {
     leaving: Option<Ending>,
     ending: Option<Ending>,
     /// With whom the caller is connected after what is being said.
-    hand_over_to: Option<Target>,
+    hand_over_to: Option<Route>,
     endpointer: Endpointer,
     last_frame_at: Option<Instant>,
     /// The utterance that is being listened to or thought about.
@@ -104,7 +104,7 @@ impl Conversation {
     pub fn new(settings: Settings, office: Arc<Office>, _now: Instant) -> Self {
         Self {
             endpointer: Endpointer::new(settings.endpointing.clone()),
-            context: Context { turns: settings.turns_before, ..Context::default() },
+            context: Context { turns: settings.turns_before, caller: settings.caller.clone(), ..Context::default() },
             settings,
             office,
             phase: Phase::Ringing,
@@ -186,8 +186,13 @@ impl Conversation {
             self.start_recording(now);
             return;
         }
-        match self.settings.opening {
+        match self.settings.opening.clone() {
             Opening::NobodyAnswered => return self.nobody_answered(),
+            Opening::MessageForCallee => {
+                let line = Line::fixed(vec![phrases::NOBODY_ANSWERED.to_owned()]).message();
+                return self.queue.push_back(line);
+            }
+            Opening::CallBack { who, reference } => return self.called_back(who.as_deref(), &reference),
             Opening::Message => {
                 let sentences = vec![self.office.disclosure.clone(), phrases::NOBODY_ANSWERED.to_owned()];
                 return self.queue.push_back(Line::fixed(sentences).message());
@@ -210,8 +215,22 @@ impl Conversation {
         });
     }
 
+    /// The caller will be called back, and knows by what to ask for it.
+    fn called_back(&mut self, who: Option<&str>, reference: &str) {
+        let who = who.unwrap_or("Somebody");
+        let told = format!("{who} can not talk right now, and will call you back.");
+        let reference = format!("Your reference is {}.", spelled(reference));
+        self.queue.push_back(match self.settings.speech_to_text {
+            true => {
+                let line = Line::fixed(vec![told, reference, phrases::ANYTHING_ELSE.into()]);
+                line.offering(Offer::AnythingElse).then(After::Listen)
+            }
+            false => Line::fixed(vec![told, reference, phrases::KEYPAD_MENU.into()]).then(After::Listen),
+        });
+    }
+
     /// The caller is connected, once the sentences of `line` are out.
-    fn connecting(&mut self, mut line: Line, to: Target) -> Line {
+    fn connecting(&mut self, mut line: Line, to: Route) -> Line {
         if line.display.is_empty() {
             line.display.push(phrases::CONNECTING.into());
         }
@@ -340,7 +359,7 @@ impl Conversation {
         self.close_interrupted();
         self.context.turns += 1;
         let line = match digit {
-            '0' => match self.office.reach(None).filter(|_| self.settings.may_connect).cloned() {
+            '0' => match self.escalate_by_key() {
                 Some(operator) => self.connecting(Line::fixed(vec![phrases::CONNECTING.into()]), operator),
                 None => Line::fixed(vec![phrases::NO_PERSON.into()]).message(),
             },
@@ -351,6 +370,14 @@ impl Conversation {
             _ => Line::fixed(vec![phrases::UNKNOWN_KEY.into()]).then(After::Listen),
         };
         if self.context.turns > self.settings.max_turns { self.end_for_turns(now) } else { self.say(line, now) }
+    }
+
+    /// Who is rung for whoever has pressed the key.
+    fn escalate_by_key(&mut self) -> Option<Route> {
+        let to = self.settings.anybody.clone();
+        let escalation = Box::new(Escalation { reason: Reason::Key, detail: None, to: to.clone() });
+        self.push(Command::Escalate { turn_number: None, escalation });
+        to
     }
 
     fn end_for_turns(&mut self, now: Instant) {

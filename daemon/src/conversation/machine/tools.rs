@@ -72,6 +72,7 @@ impl Conversation {
             action: Action::Continue,
             intent: Intent::SmallTalk,
             connect_to: None,
+            escalation: None,
             tool: None,
             ..reply.clone()
         };

@@ -3,9 +3,10 @@
 use crate::conversation::answer::Reply;
 use crate::conversation::context::Context;
 use crate::conversation::endpointing::EndpointingSettings;
+use crate::conversation::escalation::{Caller, Escalation};
 use crate::conversation::intent::Intent;
 use crate::conversation::tools::ToolCall;
-use crate::dial_plan::Target;
+use crate::office::Route;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -48,18 +49,29 @@ pub struct Settings {
     pub opening: Opening,
     /// Turns of this call before this conversation.
     pub turns_before: u32,
-    /// Whether somebody may be rung for a caller who wants a person: not when the office is closed.
-    pub may_connect: bool,
+    /// Who is rung for a caller who wants just a person; `None`: nobody may be.
+    pub anybody: Option<Route>,
+    /// What is known of the caller.
+    pub caller: Caller,
 }
 
 /// What is said first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Opening {
     /// The disclosure and the greeting.
     #[default]
     Greeting,
     /// The caller was to be connected and nobody took the call: they have been greeted before.
     NobodyAnswered,
+    /// Whoever was rung wants a message: the caller is asked for one, without another greeting.
+    MessageForCallee,
+    /// Whoever was rung will call the caller back.
+    CallBack {
+        /// Who that is, if it is known.
+        who: Option<String>,
+        /// Of the promise.
+        reference: String,
+    },
     /// Nobody is to be asked: the caller can leave a message.
     Message,
 }
@@ -85,7 +97,8 @@ impl Default for Settings {
             max_call: Duration::from_secs(15 * 60),
             opening: Opening::Greeting,
             turns_before: 0,
-            may_connect: true,
+            anybody: None,
+            caller: Caller::default(),
         }
     }
 }
@@ -342,6 +355,13 @@ pub enum Command {
     },
     /// End the recording now and answer with [`Input::RecordingEnded`].
     StopRecording,
+    /// The caller is given to a person, or would be if anybody were there. [`Command::HandOver`] follows if so.
+    Escalate {
+        /// The turn it was decided in; `None`: by a key.
+        turn_number: Option<u32>,
+        /// The decision.
+        escalation: Box<Escalation>,
+    },
     /// A turn is complete.
     LogTurn(Box<TurnRecord>),
     /// End the call. Nothing comes after this.
@@ -350,7 +370,7 @@ pub enum Command {
     /// with [`Opening::NobodyAnswered`].
     HandOver {
         /// With whom.
-        to: Target,
+        to: Route,
     },
 }
 

@@ -211,6 +211,7 @@ impl Asked<'_> {
             sources: Vec::new(),
             action,
             connect_to: None,
+            escalation: None,
             tool: tool.map(Box::new),
         }
     }

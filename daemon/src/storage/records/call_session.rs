@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{
-    CallMetrics, ConversationTurn, Recording, Voicemail, metrics_of, one_row, recordings_of, turns_of, voicemails_of,
+    CallMetrics, ConversationTurn, EscalationRow, Recording, Voicemail, escalations_of, metrics_of, one_row,
+    recordings_of, turns_of, voicemails_of,
 };
 use crate::{
     redact::Redacted,
@@ -153,6 +154,8 @@ pub struct SessionDetail {
     pub recordings: Vec<Recording>,
     /// In order.
     pub voicemails: Vec<Voicemail>,
+    /// Why the caller was given to a person, in order.
+    pub escalations: Vec<EscalationRow>,
 }
 
 /// Writes the row of a call that has just arrived: before the 180, so that no ringing call is unknown.
@@ -368,6 +371,7 @@ pub fn session_detail(db: &Connection, id: &str) -> Result<SessionDetail, Storag
         metrics: metrics_of(db, call_id)?,
         recordings: recordings_of(db, call_id)?,
         voicemails: voicemails_of(db, call_id)?,
+        escalations: escalations_of(db, call_id)?,
     })
 }
 

@@ -186,6 +186,15 @@ pub fn missed_follow_ups(db: &Connection, since: UnixMs) -> Result<Vec<FollowUp>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Who has to keep the promise to `contact` that is due first, if any is open: `Some(None)` for whoever comes first.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn open_promise_to(db: &Connection, contact: &str) -> Result<Option<Option<String>>, StorageError> {
+    let sql = "SELECT owner FROM follow_ups WHERE contact = ?1 AND state <> 'closed' ORDER BY due_at LIMIT 1";
+    Ok(db.prepare_cached(sql)?.query_row([contact], |row| row.get(0)).optional()?)
+}
+
 /// The promise with this key.
 ///
 /// # Errors
@@ -258,6 +267,8 @@ mod tests {
                 assert!(insert_follow_up(db, &kept)?);
                 assert!(insert_follow_up(db, &other)?);
                 assert_eq!(list_follow_ups(db, false, 10)?, expected);
+                assert_eq!(open_promise_to(db, "+1555")?, Some(None));
+                assert_eq!(open_promise_to(db, "+1556")?, None);
                 assert!(note_reminder(db, id, UnixMs(90))?);
                 assert!(!note_reminder(db, id, UnixMs(91))?);
                 acknowledge_follow_up(db, id, "Carla", UnixMs(95))?;

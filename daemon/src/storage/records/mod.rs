@@ -8,11 +8,13 @@ mod change;
 mod contact;
 mod conversation_turn;
 mod diversion;
+mod escalation;
 mod follow_up;
 mod job;
 mod knowledge_document;
 mod knowledge_search;
 mod notification;
+mod person;
 mod recording;
 mod registration;
 mod trunk_state;
@@ -29,9 +31,10 @@ pub use change::{Change, ChangeOp, changes_after};
 pub use contact::{Contact, begin_thread, find_contact, set_contact, stop_sms};
 pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
 pub use diversion::{Diversion, diversions, set_diversion};
+pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{
     ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
-    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder,
+    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_to,
 };
 pub use job::{
     DurableJob, JobKind, JobState, begin_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
@@ -49,6 +52,9 @@ pub use notification::{
     Channel, FailedAttempt, NewNotice, Notice, NoticeFailure, NoticeKind, NoticeState, begin_notice, count_notices,
     fail_notice, find_notice, finish_notice, list_notices, notices_cost_cents, notices_of, queue_notice,
     requeue_interrupted_notices, revive_notice, waiting_notices,
+};
+pub use person::{
+    AbsenceRow, PersonRow, absences_after, add_absence, delete_person, end_absences, list_people, set_person,
 };
 pub use recording::{Recording, RecordingKind, RecordingState, Talk, find_recording, insert_recording, recordings_of};
 pub use registration::{

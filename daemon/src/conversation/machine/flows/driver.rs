@@ -6,10 +6,12 @@ use super::super::*;
 use crate::config::ToolScope;
 use crate::conversation::answer::{Hit, reply};
 use crate::conversation::context::Context;
+use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
 use crate::conversation::tools::{self, Candidate, Phrase, Tool, ToolCall};
+use crate::dial_plan::Target;
 use crate::mcp::Offered;
-use crate::office::sample;
+use crate::office::{Route, sample};
 
 /// What the caller does, one after the other.
 pub(super) enum Act {
@@ -79,8 +81,11 @@ fn speaking_ms(sentence: &str) -> u64 {
 }
 
 impl Driver {
-    pub(super) fn new(settings: Settings, models: Models) -> Self {
+    pub(super) fn new(mut settings: Settings, models: Models) -> Self {
         let start = Instant::now();
+        if models.has_operator {
+            settings.anybody = Some(Route::to(Target::Group("front".into())));
+        }
         let office = Arc::new(office(models.has_operator));
         Self {
             conversation: Conversation::new(settings, office, start),
@@ -177,6 +182,7 @@ impl Driver {
             }
             Command::StopRecording => self.end_recording(RecordingEnd::Stopped),
             Command::LogTurn(turn) => self.log(&turn),
+            Command::Escalate { escalation, .. } => self.note("", &format!("escalated: {}", escalation.reason)),
             Command::HandOver { to } => {
                 assert!(self.playing.is_none(), "handed over in the middle of our own voice");
                 self.note("us", &format!("hands over to {to}"));
@@ -332,7 +338,8 @@ fn think(text: &str, context: &Context, models: &Models) -> answer::Reply {
     let now = "2026-11-24T10:00:00[America/New_York]".parse().unwrap();
     let asked = tools::Asked { text, understanding: &understood, vector: None, context, office: &office, now: &now };
     let candidates = if models.tools.is_some() { candidates() } else { Vec::new() };
-    tools::reply(&asked, &candidates).unwrap_or_else(|| reply(&understood, context, &office, &hits, &now))
+    let reply = tools::reply(&asked, &candidates).unwrap_or_else(|| reply(&understood, context, &office, &hits, &now));
+    Policy::default().apply(reply, text, context, &office, &now)
 }
 
 /// Orders are looked up, tables are booked.

@@ -259,6 +259,7 @@ fn a_person_is_wanted_and_a_message_taken() {
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
                7.16         transcribe? 0
+               7.38         escalated: asked_for_person
                7.38  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
               20.64  turn   1 person [] gap 420 ms
               20.64  us     (beep)
@@ -434,6 +435,7 @@ fn a_person_is_rung_for_who_asks() {
                4.26  us     How can I help you?
                5.82  caller "Can I talk to a real person?"
                7.16         transcribe? 0
+               7.38         escalated: asked_for_person
                7.38  us     One moment, I will try to connect you. (firm)
                9.84  turn   1 person [] gap 420 ms
                9.84  us     hands over to group:front
@@ -444,13 +446,14 @@ fn a_person_is_rung_for_who_asks() {
         models,
         &[Listen, Press('0'), Listen],
         expect![[r#"
-        seconds  who    what
-           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
-           4.26  us     How can I help you?
-           5.82  caller presses 0
-           5.82  us     One moment, I will try to connect you. (firm)
-           8.28  us     hands over to group:front
-    "#]],
+            seconds  who    what
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller presses 0
+               5.82         escalated: key
+               5.82  us     One moment, I will try to connect you. (firm)
+               8.28  us     hands over to group:front
+        "#]],
     );
 }
 
@@ -458,19 +461,19 @@ fn a_person_is_rung_for_who_asks() {
 #[test]
 fn without_anybody_a_message_is_offered() {
     let models = Models { has_operator: true, ..Models::default() };
-    let closed = Settings { may_connect: false, ..Settings::default() };
     check_flow(
-        closed,
-        models.clone(),
+        Settings::default(),
+        Models::default(),
         &[Listen, Press('0'), Wait(500), HangUp],
         expect![[r#"
-        seconds  who    what
-           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
-           4.26  us     How can I help you?
-           5.82  caller presses 0
-           5.82  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-           6.32  caller hangs up
-    "#]],
+            seconds  who    what
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller presses 0
+               5.82         escalated: key
+               5.82  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+               6.32  caller hangs up
+        "#]],
     );
     let unanswered = Settings { opening: Opening::NobodyAnswered, ..Settings::default() };
     check_flow(
