@@ -317,6 +317,8 @@ async fn consult(keys: &'static [&'static str], heard: &[&str], lines: Vec<Line>
     let mut config = with_operator(folder.path());
     let reach = Some(Target::Extension("101".into()));
     config.office.people = vec![PersonConfig { name: "Anna Weber".into(), reach, ..PersonConfig::default() }];
+    // Longer than the patience of this caller, who takes the tone for the end of a sentence.
+    config.conversation.message_silence_seconds = 15;
     let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
     let service = start(config, engines(&[&["i want to speak to anna weber"], heard].concat())).await;
     let (phone_folder, address) = (folder.path().join("phone"), service.address());
