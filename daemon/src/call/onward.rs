@@ -95,7 +95,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
                 let opening_now = match step {
                     Step::AttendWith(opening) => opening,
                     Step::TakeMessage => Opening::Message,
-                    _ => opening,
+                    Step::Connected { .. } | Step::Next(_) | Step::Attend | Step::SentOn => opening,
                 };
                 let Some((handed_over, to)) = Box::pin(attend(waiting, opening_now)).await else { return };
                 (waiting, opening) = (handed_over, Opening::NobodyAnswered);

@@ -147,7 +147,13 @@ impl Policy {
                 reply.sentences = match reason {
                     Reason::Emergency => vec![emergency_sentence(&self.emergency_number)],
                     Reason::Distress => vec![phrases::SORRY.to_owned()],
-                    _ => Vec::new(),
+                    Reason::Topic
+                    | Reason::AskedForPerson
+                    | Reason::Key
+                    | Reason::Vip
+                    | Reason::Returning
+                    | Reason::Misses
+                    | Reason::LowConfidence => Vec::new(),
                 };
                 let (action, sentence) = match to {
                     Some(_) => (Action::Connect, phrases::CONNECTING),
