@@ -35,8 +35,8 @@ pub struct EndpointingSettings {
     pub pre_roll: Duration,
     /// Silence after which an unconfirmed start is given up.
     pub give_up: Duration,
-    /// Silence after which decoding begins on speculation. As long as the stop before a "t" or "k" is not much shorter:
-    /// each pause costs a decode, and each millisecond of it is waited for by the caller.
+    /// Silence after which decoding begins on speculation. Longer than the stop within a "t" or a "k", since each pause costs
+    /// a decode; no longer than that, since the caller waits for it.
     pub pause: Duration,
     /// Silence that ends a complete utterance: "yes", "goodbye", a question that has an answer. Less than people need to
     /// draw breath, more than between two words. The recogniser has to be done by then.

@@ -18,7 +18,7 @@ use crate::identity::{SecretHash, SetupSecret};
 const DIGITS: usize = 6;
 /// Wrong ones in a row until nobody is asked any more, for [`LOCKED`].
 const TRIES_LIMIT: u32 = 5;
-/// So that a hundred thousand guesses take a year.
+/// After that there is one try in this time: a million PINs take decades.
 const LOCKED: Duration = Duration::from_secs(15 * 60);
 
 /// The folder of all extensions' PINs.

@@ -207,13 +207,17 @@ impl Conversation {
             open_early(&mut reply.sentences);
         }
         // Known before we are sure that the caller is done: the first sentence is made while we wait.
-        let known = reply.as_ref().ok().filter(|_| turn.ended.is_none());
+        let is_open = turn.ended.is_none();
+        let known = reply.as_ref().ok().filter(|_| is_open);
         let first = known.and_then(|reply| reply.sentences.first().cloned());
         let text = turn.heard.as_ref().map_or("", |heard| &heard.text);
         let completeness = completeness(text).with_answer(text, known.is_some_and(Reply::is_answer));
         turn.reply = Some(reply);
         turn.replied_at = Some(now);
-        self.endpointer.expect(completeness);
+        // Once they are done, what is open may be their next sentence.
+        if is_open {
+            self.endpointer.expect(completeness);
+        }
         if let Some(first) = first {
             self.push(Command::Prepare { sentences: spoken(&[first]) });
         }
