@@ -17,14 +17,14 @@ use crate::call::CallsUp;
 use crate::conversation::{answer, opening, sentences};
 use crate::inference::Priority;
 use crate::office::Office;
-use crate::speaker::{SpeakError, Speaker};
+use crate::speaker::{AHEAD_LIMIT_BYTES, SpeakError, Speaker};
 use crate::storage::{Storage, passage_texts};
 
 /// How often what is likely is looked at again: knowledge changes, and "we are open now" ends.
 const INTERVAL: Duration = Duration::from_secs(120);
 /// With a call up it waits so long before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Half of what the phrase cache holds.
+/// More are not looked at. Where they end is decided by [`AHEAD_LIMIT_BYTES`].
 const OPENINGS_MAX: usize = 400;
 
 /// Rehearses until the task is aborted.
@@ -59,22 +59,30 @@ fn openings(office: &Office, now: &Zoned, passages: &[String]) -> Vec<String> {
     all.filter(|opening| seen.insert(opening.clone())).take(OPENINGS_MAX).collect()
 }
 
-/// Renders what is not there yet, one at a time so that a caller never waits for more than one; how many that were.
+/// Renders what is not there yet, one at a time so that a caller never waits for more than one; how many that were. Ends
+/// with the first that does not fit any more, so that the same ones stay and none is made again and again.
 async fn rehearse(speaker: &Speaker, openings: Vec<String>, up: &CallsUp) -> usize {
-    let mut made = 0;
+    let (mut made, mut bytes) = (0, 0);
     for opening in openings {
-        if speaker.cached(&opening).is_some() {
+        if let Some(samples) = speaker.cached(&opening) {
+            bytes += size_of_val(&*samples);
             continue;
+        }
+        if bytes >= AHEAD_LIMIT_BYTES {
+            break;
         }
         while !up.list().is_empty() {
             tokio::time::sleep(PAUSE).await;
         }
         let (done, rendered) = oneshot::channel();
         speaker.render(&opening, Priority::Background, move |result| {
-            let _ = done.send(result.map(drop));
+            let _ = done.send(result);
         });
         match rendered.await {
-            Ok(Ok(())) => made += 1,
+            Ok(Ok(samples)) => {
+                made += 1;
+                bytes += size_of_val(&*samples);
+            }
             // Nothing of it can be said, now or later.
             Ok(Err(SpeakError::NoVoice | SpeakError::Submit(_))) | Err(_) => return made,
             Ok(Err(error)) => debug!(%error, "Opening not rehearsed"),

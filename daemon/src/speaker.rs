@@ -23,6 +23,8 @@ const QUIET: i16 = 200;
 const LEAD_SAMPLES: usize = 80;
 /// Bytes of PCM the cache may hold: about 25 minutes of speech.
 const CACHE_LIMIT_BYTES: usize = 24 * 1024 * 1024;
+/// How many of them may be made ahead: more, and what is made would push out what was.
+pub(crate) const AHEAD_LIMIT_BYTES: usize = CACHE_LIMIT_BYTES / 2;
 
 /// One sentence, ready to play: 16-bit mono at [`SPEECH_SAMPLE_RATE`].
 pub type Samples = Arc<[i16]>;
