@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use models::{Embedder, EnergyVad, SpeechToText, Store, StoreError, TextToSpeech, VoiceSettings};
+use models::{Embedder, EnergyVad, SpeechToText, Store, StoreError, TextToSpeech, VoiceSettings, catalogue};
 use tracing::{debug, info, warn};
 
 use crate::call::{Loader, VoiceActivityFactory};
@@ -101,6 +101,7 @@ impl Engines {
 
 /// What callers lose without each engine.
 const NO_EARS: &str = "Callers are not understood and get a keypad menu";
+const OTHER_EARS: &str = "Callers are understood by another recogniser than the configured one";
 const NO_SECOND_HEARING: &str = "Messages are written down by the recogniser of calls, which is less exact";
 const NO_MOUTH: &str = "Nothing can be said: callers hear a tone and can leave a message";
 const NO_MEANING: &str = "Questions are matched by their words, not by their meaning";
@@ -113,7 +114,7 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     let voice = VoiceSettings { threads: usize::from(wanted.text_to_speech_threads), ..VoiceSettings::default() };
     // Side by side, since each reads tens of megabytes; a crash while loading costs that engine only.
     let (ears, mouth, meaning) = std::thread::scope(|scope| {
-        let ears = scope.spawn(|| models::load_speech_to_text(store, &wanted.speech_to_text, threads));
+        let ears = scope.spawn(|| load_ears(store, config, threads));
         let mouth = scope.spawn(|| models::load_text_to_speech(store, &wanted.text_to_speech, &voice));
         let meaning = scope.spawn(|| models::load_embedder(store));
         (joined(ears), joined(mouth), joined(meaning))
@@ -121,7 +122,14 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     let mut engines = Engines::none();
     let mut degraded = Vec::new();
     let mut note = |loss: &str, error: String| degraded.push(format!("{loss}: {error}."));
-    engines.speech_to_text = ears.map_err(|error| note(NO_EARS, error)).ok();
+    match ears {
+        Ok((engine, None)) => engines.speech_to_text = Some(engine),
+        Ok((engine, Some(error))) => {
+            note(OTHER_EARS, error.to_string());
+            engines.speech_to_text = Some(engine);
+        }
+        Err(error) => note(NO_EARS, error),
+    }
     engines.second_hearing = second_hearing(store, config).unwrap_or_else(|error| {
         note(NO_SECOND_HEARING, error);
         None
@@ -135,6 +143,25 @@ fn load_from(store: &Store, config: &Config) -> Engines {
     }
     engines.degraded = degraded;
     engines
+}
+
+/// The recogniser of calls; where the wanted one is not there (a release may want another than the one before), one that is,
+/// with what is wrong.
+fn load_ears(
+    store: &Store,
+    config: &Config,
+    threads: usize,
+) -> Result<(Box<dyn SpeechToText>, Option<models::LoadError>), models::LoadError> {
+    let error = match models::load_speech_to_text(store, &config.models.speech_to_text, threads) {
+        Ok(engine) => return Ok((engine, None)),
+        Err(error) => error,
+    };
+    let others = [catalogue::WHISPER_TINY_EN, config.models.messages_speech_to_text.as_str()];
+    let found = others.into_iter().find_map(|id| models::load_speech_to_text(store, id, threads).ok());
+    match found {
+        Some(engine) => Ok((engine, Some(error))),
+        None => Err(error),
+    }
 }
 
 /// What loads the recogniser of messages, if it is another than that of calls.
