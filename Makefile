@@ -5,8 +5,11 @@ OFFHOOK := $(TARGET)/release/offhook
 # What both the box and a caller of it must know, so that `make run PORT=5070` and `make demo PORT=5070` meet.
 OPTIONS := $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--set sip.port=$(PORT))
 
+# Most tests with a call wait for it, and the processor with them.
+TEST_THREADS = $(shell expr 3 '*' $$(nproc))
 # The same packages each time, or cargo would choose other features and build again.
-CROSS_TEST := --no-default-features $(addprefix --package ,audio sip-stack models daemon tests)
+CROSS_TEST := $(addprefix --package ,audio sip-stack models daemon tests)
+CROSS_TESTS := $(addprefix --test ,flows conformance_rfc4475 cross_build)
 # Bash and sh on the builder and on the box.
 IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook development-keys common.sh \
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
@@ -28,7 +31,8 @@ help:
 	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'
 	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
-	echo 'make cross    the release build for the box (aarch64); make cross-test runs tests of it under emulation'
+	echo 'make cross    the release build for the box (aarch64); make cross-test runs tests of it under emulation,'
+	echo '                with QUICK=1 without looking at that release'
 	echo 'make image    the disk image of a box (as root; needs "make cross"): $(TARGET)/image/offhook.img'
 	echo 'make bundle   the same as a signed update: $(TARGET)/image/offhook-VERSION.raucb'
 	echo 'make image-test  an emulated box: call, updates, power cuts (as root; an hour)'
@@ -54,11 +58,12 @@ setup:
 cross: setup-cross
 	.ci/stage 'cross-build' .ci/cross build
 
-# No engines: models under emulation would take hours and show nothing that the host's tests do not. One real call: the
-# others listen so closely that an emulated processor is too slow for them.
+# Engines are built and not used: models under emulation would take hours and show nothing that the host's tests do not.
+# One real call: the others listen so closely that an emulated processor is too slow for them.
 cross-test: setup-cross
-	OFFHOOK_CROSS_FOLDER=$$(.ci/cross folder) .ci/stage 'tests under emulation' .ci/cross test --no-fail-fast \
-		$(CROSS_TEST) --lib --test flows --test conformance_rfc4475 --test cross_build $(ARGS)
+	.ci/stage 'build for the box, to test it' .ci/cross test --no-run $(CROSS_TEST) --lib $(CROSS_TESTS)
+	OFFHOOK_CROSS_FOLDER=$$(.ci/cross folder $(if $(QUICK),debug)) .ci/stage 'tests under emulation' .ci/cross test \
+		--no-fail-fast $(CROSS_TEST) --lib $(CROSS_TESTS) $(ARGS)
 	.ci/stage 'a call under emulation' .ci/cross test $(CROSS_TEST) --test service_flows \
 		a_call_over_tcp_is_the_same_call
 
@@ -67,7 +72,7 @@ setup-cross:
 .PHONY: setup-cross
 
 test: setup-test check deny
-	.ci/stage 'tests' $(CARGO) test --workspace --locked --features local-audio --no-fail-fast $(ARGS)
+	RUST_TEST_THREADS=$(TEST_THREADS) .ci/stage 'tests' $(CARGO) test --workspace --locked --features local-audio --no-fail-fast $(ARGS)
 	.ci/stage 'fuzzing, two minutes' .ci/fuzz 14
 
 setup-test:

@@ -33,19 +33,22 @@ pub mod web_server;
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// One real call at a time in a test binary: speech recognition beside a call takes the core that its caller needs.
-static LINE: Mutex<()> = Mutex::const_new(());
+/// Calls with scripted engines that a test binary makes beside each other: they mostly wait.
+const LINES: u32 = 5;
+static FREE_LINES: Semaphore = Semaphore::const_new(LINES as usize);
 
-/// Waits until no other test of this binary is on the line. Hold on to it until the end of the test.
-pub fn line() -> MutexGuard<'static, ()> {
-    LINE.blocking_lock()
+/// Waits until no other test of this binary is on a line: speech recognition beside a call takes the core that its caller
+/// needs. Hold on to it until the end of the test.
+pub fn every_line() -> SemaphorePermit<'static> {
+    let waiting = async { FREE_LINES.acquire_many(LINES).await.unwrap() };
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(waiting)
 }
 
-/// As [`line()`], for tests with a runtime.
-pub async fn async_line() -> MutexGuard<'static, ()> {
-    LINE.lock().await
+/// Waits for one of a few lines, for a call with scripted engines. Hold on to it until the end of the test.
+pub async fn a_line() -> SemaphorePermit<'static> {
+    FREE_LINES.acquire().await.unwrap()
 }
 
 /// Asks again every 50 ms until there is an answer or `limit` has passed; for what another process does in its own time.

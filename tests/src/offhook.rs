@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,6 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rand::RngExt as _;
+
+/// Where [`free_port`] looks: below media (20000 and up) and what the system gives out by itself (32768 and up).
+const FREE_PORTS: Range<u16> = 10_000..20_000;
 /// How long a start may take on a busy machine, loading every model.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a stop may take once calls are over.
@@ -203,15 +208,15 @@ fn command(program: &Path, file: Option<&Path>, settings: &[String], arguments: 
     command
 }
 
-/// A loopback port that is free for UDP and TCP at this moment.
+/// A loopback port that is free for UDP and TCP at this moment. At random, and where nobody else takes one unasked: tests
+/// beside each other do not take one another's before it is used.
 ///
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
     for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::rng().random_range(FREE_PORTS)));
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return address.port();
         }
     }

@@ -1,6 +1,6 @@
 //! What `make cross` built for the box: the right machine, no library that the box does not have, no newer C library than
 //! Debian 12's, and two programs that differ in what they ask of the processor. `make cross-test` says where they are
-//! (`OFFHOOK_CROSS_FOLDER`).
+//! (`OFFHOOK_CROSS_FOLDER`); with `QUICK=1` it is the one program that it built for the tests.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::path::{Path, PathBuf};
@@ -21,13 +21,29 @@ const LIBRARIES: [&str; 8] = [
 const GLIBC_LIMIT: (u32, u32) = (2, 36);
 const PROGRAMS: [&str; 2] = ["offhook", "offhook-armv8.2"];
 
-/// The programs; `None`, said loudly, when nothing was built for the box.
-fn programs() -> Option<[PathBuf; 2]> {
-    let Some(folder) = std::env::var_os("OFFHOOK_CROSS_FOLDER") else {
-        tests::shared::say_skipped("OFFHOOK_CROSS_FOLDER is not set; `make cross-test` sets it after `make cross`");
-        return None;
-    };
-    Some(PROGRAMS.map(|name| Path::new(&folder).join(name)))
+/// Where the programs are; `None`, said loudly, when nothing was built for the box.
+fn folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("OFFHOOK_CROSS_FOLDER").map(PathBuf::from);
+    if folder.is_none() {
+        tests::shared::say_skipped("OFFHOOK_CROSS_FOLDER is not set; `make cross-test` sets it");
+    }
+    folder
+}
+
+/// Those that must be there: both of a release, one of a build for tests.
+fn programs() -> Vec<PathBuf> {
+    let Some(folder) = folder() else { return Vec::new() };
+    let names: &[&str] = if folder.ends_with("debug") { &["offhook-under-test"] } else { &PROGRAMS };
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// The two of a release; `None`, said loudly, when there is none.
+fn release() -> Option<[PathBuf; 2]> {
+    let both = programs().try_into().ok();
+    if both.is_none() {
+        tests::shared::say_skipped("no release was built for the box; `make cross` does it");
+    }
+    both
 }
 
 fn readelf(option: &str, program: &Path) -> String {
@@ -43,14 +59,14 @@ fn bracketed<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 
 #[test]
 fn it_is_for_the_machine_of_the_box() {
-    for program in programs().into_iter().flatten() {
+    for program in programs() {
         assert!(readelf("--file-header", &program).contains("AArch64"), "{}", program.display());
     }
 }
 
 #[test]
 fn it_needs_no_library_that_the_box_lacks() {
-    for program in programs().into_iter().flatten() {
+    for program in programs() {
         let dynamic = readelf("--dynamic", &program);
         let needed = bracketed(&dynamic, "NEEDED");
         assert!(needed.contains(&"libc.so.6"), "readelf was read wrongly: {dynamic}");
@@ -61,7 +77,7 @@ fn it_needs_no_library_that_the_box_lacks() {
 
 #[test]
 fn it_runs_with_the_c_library_of_debian_12() {
-    for program in programs().into_iter().flatten() {
+    for program in programs() {
         let versions = readelf("--version-info", &program);
         let version = |text: &str| {
             let (major, minor) = text.split_once('.')?;
@@ -77,7 +93,7 @@ fn it_runs_with_the_c_library_of_debian_12() {
 /// The generic one asks for nothing beyond ARMv8-A; the tuned one has the kernels it exists for.
 #[test]
 fn each_has_the_kernels_it_is_meant_to_have() {
-    let Some([generic, tuned]) = programs() else { return };
+    let Some([generic, tuned]) = release() else { return };
     let kernels = |program: &Path| {
         let mut command = Command::new("qemu-aarch64-static");
         // A processor without the tuned one's instructions: the generic program must not hand over, and must run.
@@ -94,7 +110,7 @@ fn each_has_the_kernels_it_is_meant_to_have() {
 /// On an old processor nothing is handed over and nothing crashes; on a new one the tuned program takes the process.
 #[test]
 fn the_generic_program_hands_over_only_where_the_processor_can() {
-    let Some([generic, _]) = programs() else { return };
+    let Some([generic, _]) = release() else { return };
     let kernels_on = |cpu: &str| {
         let mut command = Command::new("qemu-aarch64-static");
         let output = command.args(["-cpu", cpu]).arg(&generic).args(["version", "--json"]).output().unwrap();

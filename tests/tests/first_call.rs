@@ -39,7 +39,7 @@ fn says(value: &Value, any_of: &[&str]) -> bool {
 /// Two questions, a follow-up and a goodbye: meaning understood, content right, and nothing personal in the log.
 #[test]
 fn a_caller_is_understood_and_answered_and_the_log_keeps_quiet_about_it() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     fetch_models();
     let folder = tempfile::tempdir().unwrap();
     let offhook = Offhook::start(Path::new(PROGRAM), folder.path(), &["log.filter=trace"]);
@@ -84,7 +84,7 @@ fn a_caller_is_understood_and_answered_and_the_log_keeps_quiet_about_it() {
 /// A message is recorded, kept and transcribed; the caller is told so only after it is kept.
 #[test]
 fn a_message_is_kept_and_gets_its_transcript() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     fetch_models();
     let folder = tempfile::tempdir().unwrap();
     let offhook = Offhook::start(Path::new(PROGRAM), folder.path(), &[]);

@@ -91,7 +91,7 @@ fn baresip_holds_a_call() {
     if !is_installed("baresip") || !is_installed("sox") {
         return;
     }
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     hold_a_call(&Case { settings: &[], modules: &[], account: "", target: None }, folder.path());
 }
@@ -103,7 +103,7 @@ fn baresip_holds_a_call_over_tls_and_srtp() {
     if !is_installed("baresip") || !is_installed("sox") {
         return;
     }
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     let state = format!("storage.directory={}", folder.path().display());
     let made = Command::new(PROGRAM).args(["first-boot", "--set", &state]).stdout(Stdio::null()).status().unwrap();

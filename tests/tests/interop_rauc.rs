@@ -211,7 +211,7 @@ fn real_slots_are_read_and_marked() {
     if !all_installed(&["rauc", "grub-editenv", "dbus-daemon", "openssl", "mksquashfs"]) {
         return;
     }
-    let _line = tests::line();
+    let _line = tests::every_line();
     let this = Workshop::new();
     this.bundle("a-good", "ours", "offhook-arm64", "0.2.0");
     grubenv(&this, &["ORDER=B A", "A_OK=1", "A_TRY=0", "A_CONFIRMED=1", "B_OK=1", "B_TRY=1", "B_CONFIRMED=0"]);

@@ -178,7 +178,7 @@ async fn the_key_is_read_from_its_file() {
 /// A whole call: the model words one answer, is unplugged in the middle of the next one, and the caller is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_unplugged_in_mid_sentence_is_not_noticed_by_the_caller() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start(Deed::Break(pieces("For both jaws, teeth whit")));
     let mut config = config(folder.path());

@@ -103,7 +103,7 @@ fn answer(turn: &ConversationTurn) -> &str {
 /// Looked up, asked for what is missing, read from a file, written after a yes and not before.
 #[tokio::test(flavor = "multi_thread")]
 async fn reference_servers_are_used_in_a_call() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let desk = tempfile::tempdir().unwrap();
     let (Some(weather), Some(notices)) = (everything("mark-used").await, notices(desk.path()).await) else { return };
@@ -139,7 +139,7 @@ async fn reference_servers_are_used_in_a_call() {
 /// A server that hangs: a sentence before 0.8 s, an apology after six, and the call goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_server_costs_an_apology() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let Some(weather) = everything("mark-stopped").await else { return };
     let heard = ["how is the weather in chicago", "are you open on saturday", "goodbye"];
@@ -162,7 +162,7 @@ async fn a_hung_server_costs_an_apology() {
 /// A server that is killed while it works: an apology at once, not after the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_in_its_work_costs_an_apology() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let Some(mut server) = everything("mark-dies").await else { return };
     // What the box asks goes past a file, so that the test knows when to strike.
@@ -189,7 +189,7 @@ async fn a_server_that_is_killed_in_its_work_costs_an_apology() {
 /// A server that answers without end: what is no sentence is not read out, what has no end is given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flooding_server_is_not_read_out() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     if reference_server("server-everything", CACHE).is_none() {
         return;
     }

@@ -58,7 +58,7 @@ async fn use_tool(tools: &ToolBox, name: &str, arguments: Value) -> Result<Value
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_searches_looks_up_and_lists() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(folder.path(), &["goodbye"]).await;
     let target = format!("sip:office@{}", service.address());

@@ -209,7 +209,7 @@ async fn a_server_that_cannot_be_used_keeps_the_notice_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_becomes_a_mail_with_its_sound_and_a_promise_that_is_taken() {
     let Some(server) = MailServer::start(MailEncryption::Starttls) else { return };
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let heard = [
         "i want to leave a message",

@@ -84,7 +84,7 @@ fn answers(detail: &SessionDetail) -> Vec<String> {
 /// Hours from the calendar, a price from the knowledge, a follow-up that keeps its subject, a goodbye that is heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_are_answered_in_turn_and_the_goodbye_ends_the_call() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let heard = ["are you open on saturday", "and on sundays", "how much is a check-up", "thank you goodbye"];
     let service = start(config(folder.path()), engines(&heard)).await;
@@ -104,7 +104,7 @@ async fn questions_are_answered_in_turn_and_the_goodbye_ends_the_call() {
 /// The same over TCP: one connection carries the dialog.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_tcp_is_the_same_call() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(config(folder.path()), engines(&["where are you", "goodbye"])).await;
     let report = call(&service, ";transport=tcp", vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)]).await;
@@ -116,7 +116,7 @@ async fn a_call_over_tcp_is_the_same_call() {
 /// A caller who talks over the answer silences it; the row says what was heard of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_answer_stops_and_its_row_says_what_was_heard() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(config(folder.path()), engines(&["where are you", "are you open on monday", "goodbye"])).await;
     let lines = vec![
@@ -159,7 +159,7 @@ impl SpeechToText for Editor {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_changes_during_a_call_is_answered_from_in_the_same_call() {
     const QUESTION: &str = "where can I leave my bicycle";
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let (folder, documents) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = documents.path().join("bicycles.md");
     std::fs::write(&file, "# Bicycles\nYou can leave your bicycle in the yard.\n").unwrap();
@@ -200,7 +200,7 @@ impl SpeechToText for Witness {
 /// a caller because of it, and whoever talks over it still interrupts.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_echo_of_our_voice_interrupts_nothing_and_a_caller_over_it_does() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let (mut config, mistaken) = (config(folder.path()), Arc::new(AtomicUsize::new(0)));
     config.sip.public_address = Some([127, 0, 0, 2].into());
@@ -236,7 +236,7 @@ async fn an_echo_of_our_voice_interrupts_nothing_and_a_caller_over_it_does() {
 /// A message by keypad and by voice is recorded; pressing # ends it and the reference follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_on_disk_when_its_reference_is_told() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let heard = ["i want to leave a message", "this is the message", "no thank you goodbye"];
     let service = start(config(folder.path()), engines(&heard)).await;
@@ -256,7 +256,7 @@ async fn a_message_is_on_disk_when_its_reference_is_told() {
 /// Nothing but tones and keys without any engine: the caller still can leave a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_model_a_message_can_still_be_left() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let bare = Engines { voice_activity: Box::new(|| Box::new(LevelVad::new(-40.0))), ..Engines::none() };
     let service = start(config(folder.path()), bare).await;
@@ -288,7 +288,7 @@ fn with_operator(folder: &Path) -> Config {
 /// Whoever wants a person is not connected with an empty desk: they are asked for a message, without another greeting.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_a_person_and_finds_nobody_leaves_a_message() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let heard = ["can i talk to a real person", "yes please", "this is anna"];
     let service = start(with_operator(folder.path()), engines(&heard)).await;
@@ -361,7 +361,7 @@ async fn who_asks_for_a_person_is_connected_with_a_phone() {
     if !is_installed("baresip") {
         return;
     }
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let talks = vec![tone(1, Cue::DuringAnswer(Duration::from_secs(6)))];
     let Consulted { detail, heard, .. } = consult(&["1"], &[], talks).await;
     assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::Taken), "{detail:#?}");
@@ -377,7 +377,7 @@ async fn who_will_call_back_has_promised_it() {
     if !is_installed("baresip") {
         return;
     }
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let goodbye = vec![tone(1, Cue::AfterAnswer)];
     let Consulted { detail, promises, .. } = consult(&["3"], &["no thank you goodbye"], goodbye).await;
     assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::CallBack), "{detail:#?}");
@@ -394,7 +394,7 @@ async fn who_wants_a_message_gets_one() {
     if !is_installed("baresip") {
         return;
     }
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let message = vec![tone(1, Cue::AfterAnswer), Line::Press("#".into())];
     let Consulted { detail, .. } = consult(&["2"], &["this is anna"], message).await;
     assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::Voicemail), "{detail:#?}");
@@ -407,7 +407,7 @@ async fn a_wrong_key_twice_gives_the_caller_back() {
     if !is_installed("baresip") {
         return;
     }
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let message = vec![tone(1, Cue::AfterAnswer), tone(2, Cue::AfterAnswer), Line::Press("#".into())];
     let Consulted { detail, .. } = consult(&["7", "8"], &["yes please", "this is anna"], message).await;
     assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::WrongKey), "{detail:#?}");
@@ -417,7 +417,7 @@ async fn a_wrong_key_twice_gives_the_caller_back() {
 /// The mailbox of a mobile answers through the trunk and presses nothing: it does not get the caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mailbox_of_a_mobile_does_not_get_the_caller() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let account = || Account {
         domain: "office.pstn.example.com".into(),
@@ -469,7 +469,7 @@ async fn messages_are_played_at_a_phone_after_its_pin() {
     if !is_installed("baresip") {
         return;
     }
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let mut config = with_operator(folder.path());
     config.office.operator = None;
@@ -498,7 +498,7 @@ async fn messages_are_played_at_a_phone_after_its_pin() {
 /// A talk with the attendant is kept, if the office wants that: the caller on one side, the box's voice on the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_talk_with_the_attendant_is_recorded() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.recording.attendant_enabled = true;
@@ -524,7 +524,7 @@ async fn a_talk_with_the_attendant_is_recorded() {
 /// Three callers at once: each gets its own answers, and every port comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_at_the_same_time_do_not_mix() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(config(folder.path()), engines(&["where are you", "are you open on sunday", "goodbye"])).await;
     let (first, second, third) = tokio::join!(
@@ -566,7 +566,7 @@ async fn secure_call(service: &Service, folder: &Path, lines: Vec<Line>) -> Call
 /// As a secure trunk calls: TLS, and SRTP both ways.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_tls_has_its_sound_encrypted_both_ways() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start_secure(folder.path(), &["where are you", "goodbye"]).await;
     let report = secure_call(&service, folder.path(), vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)]).await;
@@ -582,7 +582,7 @@ async fn a_call_over_tls_has_its_sound_encrypted_both_ways() {
 /// All or nothing: who offers plain RTP is refused, over TLS too, and the row says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_call_is_refused_where_srtp_is_required() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start_secure(folder.path(), &[]).await;
     let machine = Some(folder.path().join("machine"));
@@ -600,7 +600,7 @@ async fn a_plain_call_is_refused_where_srtp_is_required() {
 /// Phones that send keys over UDP are taken at their word, where that is allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn srtp_without_tls_is_taken_when_it_is_offered() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(config(folder.path()), engines(&["goodbye"])).await;
     let target = format!("sip:office@{}", service.address());
@@ -613,7 +613,7 @@ async fn srtp_without_tls_is_taken_when_it_is_offered() {
 /// A box that is not believed is not called, and whoever placed the call is told why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_unknown_issuer_is_refused_with_a_sentence() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let service = start_secure(folder.path(), &[]).await;
     let stranger = IdentityFolder::below(other.path());
@@ -628,7 +628,7 @@ async fn a_certificate_of_an_unknown_issuer_is_refused_with_a_sentence() {
 /// Whatever knocks on the TLS port, the call beside it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_the_tls_port_disturbs_nobody() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start_secure(folder.path(), &["goodbye"]).await;
     let address = service.tls_address().unwrap();

@@ -21,7 +21,7 @@ fn speech(folder: &Path, text: &str) -> String {
 /// kill -9 in mid-call: every committed row is still there and the next start closes the call as interrupted.
 #[test]
 fn a_killed_box_keeps_its_rows_and_closes_the_call_at_the_next_start() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     let speech = speech(folder.path(), "When are you open on Saturday?");
     let offhook = Offhook::start(Path::new(PROGRAM), folder.path(), &[]);
@@ -50,7 +50,7 @@ fn a_killed_box_keeps_its_rows_and_closes_the_call_at_the_next_start() {
 /// 5 % loss and 30 ms of jitter both ways, on signalling and sound: the call is still held and the caller understood.
 #[test]
 fn a_call_works_over_a_bad_network() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     let speech = speech(folder.path(), "How much does a check-up cost?");
     let rtp_port = free_port() & !1;
@@ -89,7 +89,7 @@ fn a_call_works_over_a_bad_network() {
 /// Beyond the limit a caller gets 503 with Retry-After, never busy, and the call that is up goes on.
 #[test]
 fn one_call_too_many_is_sent_elsewhere() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     let speech = speech(folder.path(), "When are you open?");
     let offhook =
@@ -109,7 +109,7 @@ fn one_call_too_many_is_sent_elsewhere() {
 /// SIGTERM lets the caller finish: the call ends by its own goodbye or the drain limit, with its row closed.
 #[test]
 fn a_stop_closes_the_rows_of_calls_that_do_not_end_in_time() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let folder = tempfile::tempdir().unwrap();
     let speech = speech(folder.path(), "When are you open?");
     let offhook = Offhook::start(Path::new(PROGRAM), folder.path(), &["calls.drain_seconds=1"]);

@@ -143,7 +143,7 @@ fn assert_says(output: &Output, exit: Option<i32>, expected: &[&str]) {
 /// From a stick into B, tried, found healthy by a real call, confirmed, and back to A again.
 #[test]
 fn an_update_is_installed_tried_confirmed_and_can_be_taken_back() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let this = Box::new();
     this.bundle("media/OFFHOOK/offhook-0.2.0.raucb", "0.2.0", "");
     this.bundle("media/OFFHOOK/offhook-0.0.9.raucb", "0.0.9", "");
@@ -185,7 +185,7 @@ fn an_update_is_installed_tried_confirmed_and_can_be_taken_back() {
 /// healthy start says what happened.
 #[test]
 fn a_new_system_that_answers_no_calls_is_left_again() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let this = Box::new();
     let bundle = this.bundle("new.raucb", "0.2.0", "");
     assert_says(&this.update(&["install", &bundle, "--reboot"]), Some(0), &["Rebooting"]);
@@ -250,7 +250,7 @@ fn a_payload_that_is_damaged_leaves_the_running_slot_the_next_one() {
 
 #[test]
 fn nothing_is_installed_while_a_call_is_up() {
-    let _line = tests::line();
+    let _line = tests::every_line();
     let this = Box::new();
     let bundle = this.bundle("new.raucb", "0.2.0", "");
     let (offhook, port) = this.daemon();
