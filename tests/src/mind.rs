@@ -41,3 +41,31 @@ pub fn mind<'a>(
     };
     Mind { embedder, classifier, knowledge, office: Arc::new(office), toolbox, escalation: Policy::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use daemon::conversation::answer::Action;
+    use daemon::conversation::context::Context;
+    use daemon::conversation::phrases;
+    use daemon::office::sample;
+    use daemon::storage::StorageConfig;
+
+    use super::*;
+
+    #[test]
+    fn several_requests_in_one_breath_are_all_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let mut mind = mind(&storage, &sample::config(), sample::KNOWLEDGE.iter().copied(), None, Tools::none());
+        let mut think = |text: &str| mind.think(text, &Context::default()).unwrap().reply;
+        let both = think("Are you open on Saturday, and where are you?");
+        assert_eq!(both.sources, ["office.hours", "office.address"]);
+        let said = both.sentences.join(" ");
+        assert!(said.contains("On Saturday we are open") && said.contains("You find us at"), "{said}");
+        let last = think("Where are you? And can you take a message, please.");
+        assert_eq!((last.action, last.sources), (Action::TakeMessage, vec!["office.address".to_owned()]));
+        // One of them has no answer: the caller is not told half of it as if it were all.
+        let half = think("Where are you, and do you sell bicycles?");
+        assert!(!half.sentences.iter().any(|sentence| sentence == phrases::ANYTHING_ELSE), "{half:?}");
+    }
+}

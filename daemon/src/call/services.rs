@@ -31,6 +31,7 @@ use crate::conversation::context::Context;
 use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
 use crate::conversation::machine::{Failure, Settings};
+use crate::conversation::requests;
 use crate::conversation::tools::{self, Candidate, Phrase, Tool};
 use crate::inference::Queue;
 use crate::io::address::OwnAddress;
@@ -266,13 +267,33 @@ impl Mind {
     /// # Errors
     /// [`Failure::Failed`] when the knowledge cannot be read. A failing embedder only costs the search by meaning.
     pub fn think(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
-        let thought = self.think_alone(text, context)?;
+        let thought = self.think_of_all(text, context)?;
         let now = jiff::Zoned::now();
         let reply = self.escalation.apply(thought.reply, text, context, &self.office, &now);
         Ok(Thought { reply, ..thought })
     }
 
-    /// Without the question whether a person is wanted.
+    /// Several requests are answered one by one, if each has an answer.
+    fn think_of_all(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
+        let asked = requests::split(text);
+        if asked.len() > 1 {
+            let (mut context, mut thoughts) = (context.clone(), Vec::new());
+            for request in asked {
+                let thought = self.think_alone(request, &context)?;
+                context.commit_question(thought.reply.intent, request);
+                context.subject = Some(thought.reply.intent).filter(|intent| intent.is_subject()).or(context.subject);
+                thoughts.push(thought);
+            }
+            let took = thoughts.iter().map(|thought| thought.took).sum();
+            let passages = thoughts.iter_mut().flat_map(|thought| std::mem::take(&mut thought.passages)).collect();
+            if let Some(reply) = requests::join(thoughts.into_iter().map(|thought| thought.reply).collect()) {
+                return Ok(Thought { reply, passages, took });
+            }
+        }
+        self.think_alone(text, context)
+    }
+
+    /// One request, without the question whether a person is wanted.
     fn think_alone(&mut self, text: &str, context: &Context) -> Result<Thought, Failure> {
         let begun = Instant::now();
         let vector = self.embed(text);

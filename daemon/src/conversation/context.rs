@@ -41,6 +41,18 @@ pub enum Offer {
     Tool,
 }
 
+/// Something that was asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// What kind of question it was.
+    pub intent: Intent,
+    /// Its words.
+    pub question: String,
+}
+
+/// Topics that are remembered: a caller who comes back to one names it.
+const MAX_TOPICS: usize = 8;
+
 /// The state a reply may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Context {
@@ -50,6 +62,8 @@ pub struct Context {
     pub last_intent: Option<Intent>,
     /// The words of the last question, to search for "what about …" together with.
     pub last_question: Option<String>,
+    /// What else was asked about, latest last, to come back to. Bounded by [`MAX_TOPICS`].
+    pub topics: VecDeque<Topic>,
     /// Everything named so far; a newer value replaces an older one.
     pub slots: Slots,
     /// What a bare "yes" or "no" would answer.
@@ -75,6 +89,19 @@ impl Context {
     /// Commits what the caller said.
     pub fn commit_caller(&mut self, text: &str) {
         self.push(Speaker::Caller, text);
+    }
+
+    /// The caller asked `text`, understood as `intent`: what follows may be about it, now or later.
+    pub fn commit_question(&mut self, intent: Intent, text: &str) {
+        if !intent.is_subject() {
+            return;
+        }
+        self.last_question = Some(text.into());
+        self.topics.retain(|topic| topic.question != text);
+        if self.topics.len() == MAX_TOPICS {
+            self.topics.pop_front();
+        }
+        self.topics.push_back(Topic { intent, question: text.into() });
     }
 
     /// Commits what the caller heard of us.

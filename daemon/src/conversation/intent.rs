@@ -228,11 +228,14 @@ impl Classifier {
         let slots = Slots::find(text, &self.directory);
         let talk = Talk::new(text);
         let language = language(text);
+        let returned = rules::returned_to(&talk, context);
         let (intent, score, method) = if language != Language::English {
             // Our rules would find words of ours in it that mean something else.
             (Intent::Person, 1.0, Method::Keyword)
         } else if let Some(intent) = rules::answer_to_offer(&talk, context) {
             (intent, 1.0, Method::FollowUp)
+        } else if let Some(topic) = returned {
+            (topic.intent, 0.9, Method::FollowUp)
         } else if let Some(intent) = rules::keyword(&talk, &slots) {
             (intent, 1.0, Method::Keyword)
         } else if let Some(intent) = rules::follow_up(&talk, &slots, context) {
@@ -240,9 +243,10 @@ impl Classifier {
         } else {
             self.nearest(vector, &talk)
         };
-        let query = match (&context.last_question, talk.is_elliptic()) {
-            (Some(question), true) if context.subject.is_some() => format!("{question} {text}"),
-            (Some(_) | None, _) => text.to_string(),
+        let leans_on = context.last_question.as_deref().filter(|_| context.subject.is_some() && talk.is_elliptic());
+        let query = match returned.map(|topic| topic.question.as_str()).or(leans_on) {
+            Some(question) => format!("{question} {text}"),
+            None => text.to_string(),
         };
         Understanding { intent, score, method, slots, language, query: rules::reworded(&query) }
     }
@@ -288,6 +292,33 @@ mod tests {
 
     fn keywords() -> Classifier {
         Classifier::keywords_only(vec!["billing".into(), "reception".into()])
+    }
+
+    #[test]
+    fn a_caller_comes_back_to_what_they_asked_before() {
+        let mut context = Context { subject: Some(Intent::Price), ..Context::default() };
+        context.commit_question(Intent::OpeningHours, "When do you close on Friday?");
+        context.commit_question(Intent::Question, "Do you have parking behind the building?");
+        context.commit_question(Intent::Goodbye, "Goodbye.");
+        context.commit_question(Intent::Price, "How much is a crown?");
+        for (text, intent, query) in [
+            ("Back to the parking, is it free?", Intent::Question, "Do you have parking behind the building? "),
+            (
+                "Going back to your opening hours, what about Saturday?",
+                Intent::OpeningHours,
+                "When do you close on Friday? ",
+            ),
+            ("I asked about crowns earlier.", Intent::Price, "How much is a crown? "),
+            // Nothing of it was asked about.
+            ("Can you go back to sleep?", Intent::Question, ""),
+        ] {
+            let understood = keywords().understand(text, None, &context);
+            assert_eq!((understood.intent, understood.query), (intent, format!("{query}{text}")), "{text}");
+        }
+        for number in 0..20 {
+            context.commit_question(Intent::Question, &format!("Question {number}?"));
+        }
+        assert_eq!(context.topics.len(), 8);
     }
 
     fn intent(text: &str) -> Intent {

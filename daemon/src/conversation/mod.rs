@@ -18,6 +18,7 @@ pub mod language;
 pub mod machine;
 pub mod normalise;
 pub mod phrases;
+pub mod requests;
 pub mod sentences;
 pub mod slots;
 pub mod summary;

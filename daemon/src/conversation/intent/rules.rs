@@ -1,7 +1,7 @@
 //! Keyword rules: phrases that leave no doubt.
 
 use super::Intent;
-use crate::conversation::context::{Context, Offer};
+use crate::conversation::context::{Context, Offer, Topic};
 use crate::conversation::slots::{Slots, TimeOfDay, contains_words};
 use crate::conversation::words;
 
@@ -501,6 +501,68 @@ pub(super) fn keyword(talk: &Talk, slots: &Slots) -> Option<Intent> {
         (greeting_only || (short && talk.has(SMALL_TALK)), Intent::SmallTalk),
     ];
     parts.into_iter().find(|(fits, _)| *fits).map(|(_, intent)| intent)
+}
+
+/// How callers say that they come back to something.
+const RETURNS: &[&str] = &[
+    "back to",
+    "return to",
+    "once more about",
+    "again about",
+    "you said about",
+    "you mentioned",
+    "asked before",
+    "asked about",
+    "earlier question",
+    "first question",
+    "about earlier",
+    "other question about",
+];
+
+/// What callers call what a question was about, where they do not repeat its words.
+fn names_of(intent: Intent) -> &'static [&'static str] {
+    match intent {
+        Intent::OpeningHours => &["hours", "opening", "open", "times"],
+        Intent::Address => &["address", "location", "directions", "way"],
+        Intent::Price => &["price", "prices", "cost", "costs"],
+        Intent::Appointment => &["appointment", "visit", "booking"],
+        Intent::Person
+        | Intent::LeaveMessage
+        | Intent::Repeat
+        | Intent::Goodbye
+        | Intent::Confirm
+        | Intent::Deny
+        | Intent::SmallTalk
+        | Intent::Complaint
+        | Intent::Details
+        | Intent::Question
+        | Intent::Unknown => &[],
+    }
+}
+
+/// Shorter words are in every question.
+const TELLING_LETTERS: usize = 4;
+
+/// The topic that the caller comes back to: the latest of those whose words they name.
+pub(super) fn returned_to<'a>(talk: &Talk, context: &'a Context) -> Option<&'a Topic> {
+    if !talk.has(RETURNS) {
+        return None;
+    }
+    let named = |topic: &&Topic| {
+        let asked = words(&topic.question);
+        let is_telling = |word: &&String| word.len() >= TELLING_LETTERS && !QUESTION_WORDS.contains(&word.as_str());
+        let same = |word: &String| {
+            names_of(topic.intent).contains(&word.as_str()) || asked.iter().any(|known| same_stem(known, word))
+        };
+        talk.words.iter().filter(is_telling).any(same)
+    };
+    context.topics.iter().rev().find(named)
+}
+
+/// "open" and "opening", "crown" and "crowns".
+fn same_stem(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    short.len() >= TELLING_LETTERS && long.starts_with(short) && long.len() - short.len() <= 3
 }
 
 /// What a short utterance means after the subject before it.
