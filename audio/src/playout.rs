@@ -148,7 +148,7 @@ impl Playout {
     }
 
     /// Discards everything. What sounds now fades out in the first 10 ms of the next frame; clips queued from now on
-    /// start after that frame.
+    /// start after that frame, at full level.
     pub fn stop(&mut self) {
         let audible = !(self.paused && self.pause.is_settled());
         while let Some(clip) = self.clips.pop_front() {
@@ -161,6 +161,7 @@ impl Playout {
             }
         }
         self.resume();
+        self.unduck();
     }
 
     /// Lowers the level to `gain_db` (0 or less; anything above counts as 0) within 10 ms, until [`Self::unduck`].
@@ -301,6 +302,20 @@ mod tests {
         playout.play(B, clip(160, 5_000)).unwrap();
         assert_eq!(playout.poll_frame().unwrap()[159], 0);
         assert_eq!(playout.poll_frame(), Some([5_000; FRAME_SAMPLES]));
+    }
+
+    #[test]
+    fn what_comes_after_a_stop_is_neither_ducked_nor_held() {
+        let mut playout = Playout::new();
+        playout.play(A, clip(800, 10_000)).unwrap();
+        playout.poll_frame();
+        playout.duck(-15.0);
+        playout.poll_frame();
+        playout.pause();
+        playout.stop();
+        playout.play(B, clip(480, 5_000)).unwrap();
+        let frames: Vec<_> = std::iter::from_fn(|| playout.poll_frame()).collect();
+        assert_eq!(frames.last(), Some(&[5_000; FRAME_SAMPLES]));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::conversation::summary::summary;
 use crate::conversation::tools::{self, ToolCall};
 use crate::dial_plan::is_e164;
 use crate::inference::Priority;
-use crate::io::media::{MediaEvent, MediaSession};
+use crate::io::media::{GiveWay, MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::mcp::ToolFailure;
 use crate::office::Route;
@@ -315,15 +315,17 @@ impl CallTask {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::Speak { speech, sentences, .. } => self.speak(speech, sentences),
+            Command::Speak { speech, sentences, skip, .. } => self.speak(speech, sentences, skip),
             Command::Prepare { sentences } => {
                 for sentence in sentences {
                     self.services.speaker.render(&sentence, Priority::Speculative, |_| {});
                 }
             }
-            Command::Duck => self.media_command(|media| media.duck(true)),
-            Command::Unduck => self.media_command(|media| media.duck(false)),
+            Command::Duck => self.give_way(GiveWay::Ducked),
+            Command::Hold => self.give_way(GiveWay::Held),
+            Command::Unduck => self.give_way(GiveWay::No),
             Command::StopSpeaking { speech } => {
+                debug!("Falling silent for the caller");
                 if self.voice.stop(speech) {
                     self.media_command(MediaSession::stop);
                 }
@@ -402,9 +404,16 @@ impl CallTask {
         self.services.storage.try_post(what, job);
     }
 
-    fn speak(&mut self, speech: SpeechId, sentences: Vec<String>) {
+    fn give_way(&self, how: GiveWay) {
+        debug!(?how, "Giving way");
+        self.media_command(|media| media.give_way(how));
+    }
+
+    fn speak(&mut self, speech: SpeechId, sentences: Vec<String>, skip: f32) {
         self.answering = self.answered.take().map(|utterance| (speech, utterance));
-        self.voice.begin(speech, sentences.len());
+        self.voice.begin(speech, sentences.len(), skip);
+        // What the last one gave way to does not concern this one.
+        self.give_way(GiveWay::No);
         for (sentence, text) in sentences.iter().enumerate() {
             let (done, begun) = (self.done_sender.clone(), Instant::now());
             self.services.speaker.render(text, Priority::Live, move |result| {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use audio::FRAME_SAMPLES;
 use audio::playout::ClipId;
 
 use crate::conversation::machine::{Failure, Input, SpeechId};
@@ -16,6 +17,9 @@ use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 const SENTENCE_BITS: u32 = 16;
 /// Clips with this bit are tones, not sentences.
 const TONE_BIT: u64 = 1 << 63;
+
+/// How far back the beginning of a word is looked for, in samples: half a second.
+const GO_BACK: usize = 4_000;
 
 /// The id of tone number `number`.
 pub(super) fn tone_clip(number: u32) -> ClipId {
@@ -42,11 +46,15 @@ struct Speech {
     /// Sentences that sounded to their end.
     finished: usize,
     stopping: bool,
+    /// How much of the first sentence was heard in an earlier speech, 0 to 1.
+    skip: f32,
 }
 
 #[derive(Default)]
 struct Sentence {
     samples: Option<Samples>,
+    /// Where in them it began.
+    from: usize,
     /// How much sounded before it was stopped.
     heard: Duration,
     /// Finished or stopped: nothing more will be told of it.
@@ -54,10 +62,11 @@ struct Sentence {
 }
 
 impl Voice {
-    /// Begins a speech of `count` sentences; what was being said before is forgotten (the conversation never overlaps).
-    pub(super) fn begin(&mut self, id: SpeechId, count: usize) {
+    /// Begins a speech of `count` sentences, the first from the word at `skip` (0 to 1) of it; what was being said before is
+    /// forgotten (the conversation never overlaps).
+    pub(super) fn begin(&mut self, id: SpeechId, count: usize, skip: f32) {
         let sentences = std::iter::repeat_with(Sentence::default).take(count).collect();
-        self.current = Some(Speech { id, sentences, played: 0, finished: 0, stopping: false });
+        self.current = Some(Speech { id, sentences, played: 0, finished: 0, stopping: false, skip });
         if count == 0 {
             self.current = None;
             self.inputs.push_back(Input::SpeechFinished { speech: id });
@@ -83,7 +92,13 @@ impl Voice {
 
     fn play_ready(&mut self) {
         let Some(speech) = &mut self.current else { return };
-        while let Some(samples) = speech.sentences.get(speech.played).and_then(|next| next.samples.clone()) {
+        while let Some(sentence) = speech.sentences.get_mut(speech.played)
+            && let Some(mut samples) = sentence.samples.clone()
+        {
+            if speech.played == 0 && speech.skip > 0.0 {
+                sentence.from = word_before(&samples, (samples.len() as f32 * speech.skip.min(1.0)) as usize);
+                samples = samples[sentence.from..].into();
+            }
             self.clips.push_back((sentence_clip(speech.id, speech.played), samples));
             speech.played += 1;
         }
@@ -177,8 +192,19 @@ impl Sentence {
     fn fraction_heard(&self) -> f32 {
         let length = self.samples.as_ref().map_or(0, |samples| samples.len());
         let whole = SPEECH_SAMPLE_RATE.duration_of(length as u64);
-        if whole.is_zero() { 0.0 } else { (self.heard.as_secs_f32() / whole.as_secs_f32()).min(1.0) }
+        let heard = self.heard + SPEECH_SAMPLE_RATE.duration_of(self.from as u64);
+        if whole.is_zero() { 0.0 } else { (heard.as_secs_f32() / whole.as_secs_f32()).min(1.0) }
     }
+}
+
+/// Where to go on with a sentence that was cut at sample `at`: at the quietest place of the half second before it, which is
+/// between two words or before a syllable. What began less than that before is said again from the start.
+fn word_before(samples: &[i16], at: usize) -> usize {
+    let at = at.min(samples.len());
+    let Some(first) = at.checked_sub(GO_BACK) else { return 0 };
+    let energy = |window: &[i16]| window.iter().map(|&sample| i64::from(sample).pow(2)).sum::<i64>();
+    let windows = samples[first..at].chunks_exact(FRAME_SAMPLES).enumerate();
+    windows.min_by_key(|(_, window)| energy(window)).map_or(first, |(index, _)| first + index * FRAME_SAMPLES)
 }
 
 #[cfg(test)]
@@ -202,7 +228,7 @@ mod tests {
     #[test]
     fn sentences_play_in_order_however_they_are_rendered() {
         let mut voice = Voice::default();
-        voice.begin(ID, 2);
+        voice.begin(ID, 2, 0.0);
         voice.handle_rendered(ID, 1, Ok(one_second()));
         assert!(clips(&mut voice).is_empty());
         voice.handle_rendered(ID, 0, Ok(one_second()));
@@ -229,7 +255,7 @@ mod tests {
     #[test]
     fn a_stop_tells_how_much_was_heard() {
         let mut voice = Voice::default();
-        voice.begin(ID, 3);
+        voice.begin(ID, 3, 0.0);
         voice.handle_rendered(ID, 0, Ok(one_second()));
         voice.handle_rendered(ID, 1, Ok(one_second()));
         clips(&mut voice);
@@ -244,9 +270,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sentence_that_was_cut_goes_on_from_its_word_and_counts_from_its_start() {
+        // Two words of 450 ms with 100 ms of silence between them; cut 250 ms into the second.
+        let word = |sample: usize| if (3_600..4_400).contains(&sample) { 0 } else { 5_000 };
+        let samples: Samples = (0..8_000).map(word).collect();
+        let mut voice = Voice::default();
+        voice.begin(ID, 1, 0.8);
+        voice.handle_rendered(ID, 0, Ok(samples));
+        let (clip, rest) = voice.poll_clip().unwrap();
+        let gap = rest.iter().take_while(|&&sample| sample == 0).count();
+        assert!(gap >= 160 && rest.len() - gap == 3_600, "the second word whole: {} after {gap}", rest.len());
+        assert!(voice.stop(ID));
+        voice.handle_clip_stopped(clip, Duration::from_millis(100));
+        let from = (8_000 - rest.len()) as f32 / 8_000.0;
+        assert_eq!(
+            drained(&mut voice),
+            [Input::SpeechStopped { speech: ID, sentences_heard: 0, fraction: from + 0.1 }]
+        );
+        assert_eq!(word_before(&[0; 8_000], 3_999), 0, "cut in its first half second");
+        assert!(word_before(&[0; 100], 9_000) == 0);
+    }
+
+    #[test]
     fn a_stop_between_two_sentences_is_reported_at_once() {
         let mut voice = Voice::default();
-        voice.begin(ID, 2);
+        voice.begin(ID, 2, 0.0);
         voice.handle_rendered(ID, 0, Ok(one_second()));
         clips(&mut voice);
         voice.handle_clip_finished(sentence_clip(ID, 0));
@@ -258,7 +306,7 @@ mod tests {
     #[test]
     fn a_sentence_that_cannot_be_rendered_fails_the_speech() {
         let mut voice = Voice::default();
-        voice.begin(ID, 1);
+        voice.begin(ID, 1, 0.0);
         voice.handle_rendered(ID, 0, Err(Failure::Unavailable));
         assert_eq!(drained(&mut voice), [Input::SpeechFailed { speech: ID, failure: Failure::Unavailable }]);
     }

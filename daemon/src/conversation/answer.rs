@@ -7,6 +7,7 @@ mod hours;
 pub(super) mod read_back;
 
 use super::context::{Context, Offer};
+use super::endpointing::Reception;
 use super::escalation::Escalation;
 use super::intent::{Intent, Understanding};
 use super::language::Language;
@@ -85,9 +86,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether it tells the caller something that they asked for, with its source.
-    pub fn is_answer(&self) -> bool {
-        self.intent.is_subject() && !self.sources.is_empty()
+    /// What it says about whether the caller was done.
+    pub fn reception(&self) -> Reception {
+        // Numbers and names are dictated in pieces; a greeting, a complaint or a wish for an appointment is how more begins.
+        let may_begin_more =
+            matches!(self.intent, Intent::Details | Intent::SmallTalk | Intent::Complaint | Intent::Appointment);
+        if may_begin_more || !self.is_productive() {
+            return Reception::Open;
+        }
+        match self.action {
+            Action::Continue | Action::UseTool | Action::Repeat | Action::NeverMind => Reception::Answered,
+            Action::HangUp | Action::TakeMessage | Action::Connect | Action::Person => Reception::Final,
+        }
     }
 
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.

@@ -1,10 +1,10 @@
 //! When did the caller start, pause and finish? Decided frame by frame from voice activity and level.
 //!
 //! ```text
-//!            60 ms speech            160 ms speech             140 ms silence          the wait is over
-//!  Quiet ──── SpeechStarted ──► Open ── SpeechConfirmed ──► Open ── Paused ──► Paused ──── Ended ──► Quiet
-//!    ▲                           │                           ▲                  │
-//!    └──────── FalseStart ───────┘ 200 ms silence            └──── Resumed ─────┘ speech again
+//!         60 ms speech          80 ms                                140 ms silence          the wait is over
+//!  Quiet ─ SpeechStarted ► Open ─ SpeechLikely, SpeechConfirmed ► Open ── Paused ──► Paused ──── Ended ──► Quiet
+//!    ▲                       │                 160 ms              ▲                  │
+//!    └───── FalseStart ──────┘ 200 ms silence                      └──── Resumed ─────┘ speech again
 //! ```
 //! How long a pause must be depends on what was said so far: [`Endpointer::expect`] is told as soon as a speculative
 //! transcript is known. Left out on purpose: sound itself (only its probability and level come in) and any clock:
@@ -28,6 +28,8 @@ pub struct EndpointingSettings {
     pub floor_dbov: f32,
     /// Uninterrupted speech needed before anything starts. A click or a plosive in the line is 20 to 40 ms.
     pub start: Duration,
+    /// Speech needed before our own voice falls silent, to go on from there if it was nothing.
+    pub likely: Duration,
     /// Speech needed before a start is believed. Stopping our own voice depends on it, so it is short; yet longer
     /// than a cough's onset. "No" is about 200 ms.
     pub confirm: Duration,
@@ -41,8 +43,8 @@ pub struct EndpointingSettings {
     /// Silence that ends a complete utterance: "yes", "goodbye", a question that has an answer. Less than people need to
     /// draw breath, more than between two words. The recogniser has to be done by then.
     pub wait_complete: Duration,
-    /// Silence that ends a whole request: most of what callers say, and seldom gone on with. Whoever does go on has their
-    /// words joined, and the answer stops.
+    /// Silence that ends a whole request: most of what callers say, and seldom gone on with. More than the pause at a comma
+    /// ("I broke a tooth, can you see me?"). Whoever does go on has their words joined, and the answer stops.
     pub wait_whole: Duration,
     /// Silence that ends an utterance nothing is known about.
     pub wait: Duration,
@@ -59,12 +61,13 @@ impl Default for EndpointingSettings {
             stop_probability: 0.35,
             floor_dbov: -58.0,
             start: Duration::from_millis(60),
+            likely: Duration::from_millis(80),
             confirm: Duration::from_millis(160),
             pre_roll: Duration::from_millis(240),
             give_up: Duration::from_millis(200),
             pause: Duration::from_millis(140),
             wait_complete: Duration::from_millis(240),
-            wait_whole: Duration::from_millis(360),
+            wait_whole: Duration::from_millis(400),
             wait: Duration::from_millis(500),
             wait_unfinished: Duration::from_millis(1400),
             max_utterance: Duration::from_secs(30),
@@ -87,15 +90,28 @@ pub enum Completeness {
 }
 
 impl Completeness {
-    /// The same, now that it is known whether there is an answer to `text`: what has one was said whole, unless its words
-    /// show that they go on. A whole question of several words that has one is complete.
-    pub fn with_answer(self, text: &str, is_answered: bool) -> Completeness {
-        match self {
-            Completeness::Unknown if is_answered => Completeness::Whole,
-            Completeness::Whole if is_answered && super::words(text).len() >= COMPLETE_WORDS => Completeness::Complete,
-            Completeness::Complete | Completeness::Whole | Completeness::Unknown | Completeness::Unfinished => self,
+    /// The same, now that it is known what can be made of `text`: what there is a reply to was said whole, unless its words
+    /// show that they go on. A whole question of several words is complete then.
+    pub fn received(self, text: &str, reception: Reception) -> Completeness {
+        let is_long = super::words(text).len() >= COMPLETE_WORDS;
+        match (self, reception) {
+            (Completeness::Whole, Reception::Answered) if is_long => Completeness::Complete,
+            (Completeness::Unknown, Reception::Answered | Reception::Final) => Completeness::Whole,
+            (Completeness::Complete | Completeness::Whole | Completeness::Unfinished, _)
+            | (Completeness::Unknown, Reception::Open) => self,
         }
     }
+}
+
+/// What could be made of the words so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reception {
+    /// Nothing, or something that may be a part of more.
+    Open,
+    /// There is a reply, and whoever has more to say goes on while it begins.
+    Answered,
+    /// There is one after which the caller is not listened to: they are connected, or hang up.
+    Final,
 }
 
 /// "Are you open?" may go on with a day; what is longer names it.
@@ -111,6 +127,8 @@ pub enum EndpointEvent {
     },
     /// The start was only a short burst. Nothing was said.
     FalseStart,
+    /// It most likely is speech: our own voice should fall silent, and keep its place.
+    SpeechLikely,
     /// It is speech: our own voice should stop.
     SpeechConfirmed,
     /// The caller paused; decode what there is, they may be done.
@@ -290,7 +308,7 @@ impl Endpointer {
             self.confirmed = true;
             return Some(EndpointEvent::SpeechConfirmed);
         }
-        None
+        (!self.confirmed && self.speech_frames == frames(self.settings.likely)).then_some(EndpointEvent::SpeechLikely)
     }
 
     fn more_silence(&mut self) -> Option<EndpointEvent> {
@@ -402,6 +420,7 @@ mod tests {
         let name = |e: &EndpointEvent| match e {
             EndpointEvent::SpeechStarted { frame } => format!("started@{frame}"),
             EndpointEvent::FalseStart => "false".into(),
+            EndpointEvent::SpeechLikely => "likely".into(),
             EndpointEvent::SpeechConfirmed => "confirmed".into(),
             EndpointEvent::Paused { frames } => format!("paused {frames:?}"),
             EndpointEvent::Resumed => "resumed".into(),
@@ -415,7 +434,7 @@ mod tests {
         let pattern = format!("{}{}{}", ".".repeat(20), "#".repeat(30), ".".repeat(30));
         let seen = names(&run(&mut fresh(), &pattern));
         assert_eq!(
-            seen, "22:started@8 27:confirmed 56:paused 8..57 74:ended 8..75 speech=600ms cut=false",
+            seen, "22:started@8 23:likely 27:confirmed 56:paused 8..57 74:ended 8..75 speech=600ms cut=false",
             "60 ms to start, 160 ms to confirm, 140 ms to pause, 500 ms to end"
         );
     }
@@ -424,7 +443,7 @@ mod tests {
     fn clicks_never_start_and_bursts_are_taken_back() {
         assert_eq!(names(&run(&mut fresh(), &"##...".repeat(40))), "", "40 ms clicks");
         let seen = names(&run(&mut fresh(), &format!("{}#####{}", ".".repeat(20), ".".repeat(40))));
-        assert_eq!(seen, "22:started@8 34:false", "100 ms is a burst");
+        assert_eq!(seen, "22:started@8 23:likely 34:false", "100 ms is a burst");
     }
 
     #[test]
@@ -433,7 +452,7 @@ mod tests {
         let seen = names(&run(&mut fresh(), &pattern));
         assert_eq!(
             seen,
-            "2:started@0 7:confirmed 26:paused 0..27 36:resumed 51:paused 0..52 69:ended 0..70 speech=600ms cut=false"
+            "2:started@0 3:likely 7:confirmed 26:paused 0..27 36:resumed 51:paused 0..52 69:ended 0..70 speech=600ms cut=false"
         );
     }
 
@@ -441,7 +460,7 @@ mod tests {
     fn the_wait_follows_the_words() {
         for (completeness, ends_at) in [
             (Completeness::Complete, 31),
-            (Completeness::Whole, 37),
+            (Completeness::Whole, 39),
             (Completeness::Unknown, 44),
             (Completeness::Unfinished, 89),
         ] {
@@ -455,24 +474,26 @@ mod tests {
 
     #[test]
     fn an_answer_completes_what_was_asked() {
-        for (text, answered, unanswered) in [
-            ("Are you open?", Completeness::Whole, Completeness::Whole),
-            ("Are you open on Saturday morning?", Completeness::Complete, Completeness::Whole),
-            ("Tell me your business hours.", Completeness::Whole, Completeness::Unknown),
-            ("What are your hours on", Completeness::Unfinished, Completeness::Unfinished),
-            ("Yes, please.", Completeness::Complete, Completeness::Complete),
+        use Completeness::{Complete, Unfinished, Unknown, Whole};
+        for (text, wanted) in [
+            ("Are you open?", [Whole, Whole, Whole]),
+            ("Are you open on Saturday morning?", [Complete, Whole, Whole]),
+            ("Tell me your business hours.", [Whole, Whole, Unknown]),
+            ("What are your hours on", [Unfinished, Unfinished, Unfinished]),
+            ("Yes, please.", [Complete, Complete, Complete]),
         ] {
-            let [yes, no] = [true, false].map(|is_answered| completeness(text).with_answer(text, is_answered));
-            assert_eq!((yes, no), (answered, unanswered), "{text}");
+            let received = [Reception::Answered, Reception::Final, Reception::Open];
+            let received = received.map(|reception| completeness(text).received(text, reception));
+            assert_eq!(received, wanted, "{text}");
         }
     }
 
     #[test]
     fn an_endless_talker_is_cut_and_the_rest_is_a_new_utterance() {
         let seen = run(&mut fresh(), &"#".repeat(1600));
-        let EndpointEvent::Ended(cut) = &seen[2].1 else { panic!("{seen:?}") };
+        let EndpointEvent::Ended(cut) = &seen[3].1 else { panic!("{seen:?}") };
         assert!(cut.cut && cut.frames == (0..1500));
-        assert_eq!(seen[3].1, EndpointEvent::SpeechStarted { frame: 1500 }, "no frame is used twice");
+        assert_eq!(seen[4].1, EndpointEvent::SpeechStarted { frame: 1500 }, "no frame is used twice");
     }
 
     #[test]
@@ -529,6 +550,7 @@ mod tests {
                             prop_assert!(open && !confirmed);
                             open = false;
                         }
+                        Some(EndpointEvent::SpeechLikely) => prop_assert!(open && !confirmed),
                         Some(EndpointEvent::SpeechConfirmed) => {
                             prop_assert!(open && !confirmed);
                             confirmed = true;

@@ -160,13 +160,24 @@ enum Command {
     Configure { stream: u64, config: Box<StreamConfig> },
     Play { stream: u64, clip: ClipId, samples: Arc<[i16]> },
     Stop { stream: u64 },
-    Duck { stream: u64, ducked: bool },
+    GiveWay { stream: u64, how: GiveWay },
     Press { stream: u64, digit: char },
     Bridge { stream: u64, with: Option<u64> },
     Mix { stream: u64, mixer: Option<Box<Mixer>> },
     Tap { stream: u64, room: Option<Room> },
     Listen { stream: u64, room: Option<Room> },
     Close { stream: u64 },
+}
+
+/// How far what is played gives way to somebody who may be speaking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveWay {
+    /// Not at all: at full level, from where it was held.
+    No,
+    /// It goes on at a lower level.
+    Ducked,
+    /// It is silent and keeps its place.
+    Held,
 }
 
 /// The running media thread, as seen by those who open streams on it; cheap to clone.
@@ -274,12 +285,12 @@ impl MediaSession {
         self.send(Command::Stop { stream: self.stream })
     }
 
-    /// Lowers what is played, or brings it back.
+    /// Lowers or holds what is played, or goes on with it.
     ///
     /// # Errors
     /// [`MediaUnavailable`].
-    pub fn duck(&self, ducked: bool) -> Result<(), MediaUnavailable> {
-        self.send(Command::Duck { stream: self.stream, ducked })
+    pub fn give_way(&self, how: GiveWay) -> Result<(), MediaUnavailable> {
+        self.send(Command::GiveWay { stream: self.stream, how })
     }
 
     /// Sends a keypad digit (RFC 4733).

@@ -161,6 +161,7 @@ impl Rig {
                 Command::Escalate { .. }
                 | Command::Prepare { .. }
                 | Command::Duck
+                | Command::Hold
                 | Command::Unduck
                 | Command::StopSpeaking { .. }
                 | Command::AbandonTranscription { .. }

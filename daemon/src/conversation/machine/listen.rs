@@ -4,7 +4,7 @@ use super::speak::{After, Kind, Line, spoken};
 use super::{Command, Conversation, EndClass, Ending, Failure, Heard, Phase, TurnRecord, UtteranceId};
 use crate::conversation::answer::{Action, Reply};
 use crate::conversation::context::Offer;
-use crate::conversation::endpointing::{EndpointEvent, Utterance, completeness};
+use crate::conversation::endpointing::{EndpointEvent, Reception, Utterance, completeness};
 use crate::conversation::escalation::DOUBTFUL;
 use crate::conversation::intent::Intent;
 use crate::conversation::sentences::open_early;
@@ -101,6 +101,7 @@ impl Conversation {
     pub(super) fn endpoint(&mut self, event: EndpointEvent, now: Instant) {
         match event {
             EndpointEvent::SpeechStarted { .. } => self.duck(),
+            EndpointEvent::SpeechLikely => self.hold(),
             EndpointEvent::FalseStart => self.unduck(),
             EndpointEvent::SpeechConfirmed => self.take_floor(now),
             EndpointEvent::Paused { frames } => self.transcribe(frames, true),
@@ -211,7 +212,7 @@ impl Conversation {
         let known = reply.as_ref().ok().filter(|_| is_open);
         let first = known.and_then(|reply| reply.sentences.first().cloned());
         let text = turn.heard.as_ref().map_or("", |heard| &heard.text);
-        let completeness = completeness(text).with_answer(text, known.is_some_and(Reply::is_answer));
+        let completeness = completeness(text).received(text, known.map_or(Reception::Open, Reply::reception));
         turn.reply = Some(reply);
         turn.replied_at = Some(now);
         // Once they are done, what is open may be their next sentence.
@@ -333,9 +334,7 @@ impl Conversation {
         if reply.action != Action::UseTool {
             self.context.misses = if reply.is_productive() { 0 } else { self.context.misses + 1 };
         }
-        if reply.intent.is_subject() {
-            self.context.last_question = Some(text.into());
-        }
+        self.context.commit_question(reply.intent, text);
     }
 
     fn is_at_limit(&self) -> bool {

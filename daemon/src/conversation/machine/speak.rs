@@ -50,6 +50,8 @@ pub(super) struct Line {
     pub(super) kind: Kind,
     /// Sentences of it that were heard before it was talked over and resumed.
     pub(super) heard_before: String,
+    /// How much of the first sentence was, 0 to 1.
+    pub(super) skip: f32,
 }
 
 /// What kind of words a line is.
@@ -78,6 +80,7 @@ impl Line {
             record: None,
             kind: Kind::Notice,
             heard_before: String::new(),
+            skip: 0.0,
         }
     }
 
@@ -179,7 +182,7 @@ impl Conversation {
         if let Some(record) = &mut line.record {
             record.spoken_at = record.spoken_at.or(Some(now));
         }
-        let (display, interruptible) = (line.display.clone(), line.interruptible);
+        let (display, interruptible, skip) = (line.display.clone(), line.interruptible, line.skip);
         let sentences = spoken(&display);
         self.silent_since = None;
         self.saying = Some(Saying {
@@ -192,7 +195,7 @@ impl Conversation {
             stopping_since: None,
             superseded: false,
         });
-        self.push(Command::Speak { speech: id, sentences, display, interruptible });
+        self.push(Command::Speak { speech: id, sentences, display, interruptible, skip });
     }
 
     /// Nobody is talked over: who has the floor keeps it.
@@ -230,6 +233,14 @@ impl Conversation {
         if audible && saying.line.interruptible && !saying.ducked {
             saying.ducked = true;
             self.push(Command::Duck);
+        }
+    }
+
+    /// Somebody most likely speaks: silence, until it is known.
+    pub(super) fn hold(&mut self) {
+        self.duck();
+        if self.saying.as_ref().is_some_and(|saying| saying.ducked) {
+            self.push(Command::Hold);
         }
     }
 
@@ -369,14 +380,14 @@ impl Conversation {
         let waiting = if line.kind == Kind::Filler { self.queue.pop_front() } else { None };
         let (rest, heard) = match waiting {
             Some(answer) => (answer, String::new()),
-            None => (Line { display: line.display[sentences..].to_vec(), heard_before, ..line }, heard),
+            None => (Line { display: line.display[sentences..].to_vec(), heard_before, skip: fraction, ..line }, heard),
         };
         self.interrupted = Some(Interrupted { rest, heard, at: now });
         self.settle(now);
         self.listen_again(now);
     }
 
-    /// Goes on with what was talked over by mistake, from the sentence that was cut.
+    /// Goes on with what was talked over by mistake, from the word that was cut.
     pub(super) fn resume(&mut self, now: Instant) {
         let Some(Interrupted { rest, .. }) = self.interrupted.take() else { return self.listen_again(now) };
         if rest.display.is_empty() { self.listen_again(now) } else { self.say(rest, now) }

@@ -286,6 +286,8 @@ pub enum Command {
         display: Vec<String>,
         /// Whether the caller may talk over it.
         interruptible: bool,
+        /// How much of the first sentence has been heard, 0 to 1: it goes on from the word before there.
+        skip: f32,
     },
     /// These sentences will be spoken next: synthesise them already, if there is time.
     Prepare {
@@ -294,7 +296,9 @@ pub enum Command {
     },
     /// Lower our voice: somebody may be speaking. Holds until `Unduck` or the end of the speech.
     Duck,
-    /// Back to full voice.
+    /// Fall silent and keep the place: somebody most likely speaks. Holds like `Duck`.
+    Hold,
+    /// Back to full voice, from where it was held.
     Unduck,
     /// Fall silent at once and answer with [`Input::SpeechStopped`].
     StopSpeaking {

@@ -18,7 +18,7 @@ use super::events::{Note, Room, Sound, Teller};
 use super::mixer::{Mixer, Source};
 use super::reports::Reports;
 use super::security::Security;
-use super::{StreamConfig, StreamStats};
+use super::{GiveWay, StreamConfig, StreamStats};
 use crate::io::ports::MediaPort;
 
 /// Datagrams of the peer read per stream and tick: three times what any sane sender produces in 20 ms, so that a flood on
@@ -157,10 +157,14 @@ impl Stream {
         }
     }
 
-    pub(super) fn duck(&mut self, is_ducked: bool) {
-        match is_ducked {
-            true => self.playout.duck(DUCK_GAIN_DB),
-            false => self.playout.unduck(),
+    pub(super) fn give_way(&mut self, how: GiveWay) {
+        match how {
+            GiveWay::No => {
+                self.playout.unduck();
+                self.playout.resume();
+            }
+            GiveWay::Ducked => self.playout.duck(DUCK_GAIN_DB),
+            GiveWay::Held => self.playout.pause(),
         }
     }
 

@@ -165,7 +165,7 @@ fn execute(command: Command, streams: &mut Streams, readiness: &Readiness) {
             }
         }),
         Command::Stop { stream } => with(stream, &mut |stream| stream.playout.stop()),
-        Command::Duck { stream, ducked } => with(stream, &mut |stream| stream.duck(ducked)),
+        Command::GiveWay { stream, how } => with(stream, &mut |stream| stream.give_way(how)),
         Command::Press { stream, digit } => with(stream, &mut |stream| {
             if stream.sender.queue_dtmf(digit).is_err() {
                 debug!(stream = stream.id, "Digit not sent: no telephone-event agreed or not a keypad digit");

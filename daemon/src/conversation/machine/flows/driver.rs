@@ -128,11 +128,12 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         let now = self.now_ms;
         match command {
-            Command::Speak { speech, sentences, display, interruptible } => {
+            Command::Speak { speech, sentences, display, interruptible, skip } => {
                 assert!(self.playing.is_none(), "two speeches at once");
                 assert_eq!(sentences.len(), display.len());
                 let firm = if interruptible { "" } else { " (firm)" };
-                self.note("us", &format!("{}{firm}", display.join(" | ")));
+                let from = if skip > 0.0 { format!("[from {:.0} %] ", skip * 100.0) } else { String::new() };
+                self.note("us", &format!("{from}{}{firm}", display.join(" | ")));
                 let sentence_ms = sentences.iter().map(|s| speaking_ms(s)).collect();
                 let begins_ms = now + self.models.sound_ms;
                 self.playing =
@@ -140,6 +141,7 @@ impl Driver {
             }
             Command::Prepare { .. } => {}
             Command::Duck => self.note("us", "~ ducked"),
+            Command::Hold => self.note("us", "~ held"),
             Command::Unduck => self.note("us", "~ full voice"),
             Command::StopSpeaking { speech } => self.stop(speech),
             Command::Transcribe { utterance, frames, speculative } => {

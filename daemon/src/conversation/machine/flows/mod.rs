@@ -49,17 +49,17 @@ fn two_questions_a_follow_up_and_goodbye() {
               11.90  turn   1 opening_hours [office.hours] gap 380 ms
               11.90  caller "And on Sundays?"
               12.94         transcribe? 1
-              13.16  us     On Sunday we are closed. | Is there anything else I can help you with?
-              17.42  turn   2 opening_hours [office.hours] gap 420 ms
-              17.42  caller "Do you have parking?"
-              18.66         transcribe? 2
-              18.88  us     Yes, there is parking. | We have six free spaces behind the building.
-              22.54  turn   3 question [passage-1] gap 420 ms
-              22.54  caller "Thank you, goodbye."
-              23.58         transcribe? 3
-              23.76  us     Thank you for calling. Goodbye. (firm)
-              25.32  turn   4 goodbye [] gap 380 ms
-              25.32  us     hangs up: caller_goodbye Success
+              13.20  us     On Sunday we are closed. | Is there anything else I can help you with?
+              17.46  turn   2 opening_hours [office.hours] gap 460 ms
+              17.46  caller "Do you have parking?"
+              18.70         transcribe? 2
+              18.96  us     Yes, there is parking. | We have six free spaces behind the building.
+              22.62  turn   3 question [passage-1] gap 460 ms
+              22.62  caller "Thank you, goodbye."
+              23.66         transcribe? 3
+              23.84  us     Thank you for calling. Goodbye. (firm)
+              25.40  turn   4 goodbye [] gap 380 ms
+              25.40  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -83,16 +83,17 @@ fn barge_in_stops_the_answer() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.64  caller "How much is a filling?"
-               8.70  us     ~ ducked
-               8.80  us     ~ stopped
-               9.98         transcribe? 1
-              10.16  turn   1 address [office.address] gap 420 ms interrupted
-              10.16         heard: "You find us at 48…"
-              10.16  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
-              16.82  turn   2 price [passage-2] gap 380 ms
-              16.82  caller hangs up
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.68  caller "How much is a filling?"
+               8.74  us     ~ ducked
+               8.76  us     ~ held
+               8.84  us     ~ stopped
+              10.02         transcribe? 1
+              10.20  turn   1 address [office.address] gap 460 ms interrupted
+              10.20         heard: "You find us at 48…"
+              10.20  us     A filling costs between $160 and $280. | Is there anything else I can help you with?
+              16.86  turn   2 price [passage-2] gap 380 ms
+              16.86  caller hangs up
         "#]],
     );
 }
@@ -108,14 +109,15 @@ fn a_backchannel_resumes_the_answer() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               8.64  caller "Mhm."
-               8.70  us     ~ ducked
-               8.80  us     ~ stopped
-               9.08         transcribe? 1
-               9.44  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              19.10  turn   1 address [office.address] gap 420 ms
-              19.10  caller hangs up
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               8.68  caller "Mhm."
+               8.74  us     ~ ducked
+               8.76  us     ~ held
+               8.84  us     ~ stopped
+               9.12         transcribe? 1
+               9.48  us     [from 79 %] You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              19.14  turn   1 address [office.address] gap 460 ms
+              19.14  caller hangs up
         "#]],
     );
 }
@@ -131,12 +133,13 @@ fn a_cough_only_ducks() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.64  caller ""
-               7.70  us     ~ ducked
-               7.94  us     ~ full voice
-              16.74  turn   1 address [office.address] gap 420 ms
-              16.74  caller hangs up
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.68  caller ""
+               7.74  us     ~ ducked
+               7.76  us     ~ held
+               7.98  us     ~ full voice
+              16.78  turn   1 address [office.address] gap 460 ms
+              16.78  caller hangs up
         "#]],
     );
 }
@@ -224,18 +227,18 @@ fn a_message_is_taken_and_confirmed() {
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
                7.16         transcribe? 0
-               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              14.78  turn   1 leave_message [] gap 560 ms
-              14.78  us     (beep)
-              14.78  caller "This is Anna Smith, please call me back."
-              17.78  caller presses #
-              17.78         recording ended: Stopped
-              17.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              24.48  caller "No, thank you."
-              25.32         transcribe? 1
-              25.68  us     Thank you for calling. Goodbye. (firm)
-              27.24  turn   2 goodbye [] gap 560 ms
-              27.24  us     hangs up: caller_goodbye Success
+               7.42  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.68  turn   1 leave_message [] gap 460 ms
+              14.68  us     (beep)
+              14.68  caller "This is Anna Smith, please call me back."
+              17.68  caller presses #
+              17.68         recording ended: Stopped
+              17.72  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              24.38  caller "No, thank you."
+              25.22         transcribe? 1
+              25.48  us     Thank you for calling. Goodbye. (firm)
+              27.04  turn   2 goodbye [] gap 460 ms
+              27.04  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -259,14 +262,14 @@ fn a_person_is_wanted_and_a_message_taken() {
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
                7.16         transcribe? 0
-               7.38         escalated: asked_for_person
-               7.38  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.64  turn   1 person [] gap 420 ms
-              20.64  us     (beep)
-              20.64  caller "Please call Anna."
-              26.64         recording ended: Silence
-              26.68  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.34  caller hangs up
+               7.42         escalated: asked_for_person
+               7.42  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.68  turn   1 person [] gap 460 ms
+              20.68  us     (beep)
+              20.68  caller "Please call Anna."
+              26.68         recording ended: Silence
+              26.72  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.38  caller hangs up
         "#]],
     );
 }
@@ -410,13 +413,13 @@ fn an_answer_is_repeated() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              16.74  turn   1 address [office.address] gap 420 ms
-              16.74  caller "Can you repeat that?"
-              17.78         transcribe? 1
-              18.00  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-              27.66  turn   2 repeat [] gap 420 ms
-              27.66  caller hangs up
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              16.78  turn   1 address [office.address] gap 460 ms
+              16.78  caller "Can you repeat that?"
+              17.82         transcribe? 1
+              18.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+              27.74  turn   2 repeat [] gap 460 ms
+              27.74  caller hangs up
         "#]],
     );
 }
@@ -435,10 +438,10 @@ fn a_person_is_rung_for_who_asks() {
                4.26  us     How can I help you?
                5.82  caller "Can I talk to a real person?"
                7.16         transcribe? 0
-               7.38         escalated: asked_for_person
-               7.38  us     One moment, I will try to connect you. (firm)
-               9.84  turn   1 person [] gap 420 ms
-               9.84  us     hands over to group:front
+               7.42         escalated: asked_for_person
+               7.42  us     One moment, I will try to connect you. (firm)
+               9.88  turn   1 person [] gap 460 ms
+               9.88  us     hands over to group:front
         "#]],
     );
     check_flow(
@@ -571,10 +574,10 @@ fn a_call_has_a_longest_length() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
               12.00  us     ~ stopped
               12.02  us     I am sorry, I have to end our call now. Thank you for calling. Goodbye. (firm)
-              16.58  turn   1 address [office.address] gap 420 ms interrupted
+              16.58  turn   1 address [office.address] gap 460 ms interrupted
               16.58         heard: "You find us at 48 River Street, Brooklyn, New York 11201. We…"
               16.58  us     hangs up: call_limit CallerError
         "#]],
@@ -592,10 +595,10 @@ fn hanging_up_in_an_answer_keeps_the_turn() {
                4.26  us     How can I help you?
                5.82  caller "Where are you?"
                6.86         transcribe? 0
-               7.08  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
-               7.64  caller hangs up
-               7.64  turn   1 address [office.address] gap 420 ms interrupted
-               7.64         heard: ""
+               7.12  us     You find us at 48 River Street, | Brooklyn, New York 11201. | We are next to the public library, two minutes on foot from the York Street subway station.
+               7.68  caller hangs up
+               7.68  turn   1 address [office.address] gap 460 ms interrupted
+               7.68         heard: ""
         "#]],
     );
 }
@@ -628,14 +631,15 @@ fn noise_over_an_answer_resumes_it() {
                4.26  us     How can I help you?
                5.82  caller "Do you have parking?"
                6.86         transcribe? 0
-               7.08  us     Yes, there is parking. | We have six free spaces behind the building.
-               8.64  caller ""
-               8.70  us     ~ ducked
-               8.80  us     ~ stopped
-               9.28         transcribe? 1
-               9.64  us     We have six free spaces behind the building.
-              12.10  turn   1 question [passage-1] gap 420 ms
-              12.10  caller hangs up
+               7.12  us     Yes, there is parking. | We have six free spaces behind the building.
+               8.68  caller ""
+               8.74  us     ~ ducked
+               8.76  us     ~ held
+               8.84  us     ~ stopped
+               9.32         transcribe? 1
+               9.68  us     [from 19 %] We have six free spaces behind the building.
+              12.14  turn   1 question [passage-1] gap 460 ms
+              12.14  caller hangs up
         "#]],
     );
 }
@@ -651,15 +655,15 @@ fn yes_to_an_offer_takes_the_message() {
                4.26  us     How can I help you?
                5.82  caller "Do you sell bicycles?"
                7.16         transcribe? 0
-               7.38  us     I am sorry, I don't have that information. | Would you like to leave a message?
-              11.94  turn   1 question [] gap 420 ms
-              11.94  caller "Yes, please."
-              12.58         transcribe? 1
-              12.76  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.02  turn   2 leave_message [] gap 380 ms
-              20.02  us     (beep)
-              20.02  caller hangs up
-              20.02         recording ended: Stopped
+               7.42  us     I am sorry, I don't have that information. | Would you like to leave a message?
+              11.98  turn   1 question [] gap 460 ms
+              11.98  caller "Yes, please."
+              12.62         transcribe? 1
+              12.80  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.06  turn   2 leave_message [] gap 380 ms
+              20.06  us     (beep)
+              20.06  caller hangs up
+              20.06         recording ended: Stopped
         "#]],
     );
 }
@@ -680,10 +684,10 @@ fn the_longest_call_keeps_the_message() {
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
                7.16         transcribe? 0
-               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              14.78  turn   1 leave_message [] gap 560 ms
-              14.78  us     (beep)
-              14.78  caller "This is Anna, please call me."
+               7.42  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.68  turn   1 leave_message [] gap 460 ms
+              14.68  us     (beep)
+              14.68  caller "This is Anna, please call me."
               16.00         recording ended: Stopped
               16.04  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
               21.50  us     hangs up: call_limit CallerError

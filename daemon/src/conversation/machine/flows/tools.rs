@@ -30,14 +30,14 @@ fn a_quick_tool_is_asked_and_quoted() {
                4.26  us     How can I help you?
                5.82  caller "Where is my order?"
                6.86         transcribe? 0
-               7.08  us     What is the order number?
-               8.64  turn   1 question [] gap 420 ms
-               8.64  caller "Seven four one two."
-               9.98         transcribe? 1
-              11.24         use mcp:desk/find-order {"orderNumber":"7412"}
-              11.30  us     Your order has shipped. | It arrives on Friday.
-              13.76  turn   2 question [mcp:desk/find-order] gap 1520 ms
-              13.76  caller hangs up
+               7.12  us     What is the order number?
+               8.68  turn   1 question [] gap 460 ms
+               8.68  caller "Seven four one two."
+              10.02         transcribe? 1
+              11.28         use mcp:desk/find-order {"orderNumber":"7412"}
+              11.34  us     Your order has shipped. | It arrives on Friday.
+              13.80  turn   2 question [mcp:desk/find-order] gap 1520 ms
+              13.80  caller hangs up
         "#]],
     );
 }
@@ -55,7 +55,7 @@ fn a_slow_tool_is_announced() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
               14.04  us     Your order has shipped. | It arrives on Friday.
@@ -78,21 +78,21 @@ fn a_hung_tool_ends_in_an_apology_and_then_in_a_message() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
               11.88  us     I am still waiting for the answer.
-              14.58  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              20.04  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              20.04  caller "My order number is 7 4 1 2, where is my order?"
-              22.58         transcribe? 1
-              22.80         use mcp:desk/find-order {"orderNumber":"7412"}
-              23.10  us     One moment, I'm looking that up.
-              26.10  us     I am still waiting for the answer.
-              28.80  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              39.36  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
-              39.36  us     (beep)
-              43.34         recording ended: Silence
-              43.36  caller hangs up
+              14.62  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              20.08  turn   1 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              20.08  caller "My order number is 7 4 1 2, where is my order?"
+              22.62         transcribe? 1
+              22.88         use mcp:desk/find-order {"orderNumber":"7412"}
+              23.14  us     One moment, I'm looking that up.
+              26.14  us     I am still waiting for the answer.
+              28.88  us     I am sorry, I can not look that up right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              39.44  turn   2 details [mcp:desk/find-order (timed_out)] gap 720 ms filler timed_out
+              39.44  us     (beep)
+              43.42         recording ended: Silence
+              43.44  caller hangs up
         "#]],
     );
 }
@@ -110,10 +110,10 @@ fn a_failed_tool_is_apologised_for() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
-               8.60  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
-              14.06  turn   1 details [mcp:desk/find-order (failed)] gap 440 ms failed
-              14.06  caller hangs up
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.64  us     I am sorry, I can not look that up right now. | Would you like to leave a message?
+              14.10  turn   1 details [mcp:desk/find-order (failed)] gap 480 ms failed
+              14.10  caller hangs up
         "#]],
     );
 }
@@ -131,17 +131,18 @@ fn never_mind_ends_the_waiting() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Never mind."
                9.78  us     ~ ducked
+               9.80  us     ~ held
                9.88  us     ~ stopped
               10.56         transcribe? 1
-              10.92         abandon the tool
-              10.92  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
-              10.92         heard: ""
-              10.92  us     All right. What else can I do for you?
-              13.68  turn   2 deny [] gap 560 ms
+              10.82         abandon the tool
+              10.82  turn   1 details [mcp:desk/find-order (abandoned)] gap 720 ms filler interrupted
+              10.82         heard: ""
+              10.82  us     All right. What else can I do for you?
+              13.58  turn   2 deny [] gap 460 ms
               14.42  caller hangs up
         "#]],
     );
@@ -160,21 +161,23 @@ fn small_words_while_waiting_change_nothing() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                8.92  caller "Okay."
                8.98  us     ~ ducked
+               9.00  us     ~ held
                9.08  us     ~ stopped
                9.46         transcribe? 1
-               9.62  us     One moment, I'm looking that up.
+               9.62  us     [from 8 %] One moment, I'm looking that up.
               10.72  caller "Hello?"
               10.78  us     ~ ducked
+              10.80  us     ~ held
               10.88  us     ~ stopped
               11.26         transcribe? 2
               11.62  us     I am still waiting for the answer.
               13.78  turn   2 small_talk [] gap 560 ms
-              14.08  us     Your order has shipped. | It arrives on Friday.
-              16.54  turn   1 details [mcp:desk/find-order] gap 720 ms filler
+              14.12  us     Your order has shipped. | It arrives on Friday.
+              16.58  turn   1 details [mcp:desk/find-order] gap 720 ms filler
               16.62  caller hangs up
         "#]],
     );
@@ -193,10 +196,11 @@ fn another_question_takes_the_place_of_the_tool() {
                4.26  us     How can I help you?
                5.82  caller "My order number is 7 4 1 2, where is my order?"
                8.36         transcribe? 0
-               8.58         use mcp:desk/find-order {"orderNumber":"7412"}
+               8.62         use mcp:desk/find-order {"orderNumber":"7412"}
                8.88  us     One moment, I'm looking that up.
                9.72  caller "Are you open on Saturday?"
                9.78  us     ~ ducked
+               9.80  us     ~ held
                9.88  us     ~ stopped
               11.06         transcribe? 1
               11.24         abandon the tool
@@ -263,17 +267,18 @@ fn a_yes_to_half_a_read_back_is_no_yes() {
                7.82  us     I can book a table: Wednesday, November 25. | Shall I do that?
                8.78  caller "Yes, yes, do that."
                8.84  us     ~ ducked
+               8.86  us     ~ held
                8.94  us     ~ stopped
                9.82         transcribe? 1
-              10.18  turn   1 appointment [] gap 560 ms interrupted
-              10.18         heard: "I can book…"
-              10.18  us     I can book a table: Wednesday, November 25. | Shall I do that?
-              13.84  turn   2 confirm [] gap 560 ms
-              13.84  caller "No."
-              14.48         transcribe? 2
-              14.66  us     All right. What else can I do for you?
-              17.42  turn   3 deny [] gap 380 ms
-              17.42  caller hangs up
+              10.08  turn   1 appointment [] gap 560 ms interrupted
+              10.08         heard: "I can book…"
+              10.08  us     I can book a table: Wednesday, November 25. | Shall I do that?
+              13.74  turn   2 confirm [] gap 460 ms
+              13.74  caller "No."
+              14.38         transcribe? 2
+              14.56  us     All right. What else can I do for you?
+              17.32  turn   3 deny [] gap 380 ms
+              17.32  caller hangs up
         "#]],
     );
 }
@@ -310,8 +315,8 @@ fn a_booking_without_an_answer_is_not_claimed() {
               12.84  us     One moment, I'm doing that now.
               14.68  caller "Forget it."
               15.52         transcribe? 2
-              15.88  us     I am sorry, that is already under way.
-              18.34  turn   3 small_talk [] gap 560 ms
+              15.78  us     I am sorry, that is already under way.
+              18.24  turn   3 small_talk [] gap 460 ms
               18.50  us     I am sorry, I got no answer, so I do not know whether that worked. | Would you like to leave a message?
               25.16  turn   2 confirm [mcp:desk/book-table (timed_out)] gap 720 ms filler timed_out
               25.16  caller hangs up
