@@ -31,6 +31,7 @@ pub mod registrar;
 mod rehearsal;
 pub mod requests;
 pub mod retry;
+mod second_hearing;
 pub mod service;
 pub mod speaker;
 pub mod status;

@@ -37,6 +37,7 @@ use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
 use crate::registrar::pins::Pins;
 use crate::rehearsal;
+use crate::second_hearing::SecondHearing;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
@@ -59,6 +60,7 @@ pub struct Service {
     staff: JoinHandle<()>,
     monitor: Option<JoinHandle<()>>,
     rehearsal: JoinHandle<()>,
+    heard_again: Option<JoinHandle<()>>,
     errands: Errands,
     api: Option<Api>,
     /// What is missing and what that means for callers.
@@ -139,6 +141,8 @@ impl Service {
         let sounds = (&storage, &audio_files);
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
+        let second = scribe.as_ref().map(|scribe| SecondHearing::start(scribe.queue(), storage.clone(), up.clone()));
+        let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &staff, sounds, hearing, bell.clone()).await?;
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
@@ -175,6 +179,7 @@ impl Service {
             audio_files,
             speaker,
             ears: ears.queue(),
+            second_hearing,
             answerer,
             persona,
             tools: Arc::clone(&tools),
@@ -196,6 +201,7 @@ impl Service {
             staff: staff_follows,
             monitor,
             rehearsal,
+            heard_again,
             errands,
             api,
             degraded,
@@ -249,6 +255,9 @@ impl Service {
         self.address.abort();
         self.bans.abort();
         self.rehearsal.abort();
+        if let Some(heard_again) = self.heard_again {
+            heard_again.abort();
+        }
         self.staff.abort();
         if let Some(monitor) = self.monitor {
             monitor.abort();

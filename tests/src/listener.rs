@@ -62,6 +62,8 @@ pub struct Listener {
     pub format: Value,
     /// Frames that the box says it has dropped.
     pub dropped: u64,
+    /// What was said, in words, as the box tells it.
+    pub words: Vec<Value>,
     /// Samples, by channel.
     pub heard: Vec<Vec<i16>>,
 }
@@ -101,7 +103,7 @@ impl Listener {
                 let Message::Text(first) = socket.read().unwrap() else { panic!("no format at the beginning") };
                 let format: Value = serde_json::from_str(&first).unwrap();
                 let heard = vec![Vec::new(); usize::try_from(format["channels"].as_u64().unwrap()).unwrap()];
-                Ok(Listener { socket, format, dropped: 0, heard })
+                Ok(Listener { socket, format, dropped: 0, words: Vec::new(), heard })
             }
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
@@ -142,7 +144,10 @@ impl Listener {
             }
             Message::Text(text) => {
                 let told: Value = serde_json::from_str(&text).unwrap();
-                self.dropped += told["dropped"].as_u64().unwrap();
+                match told["dropped"].as_u64() {
+                    Some(frames) => self.dropped += frames,
+                    None => self.words.push(told),
+                }
             }
             Message::Close(why) => return Some(why.expect("a reason")),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}

@@ -8,7 +8,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use daemon::call::Tools;
+use daemon::config::{Config, ToolScope};
+use daemon::conversation::context::Context;
+use daemon::mcp::Offered;
+use daemon::office::sample;
+use daemon::storage::{Storage, StorageConfig};
+use serde_json::{Map, Value};
 use tests::offhook::Offhook;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -107,4 +113,45 @@ fn a_message_is_kept_and_gets_its_transcript() {
     });
     assert!(transcript.is_some_and(|text| text.to_lowercase().contains("friday")), "{report:#}");
     offhook.stop();
+}
+
+/// Callers do not know the words of a configuration: what they mean is near enough to a tool's phrases, and what they do not
+/// mean is not.
+#[test]
+fn a_tool_is_chosen_by_what_is_meant() {
+    let _line = tests::every_line();
+    fetch_models();
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+    let embedder = daemon::engines::load_embedding(&Config::default()).unwrap().embedder;
+    let offered: Vec<Offered> = [
+        ("track", "where is my order; has my parcel been shipped"),
+        ("weather", "what will the weather be like"),
+        ("lift", "is the lift working"),
+    ]
+    .map(|(name, says)| Offered {
+        server: "desk".into(),
+        name: name.into(),
+        scope: ToolScope::Read,
+        says: says.into(),
+        does: String::new(),
+        arguments: Map::new(),
+        schema: Map::new(),
+    })
+    .into();
+    let tools = Tools::new(Box::new(move || offered.clone()));
+    let mut mind =
+        tests::mind::mind(&storage, &sample::config(), sample::KNOWLEDGE.iter().copied(), Some(embedder), tools);
+    for (text, wanted) in [
+        ("Did you send my package yet?", Some("track")),
+        ("Is it going to rain tomorrow?", Some("weather")),
+        ("Is the elevator out of service?", Some("lift")),
+        ("Are you open on Saturday?", None),
+        ("How much is a crown?", None),
+        ("Where can I leave my car?", None),
+    ] {
+        let reply = mind.think(text, &Context::default()).unwrap().reply;
+        let chosen = reply.tool.as_ref().map(|pending| pending.tool.name.as_str());
+        assert_eq!(chosen, wanted, "{text}: {reply:?}");
+    }
 }

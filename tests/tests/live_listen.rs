@@ -3,11 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use daemon::caller::turn_taker::{Cue, Patience};
+use daemon::caller::{CallPlan, Protection, place};
+use daemon::service::Service;
 use serde_json::Value;
 use tests::listener::{Listener, get, wait_for_call};
 use tests::offhook::free_port;
 use tests::office::{Office, TONES_HZ, talk};
 use tests::peers::{is_installed, last_call};
+use tests::scripted::{config, engines, tone};
 use tests::softphone::seconds_with_tone;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offhook-under-test");
@@ -96,6 +100,43 @@ fn the_attendant_is_heard_too() {
     let level = audio::dsp::level::peak_dbov(&both.heard[1]);
     assert!((-30.0..-3.0).contains(&level), "{level} dBov");
     office.offhook.stop();
+}
+
+/// What is said in a talk with the box is read along: of the caller also before they are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_read_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    (config.api.enabled, config.api.port) = (true, free_port());
+    let api = SocketAddr::from(([127, 0, 0, 1], config.api.port));
+    let service = Service::start(config, engines(&["are you open on saturday", "goodbye"])).await.unwrap();
+    let listening = tokio::task::spawn_blocking(move || {
+        let mut listener = Listener::open(api, &wait_for_call(api, "attendant"), "both");
+        listener.hear_all();
+        listener.words
+    });
+    let plan = CallPlan {
+        target: format!("sip:office@{}", service.address()),
+        protection: Protection::default(),
+        lines: vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer)],
+        record: None,
+        patience: Patience::default(),
+        from: None,
+    };
+    place(plan).await.unwrap();
+    let words = listening.await.unwrap();
+    service.stop().await;
+    let place = |who: &str, text: &str, is_final: bool| {
+        let fits = |told: &Value| told["text"].as_str().unwrap().contains(text) && told["final"] == is_final;
+        words
+            .iter()
+            .position(|told| told["who"] == who && fits(told))
+            .unwrap_or_else(|| panic!("{who}, {text}: {words:?}"))
+    };
+    let partly = place("caller", "open on saturday", false);
+    let answer = place("attendant", "On Saturday we are open", true);
+    let whole = place("caller", "open on saturday", true);
+    assert!(partly < answer && partly < whole, "{words:?}");
 }
 
 /// A listener that does not read loses what it does not take, and is told how much. The call and the other listener do not

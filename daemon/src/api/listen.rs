@@ -1,6 +1,7 @@
 //! `GET /v1/calls/{id}/listen?side=caller|ours|both`: the sound of a call, live, as a WebSocket (RFC 6455).
 //!
-//! First comes a text frame with the format, then a binary frame for each 20 ms. A listener that is too slow loses the
+//! First comes a text frame with the format, then a binary frame for each 20 ms, and in a talk with the box text frames with
+//! the words (`who`: caller or attendant, `text`, `final`): of a caller also while they still speak. A listener that is too slow loses the
 //! oldest frames, and gets a text frame with how many; the call never waits for it. Nothing is asked of the listener but
 //! to answer pings. When the call is over the WebSocket is closed, with why.
 
@@ -21,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{Instrument as _, info, info_span};
 
 use super::problem::Problem;
-use crate::call::{Heard, ListenError, Listening, Moment};
+use crate::call::{Heard, ListenError, Listening, Moment, Words};
 use crate::storage::RECORDING_SAMPLE_RATE;
 
 /// How often a listener is asked whether it is still there.
@@ -126,6 +127,7 @@ async fn tell(socket: &mut WebSocket, listening: &mut Listening, side: Side, dro
             tokio::select! {
                 heard = listening.next() => match heard {
                     Heard::Moment(moment) => break Message::Binary(side.samples(&moment)),
+                    Heard::Words(words) => break text(&said(&words)),
                     Heard::Dropped(frames) => {
                         *dropped += frames;
                         break text(&json!({ "dropped": frames }));
@@ -145,6 +147,11 @@ async fn tell(socket: &mut WebSocket, listening: &mut Listening, side: Side, dro
             }
         };
     }
+}
+
+/// What was said, for whoever reads along.
+fn said(Words { by_caller, text, is_final }: &Words) -> Value {
+    json!({ "who": if *by_caller { "caller" } else { "attendant" }, "text": text.reveal(), "final": is_final })
 }
 
 fn text(value: &Value) -> Message {

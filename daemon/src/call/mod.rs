@@ -72,4 +72,4 @@ pub use router::Router;
 pub use services::{Abilities, Mind, Services, Thought, ToolSource, Tools, VoiceActivityFactory};
 pub use tones::Tones;
 pub use trunk_watch::TrunkWatch;
-pub use up::{CallsUp, Heard, LISTENER_LIMIT, ListenError, Listening, Moment, UpCall};
+pub use up::{CallsUp, Heard, LISTENER_LIMIT, ListenError, Listening, Moment, UpCall, Words};

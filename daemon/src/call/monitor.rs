@@ -39,6 +39,7 @@ async fn play(mut listening: Listening, mut playback: Playback) {
                 mix::add(&mut sum, &other);
                 playback.play(&sum);
             }
+            Heard::Words(_) => {}
             Heard::Dropped(moments) => warn!(moments, "The monitor jack is late, and something was not heard there"),
             Heard::Over => break,
         }

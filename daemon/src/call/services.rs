@@ -44,6 +44,7 @@ use crate::mcp::{Offered, ToolBox};
 use crate::office::hours::Status;
 use crate::office::{Office, Staff};
 use crate::registrar::pins::{Pins, Tries};
+use crate::second_hearing::SecondHearing;
 use crate::speaker::Speaker;
 use crate::storage::{AudioFiles, Storage};
 
@@ -121,6 +122,8 @@ pub struct Services {
     pub speaker: Speaker,
     /// Speech recognition.
     pub ears: Queue<Ears>,
+    /// What takes utterances to be heard again after the call; `None`: there is no better recogniser for it.
+    pub(crate) second_hearing: Option<SecondHearing>,
     /// Understanding and answers.
     pub answerer: Arc<dyn Answerer>,
     /// As whom the box speaks.

@@ -17,7 +17,7 @@ use tracing::info;
 use super::leg::Leg;
 use super::recorder::Recorder;
 use super::services::Services;
-use super::up::{Moment, Outlet};
+use super::up::{Moment, Outlet, Words};
 use crate::storage::CallId;
 
 /// Frames one side may be ahead of the other before that one counts as silent: its leg is being exchanged.
@@ -59,7 +59,19 @@ impl Tap {
     }
 
     fn is_wanted(&self) -> bool {
-        self.recorder.is_some() || self.outlet.as_ref().is_some_and(Outlet::is_heard)
+        self.recorder.is_some() || self.is_heard()
+    }
+
+    /// Whether anybody listens now.
+    pub(super) fn is_heard(&self) -> bool {
+        self.outlet.as_ref().is_some_and(Outlet::is_heard)
+    }
+
+    /// What was said, for those who listen; nothing while it is paused.
+    pub(super) fn tell_words(&self, words: Words) {
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| !self.is_paused) {
+            outlet.tell_words(words);
+        }
     }
 
     /// Has a leg tell its frames, or not any more, as they are wanted now.

@@ -4,6 +4,7 @@
 //! SIP, the media thread, the inference workers and storage. Whatever goes wrong here ends this call alone.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use super::message::{Kept, Message};
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
-use super::up::{Seat, Talk};
+use super::up::{Seat, Talk, Words};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
 use crate::conversation::escalation::{Caller, Escalation, Reason};
@@ -40,6 +41,8 @@ use crate::io::media::{GiveWay, MediaEvent, MediaSession};
 use crate::io::sleep_until;
 use crate::mcp::ToolFailure;
 use crate::office::Route;
+use crate::redact::Redacted;
+use crate::second_hearing::Utterance;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
     CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
@@ -61,6 +64,9 @@ pub(super) enum Done {
         result: Result<Heard, Failure>,
         decode: Duration,
     },
+    TranscribedPartly {
+        result: Result<Heard, Failure>,
+    },
     /// In a box: there is room for 32 results from the beginning, and a thought is by far the largest.
     Thought {
         utterance: UtteranceId,
@@ -77,6 +83,15 @@ pub(super) enum Done {
         result: Result<Vec<String>, Failure>,
     },
     Kept(Kept),
+}
+
+/// An utterance that is or was recognised.
+struct Decoding {
+    /// Its first frame.
+    first: u64,
+    work: Work,
+    /// Its sound, where it is heard again after the call.
+    samples: Vec<i16>,
 }
 
 /// What the conversation came to.
@@ -162,12 +177,14 @@ pub(super) struct CallTask {
     tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
+    /// A partial one under way.
+    partial: Option<Arc<AtomicBool>>,
     /// What is thought about.
     thinking: Option<(UtteranceId, AbortHandle)>,
     /// The tool that is asked.
     tool: Option<(ToolUseId, AbortHandle)>,
     /// Work done for utterances whose turn is not logged yet, with the first frame of each.
-    work: HashMap<UtteranceId, (u64, Work)>,
+    work: HashMap<UtteranceId, Decoding>,
     /// The utterance whose answer comes next.
     answered: Option<UtteranceId>,
     /// The speech being said and the utterance it answers.
@@ -214,6 +231,7 @@ impl CallTask {
             message: None,
             tap,
             decodes: HashMap::new(),
+            partial: None,
             thinking: None,
             tool: None,
             work: HashMap::new(),
@@ -315,7 +333,11 @@ impl CallTask {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::Speak { speech, sentences, skip, .. } => self.speak(speech, sentences, skip),
+            Command::Speak { speech, sentences, display, skip, .. } => {
+                let text = Redacted::new(display.join(" "));
+                self.tap.tell_words(Words { by_caller: false, text, is_final: true });
+                self.speak(speech, sentences, skip);
+            }
             Command::Prepare { sentences } => {
                 for sentence in sentences {
                     self.services.speaker.render(&sentence, Priority::Speculative, |_| {});
@@ -334,10 +356,13 @@ impl CallTask {
                 if self.work.len() >= WORK_LIMIT {
                     self.work.clear();
                 }
-                self.work.insert(utterance, (frames.start, Work::default()));
+                let first = frames.start;
                 let samples = self.listener.samples(frames);
+                let kept = if self.services.second_hearing.is_some() { samples.clone() } else { Vec::new() };
+                self.work.insert(utterance, Decoding { first, work: Work::default(), samples: kept });
                 self.transcribe(utterance, samples, speculative);
             }
+            Command::TranscribePartly { frames } => self.transcribe_partly(frames),
             Command::AbandonTranscription { utterance } => self.abandon(utterance),
             Command::Think { utterance, text, context } => self.think(utterance, text, *context),
             Command::UseTool { tool_use, call, question, limit } => self.use_tool(tool_use, *call, question, limit),
@@ -355,8 +380,12 @@ impl CallTask {
             Command::StopRecording => self.end_message(RecordingEnd::Stopped),
             Command::Escalate { turn_number, escalation } => self.note_escalation(turn_number, *escalation),
             Command::LogTurn(turn) => {
-                let work = self.take_work(turn.frames.start);
+                let (work, samples) = self.take_work(turn.frames.start);
                 let row = turn_row(self.call_id, *turn, work, Instant::now(), UnixMs::now());
+                self.tap.tell_words(Words { by_caller: true, text: row.text.clone(), is_final: true });
+                if let Some(hearing) = self.services.second_hearing.as_ref().filter(|_| !samples.is_empty()) {
+                    hearing.take(Utterance { turn_id: row.turn_id, text: row.text.clone(), samples });
+                }
                 self.store("turn", move |sql_tx| insert_turn(sql_tx, &row));
             }
             Command::HangUp(_) | Command::HandOver { .. } => {}
@@ -384,11 +413,12 @@ impl CallTask {
     }
 
     /// What was done for the turn that begins with frame `first`: its last attempt counts, the others are forgotten.
-    fn take_work(&mut self, first: u64) -> Work {
-        let of_turn = self.work.iter().filter(|(_, (frame, _))| *frame == first);
-        let last = of_turn.map(|(utterance, (_, work))| (*utterance, *work)).max_by_key(|(utterance, _)| *utterance);
-        self.work.retain(|_, (frame, _)| *frame > first);
-        last.map(|(_, work)| work).unwrap_or_default()
+    fn take_work(&mut self, first: u64) -> (Work, Vec<i16>) {
+        let of_turn = self.work.iter().filter(|(_, decoding)| decoding.first == first);
+        let last = of_turn.map(|(utterance, _)| *utterance).max();
+        let last = last.and_then(|utterance| self.work.remove(&utterance));
+        self.work.retain(|_, decoding| decoding.first > first);
+        last.map(|decoding| (decoding.work, decoding.samples)).unwrap_or_default()
     }
 
     fn media_command(&self, command: impl FnOnce(&MediaSession) -> Result<(), crate::io::media::MediaUnavailable>) {
@@ -427,6 +457,10 @@ impl CallTask {
     }
 
     fn transcribe(&mut self, utterance: UtteranceId, samples: Vec<i16>, speculative: bool) {
+        // What it was for is to be transcribed as a whole now.
+        if let Some(partial) = &self.partial {
+            partial.store(true, Ordering::Relaxed);
+        }
         let abort = Arc::new(AtomicBool::new(false));
         self.decodes.insert(utterance, Arc::clone(&abort));
         let done = self.done_sender.clone();
@@ -439,6 +473,20 @@ impl CallTask {
         if submitted.is_err() {
             self.feed(Input::Transcribed { utterance, result: Err(Failure::Unavailable) });
         }
+    }
+
+    /// For whoever reads along; dropped where the recogniser has anything else to do.
+    fn transcribe_partly(&mut self, frames: Range<u64>) {
+        if !self.tap.is_heard() || self.partial.is_some() {
+            return;
+        }
+        let (samples, abort) = (self.listener.samples(frames), Arc::new(AtomicBool::new(false)));
+        let (done, partial) = (self.done_sender.clone(), Arc::clone(&abort));
+        let submitted = self.services.ears.submit(Priority::Background, move |ears| {
+            let result = ears.transcribe(samples, abort);
+            let _ = done.try_send(Done::TranscribedPartly { result });
+        });
+        self.partial = submitted.is_ok().then_some(partial);
     }
 
     fn abandon(&mut self, utterance: UtteranceId) {
@@ -492,15 +540,24 @@ impl CallTask {
                 if self.decodes.remove(&utterance).is_none() {
                     return;
                 }
-                if let Some((_, work)) = self.work.get_mut(&utterance) {
-                    work.decode = Some(decode);
+                if let Some(decoding) = self.work.get_mut(&utterance) {
+                    decoding.work.decode = Some(decode);
                 }
                 self.feed(Input::Transcribed { utterance, result });
             }
+            Done::TranscribedPartly { result } => {
+                let is_wanted = self.partial.take().is_some_and(|abort| !abort.load(Ordering::Relaxed));
+                if let Ok(heard) = result
+                    && is_wanted
+                    && !heard.text.is_empty()
+                {
+                    self.tap.tell_words(Words { by_caller: true, text: Redacted::new(heard.text), is_final: false });
+                }
+            }
             Done::Thought { utterance, result } => {
                 let reply = result.map(|thought| {
-                    if let Some((_, work)) = self.work.get_mut(&utterance) {
-                        work.understand = Some(thought.took);
+                    if let Some(decoding) = self.work.get_mut(&utterance) {
+                        decoding.work.understand = Some(thought.took);
                     }
                     self.answered = Some(utterance);
                     thought.reply
@@ -510,7 +567,7 @@ impl CallTask {
             Done::Rendered { speech, sentence, result, took } => {
                 if sentence == 0
                     && let Some((_, utterance)) = self.answering.filter(|(answering, _)| *answering == speech)
-                    && let Some((_, work)) = self.work.get_mut(&utterance)
+                    && let Some(Decoding { work, .. }) = self.work.get_mut(&utterance)
                 {
                     work.first_sentence = Some(took);
                 }

@@ -37,6 +37,20 @@ struct Shared {
 /// The ring, from the first listener on: most calls have none.
 type Sound = Arc<OnceLock<broadcast::Sender<Arc<Moment>>>>;
 
+/// What was said, as text, in a talk with the box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// Whether the caller said it; otherwise it was the box.
+    pub by_caller: bool,
+    /// The words; personal data.
+    pub text: Redacted<String>,
+    /// Whether that is all of it: while a caller speaks there are partial transcripts.
+    pub is_final: bool,
+}
+
+/// Words that a slow listener may be behind.
+const RING_WORDS: usize = 16;
+
 struct Up {
     from: Option<String>,
     to: Option<String>,
@@ -44,6 +58,7 @@ struct Up {
     since: Option<UnixMs>,
     talk: watch::Sender<Talk>,
     sound: Sound,
+    words: broadcast::Sender<Words>,
     listeners: watch::Sender<usize>,
     /// There is one.
     supervisor: Arc<Semaphore>,
@@ -147,6 +162,7 @@ pub struct Listening {
     /// Which.
     pub call_id: CallId,
     sound: broadcast::Receiver<Arc<Moment>>,
+    words: broadcast::Receiver<Words>,
     listeners: watch::Sender<usize>,
 }
 
@@ -155,7 +171,9 @@ pub struct Listening {
 pub enum Heard {
     /// The next 20 ms.
     Moment(Arc<Moment>),
-    /// So many of them are lost, because the listener was too slow.
+    /// What was said, as text.
+    Words(Words),
+    /// So many moments are lost, because the listener was too slow.
     Dropped(u64),
     /// The call is over.
     Over,
@@ -172,6 +190,7 @@ pub(super) struct Supervised {
 /// A call's way to those who hear it, for the task that has it at the moment.
 pub(super) struct Outlet {
     sound: Sound,
+    words: broadcast::Sender<Words>,
     listeners: watch::Receiver<usize>,
 }
 
@@ -195,7 +214,8 @@ impl CallsUp {
     fn insert(&self, call_id: CallId, from: Option<String>, to: Option<String>) -> Entry {
         let (sound, listeners, talk) = (Sound::default(), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
         let supervisor = Arc::new(Semaphore::new(1));
-        self.table().insert(call_id, Up { from, to, since: None, talk, sound, listeners, supervisor });
+        let words = broadcast::Sender::new(RING_WORDS);
+        self.table().insert(call_id, Up { from, to, since: None, talk, sound, words, listeners, supervisor });
         Entry { calls: self.clone(), call_id }
     }
 
@@ -217,7 +237,8 @@ impl CallsUp {
     pub(super) fn outlet(&self, call_id: CallId) -> Option<Outlet> {
         let table = self.table();
         let up = table.get(&call_id)?;
-        Some(Outlet { sound: Arc::clone(&up.sound), listeners: up.listeners.subscribe() })
+        let listeners = up.listeners.subscribe();
+        Some(Outlet { sound: Arc::clone(&up.sound), words: up.words.clone(), listeners })
     }
 
     /// The call that `extension` is in, or the one that somebody has with the box, or any; of several the latest. `None` if
@@ -281,14 +302,25 @@ impl Up {
             has_room
         });
         let sound = || self.sound.get_or_init(|| broadcast::Sender::new(RING_FRAMES)).subscribe();
-        has_room.then(|| Listening { call_id, sound: sound(), listeners: self.listeners.clone() })
+        has_room.then(|| Listening {
+            call_id,
+            sound: sound(),
+            words: self.words.subscribe(),
+            listeners: self.listeners.clone(),
+        })
     }
 }
 
 impl Listening {
     /// What comes next; waits for it. Nothing is lost when this is given up half-way.
     pub async fn next(&mut self) -> Heard {
-        match self.sound.recv().await {
+        let sound = tokio::select! {
+            biased;
+            // Its end is that of the sound, too; what was not read of it in time is gone.
+            Ok(words) = self.words.recv() => return Heard::Words(words),
+            sound = self.sound.recv() => sound,
+        };
+        match sound {
             Ok(moment) => Heard::Moment(moment),
             Err(RecvError::Lagged(moments)) => Heard::Dropped(moments),
             Err(RecvError::Closed) => Heard::Over,
@@ -322,6 +354,13 @@ impl Outlet {
         {
             // Whoever listened has gone in the same moment.
             let _ = sound.send(Arc::new(moment));
+        }
+    }
+
+    /// The same in words.
+    pub(super) fn tell_words(&self, words: Words) {
+        if self.is_heard() {
+            let _ = self.words.send(words);
         }
     }
 }
@@ -360,6 +399,20 @@ pub(super) mod tests {
         drop((entry, outlet));
         assert!(matches!(listening.next().await, Heard::Over));
         assert!(matches!(calls.listen(&id), Err(ListenError::NoSuchCall)));
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_reads_along() {
+        let (calls, entry, outlet) = one_call();
+        let words = |text: &str| Words { by_caller: true, text: Redacted::new(text.into()), is_final: false };
+        outlet.tell_words(words("nobody listens"));
+        let mut listening = calls.listen(&entry.call_id.to_string()).unwrap();
+        outlet.tell_words(words("are you open"));
+        outlet.tell([SILENT_FRAME; 2]);
+        assert!(matches!(listening.next().await, Heard::Words(told) if told == words("are you open")));
+        assert!(matches!(listening.next().await, Heard::Moment(_)));
+        drop((entry, outlet));
+        assert!(matches!(listening.next().await, Heard::Over));
     }
 
     #[tokio::test]

@@ -232,6 +232,9 @@ impl ShownCall {
         let sure = |confidence: f64| format!(" ({:.0} % sure)", confidence * 100.0);
         let confidence = turn.confidence.map_or_else(String::new, sure);
         println!("  turn {:<4} caller    \"{}\"{confidence}", turn.turn_index, turn.text.reveal());
+        if let Some(first) = &turn.first_text {
+            println!("            at first  \"{}\" (heard again since)", first.reveal());
+        }
         let slots: Vec<String> =
             turn.slots.reveal().iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
         let score = turn.intent_score.unwrap_or(0.0);
@@ -428,6 +431,7 @@ impl ShownCall {
         json!({
             "turn": turn.turn_index,
             "text": turn.text.reveal(),
+            "first_text": turn.first_text.as_ref().map(Redacted::reveal),
             "confidence": turn.confidence,
             "intent": turn.intent,
             "intent_score": turn.intent_score,

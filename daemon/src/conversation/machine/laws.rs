@@ -162,6 +162,7 @@ impl Rig {
                 | Command::Prepare { .. }
                 | Command::Duck
                 | Command::Hold
+                | Command::TranscribePartly { .. }
                 | Command::Unduck
                 | Command::StopSpeaking { .. }
                 | Command::AbandonTranscription { .. }

@@ -37,6 +37,9 @@ pub(super) struct Ended {
     pub(super) speech: Duration,
 }
 
+/// Frames between two partial transcripts: a second.
+const PARTLY_EVERY: u64 = 50;
+
 /// Words that only say "go on".
 const BACKCHANNELS: &[&str] = &[
     "mhm",
@@ -82,8 +85,18 @@ impl Conversation {
             self.endpointer.skip(index);
             return self.drop_turn();
         }
-        if let Some(event) = self.endpointer.handle_frame(index, speech, level_dbov) {
-            self.endpoint(event, now);
+        match self.endpointer.handle_frame(index, speech, level_dbov) {
+            Some(event) => self.endpoint(event, now),
+            None => self.follow_speech(index),
+        }
+    }
+
+    /// While the caller speaks on, what they have said so far.
+    fn follow_speech(&mut self, index: u64) {
+        let frames = self.endpointer.needs_from()..index + 1;
+        let length = frames.end - frames.start;
+        if self.endpointer.is_confirmed() && self.turn.is_none() && length.is_multiple_of(PARTLY_EVERY) {
+            self.push(Command::TranscribePartly { frames });
         }
     }
 

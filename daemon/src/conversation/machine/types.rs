@@ -314,6 +314,12 @@ pub enum Command {
         /// Whether the caller may still go on, so that the work may be thrown away.
         speculative: bool,
     },
+    /// The caller has said this much of something longer: worth a transcript only if somebody reads along. Nothing is
+    /// answered to it.
+    TranscribePartly {
+        /// Which frames.
+        frames: Range<u64>,
+    },
     /// The transcript is not needed any more, nor a reply made from it.
     AbandonTranscription {
         /// Which attempt.

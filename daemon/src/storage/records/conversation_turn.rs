@@ -55,6 +55,8 @@ pub struct ConversationTurn {
     pub who: Speaker,
     /// What was said.
     pub text: Redacted<String>,
+    /// What was understood in the call, if it was heard again since and `text` has better words.
+    pub first_text: Option<Redacted<String>>,
     /// Of the transcript, 0–1.
     pub confidence: Option<f64>,
     /// Stable name, `[a-z0-9_]+`; `None`: not sure, or not the caller's turn.
@@ -86,6 +88,7 @@ impl ConversationTurn {
             turn_index,
             who,
             text: Redacted::new(text.into()),
+            first_text: None,
             confidence: None,
             intent: None,
             intent_score: None,
@@ -165,6 +168,27 @@ pub fn update_heard(
     one_row(updated, "turn")
 }
 
+/// Gives a turn the better words of a second hearing; those of the first one stay beside them.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub fn correct_turn(
+    sql_tx: &Connection,
+    turn_id: TurnId,
+    text: &Redacted<String>,
+    confidence: f64,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let updated = sql_tx
+        .prepare_cached(
+            "UPDATE conversation_turns SET first_text = coalesce(first_text, text), text = ?2, confidence = ?3,
+                updated_at = ?4
+             WHERE turn_id = ?1",
+        )?
+        .execute(params![turn_id, text.reveal(), confidence.clamp(0.0, 1.0), at])?;
+    one_row(updated, "turn")
+}
+
 /// The turns of a call in order.
 ///
 /// # Errors
@@ -183,6 +207,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ConversationTurn> {
         turn_index: row.get("turn_index")?,
         who: row.get("who")?,
         text: Redacted::new(row.get("text")?),
+        first_text: secret("first_text")?,
         confidence: row.get("confidence")?,
         intent: row.get("intent")?,
         intent_score: row.get("intent_score")?,

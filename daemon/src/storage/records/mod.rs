@@ -29,7 +29,9 @@ pub use call_session::{
 };
 pub use change::{Change, ChangeOp, changes_after};
 pub use contact::{Contact, begin_thread, find_contact, set_contact, stop_sms};
-pub use conversation_turn::{ConversationTurn, Speaker, TurnTimings, insert_turn, turns_of, update_heard};
+pub use conversation_turn::{
+    ConversationTurn, Speaker, TurnTimings, correct_turn, insert_turn, turns_of, update_heard,
+};
 pub use diversion::{Diversion, diversions, set_diversion};
 pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{

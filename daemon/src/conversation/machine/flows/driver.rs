@@ -153,6 +153,7 @@ impl Driver {
                 let guess = if speculative { "?" } else { "" };
                 self.note("", &format!("transcribe{guess} {}", utterance.0));
             }
+            Command::TranscribePartly { .. } => {}
             Command::AbandonTranscription { utterance } => {
                 self.note("", &format!("abandon {}", utterance.0));
                 self.due.retain(|(_, input)| !matches!(input, Input::Transcribed { utterance: u, .. } | Input::Replied { utterance: u, .. } if *u == utterance));
