@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use models::catalogue::{self, Entry};
+use models::catalogue::{self, Entry, Purpose};
 use models::{Progress, Status, Store};
 use serde_json::json;
 
@@ -55,13 +55,19 @@ impl Models {
     }
 }
 
-/// What `offhook run` needs with this configuration.
+/// What `offhook run` needs with this configuration: recognisers and voice are chosen in it, the rest is as it comes.
 pub(crate) fn needed(config: &Config) -> Vec<String> {
-    let mut ids: Vec<String> = catalogue::minimal_set().into_iter().map(str::to_owned).collect();
+    let is_chosen = |id: &&str| {
+        let purpose = catalogue::find(id).map(|entry| entry.purpose);
+        matches!(purpose, Some(Purpose::SpeechToText | Purpose::TextToSpeech))
+    };
+    let rest = catalogue::minimal_set().into_iter().filter(|id| !is_chosen(id));
     let models = &config.models;
-    for chosen in [&models.speech_to_text, &models.messages_speech_to_text, &models.text_to_speech] {
-        if !ids.contains(chosen) {
-            ids.push(chosen.clone());
+    let chosen = [&models.speech_to_text, &models.messages_speech_to_text, &models.text_to_speech];
+    let mut ids: Vec<String> = Vec::new();
+    for id in chosen.into_iter().map(String::as_str).chain(rest) {
+        if !ids.iter().any(|known| known == id) {
+            ids.push(id.to_owned());
         }
     }
     ids
@@ -230,5 +236,22 @@ impl Progress for Bar {
 
     fn finished(&mut self) {
         self.bar.set_message("");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_is_what_the_configuration_chooses_and_the_rest() {
+        let mut config = Config::default();
+        config.models.messages_speech_to_text = config.models.speech_to_text.clone();
+        let ids = needed(&config);
+        assert_eq!(ids[..2], [config.models.speech_to_text, config.models.text_to_speech]);
+        for id in [catalogue::SILERO, catalogue::MINILM] {
+            assert!(ids.iter().any(|needed| needed == id), "{id}");
+        }
+        assert!(!ids.iter().any(|id| id == catalogue::WHISPER_TINY_EN), "nobody asked for it: {ids:?}");
     }
 }
