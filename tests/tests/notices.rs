@@ -119,6 +119,7 @@ fn voicemail(sql_tx: &rusqlite::Connection) -> Result<Voicemail, daemon::storage
         duration_ms: 3_000,
         transcript: Some("Please call me back.".to_owned().into()),
         transcript_confidence: None,
+        is_urgent: false,
         created_at: now,
     };
     insert_voicemail(sql_tx, &voicemail)?;

@@ -22,8 +22,8 @@ use daemon::registrar::pins::Pins;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{
-    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, list_follow_ups, list_sessions,
-    session_detail,
+    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, jobs_of,
+    list_follow_ups, list_sessions, session_detail,
 };
 use models::{LevelVad, ScriptedReply, ScriptedStt, SpeechToText, SttError, TranscribeOptions, Transcript};
 use tests::carrier::{Account, Carrier, EDGE};
@@ -233,15 +233,19 @@ async fn an_echo_of_our_voice_interrupts_nothing_and_a_caller_over_it_does() {
     assert!(answers(&details[0])[1].contains("Monday"), "the interruption is answered");
 }
 
-/// A message by keypad and by voice is recorded; pressing # ends it and the reference follows.
+/// A message is recorded until silence ends it; pressing # sends it, and the reference follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_on_disk_when_its_reference_is_told() {
     let _line = tests::async_line().await;
     let folder = tempfile::tempdir().unwrap();
     let heard = ["i want to leave a message", "this is the message", "no thank you goodbye"];
     let service = start(config(folder.path()), engines(&heard)).await;
-    let lines =
-        vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer), Line::Press("#".into()), tone(2, Cue::AfterAnswer)];
+    let lines = vec![
+        tone(0, Cue::AfterAnswer),
+        tone(1, Cue::AfterAnswer),
+        Line::Press("#".into()),
+        tone(2, Cue::AfterAnswer),
+    ];
     call(&service, "", lines).await;
     let details = laws(service, folder.path(), 1).await;
     let detail = &details[0];
@@ -251,6 +255,35 @@ async fn a_message_is_on_disk_when_its_reference_is_told() {
     let file = folder.path().join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"));
     let clip = audio::wav::read(&file).unwrap();
     assert!(audio::dsp::level::peak_dbov(&clip.samples) > -25.0, "the caller's tone is in the file");
+}
+
+/// A message that is marked urgent, heard and recorded again is one message, and urgent: the first one is done with, and
+/// whoever hangs up without another key has left the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_heard_and_recorded_again_before_it_is_sent() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start(config(folder.path()), engines(&["i want to leave a message"])).await;
+    let lines = vec![
+        tone(0, Cue::AfterAnswer),
+        tone(1, Cue::AfterAnswer),
+        // Silence has ended it.
+        Line::Press("31".into()),
+        Line::Press("2".into()),
+        tone(2, Cue::AfterAnswer),
+    ];
+    call(&service, "", lines).await;
+    let details = laws(service, folder.path(), 1).await;
+    let left = details[0].voicemails.iter().map(|message| (message.status, message.is_urgent));
+    let expected = [(VoicemailStatus::Archived, true), (VoicemailStatus::New, true)];
+    assert_eq!(left.collect::<Vec<_>>(), expected, "{:#?}", details[0]);
+    let keys: Vec<_> = details[0].voicemails.iter().map(|message| message.voicemail_id.to_string()).collect();
+    let reader = Reader::open(folder.path(), 1).unwrap();
+    let is_sent = tokio::task::spawn_blocking(move || {
+        let jobs = |key: &String| reader.read_blocking(|db| jobs_of(db, key)).unwrap().remove(0);
+        keys.iter().map(jobs).map(|job| job.attempts > 0 || job.was_due_at_once()).collect::<Vec<_>>()
+    });
+    assert_eq!(is_sent.await.unwrap(), [false, true], "the second, and only that");
 }
 
 /// Nothing but tones and keys without any engine: the caller still can leave a message.

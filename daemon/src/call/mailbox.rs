@@ -289,7 +289,8 @@ async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
     Ok(())
 }
 
-async fn sound(services: &Services, voicemail: &Voicemail) -> Option<Samples> {
+/// The sound of a message, if it can be read.
+pub(super) async fn sound(services: &Services, voicemail: &Voicemail) -> Option<Samples> {
     let id = voicemail.recording_id?;
     let recording = services.storage.read(move |db| find_recording(db, id)).await.ok()??;
     let files = services.audio_files.clone();

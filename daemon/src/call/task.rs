@@ -17,10 +17,10 @@ use tracing::{debug, info};
 use super::carriers::Place;
 use super::hand_over::HandOver;
 use super::incoming::{CallerKind, user_of};
-use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
-use super::message::{Kept, Message};
+use super::mailbox::sound;
+use super::message::{Held, Kept, Message};
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
@@ -43,7 +43,7 @@ use crate::office::Route;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
     CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
-    UnixMs, insert_escalation, insert_turn,
+    UnixMs, find_voicemail, insert_escalation, insert_turn, set_voicemail_urgent,
 };
 
 /// Results of inference waiting for the call.
@@ -159,6 +159,10 @@ pub(super) struct CallTask {
     listener: Listener,
     voice: Voice,
     message: Option<Message>,
+    /// A message is on its way to the disk.
+    is_keeping: bool,
+    /// The last one that was kept, while it may still be changed.
+    held: Option<Held>,
     tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
@@ -212,6 +216,8 @@ impl CallTask {
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
+            is_keeping: false,
+            held: None,
             tap,
             decodes: HashMap::new(),
             thinking: None,
@@ -351,6 +357,15 @@ impl CallTask {
                 self.message = Some(Message::start(&self.services, self.call_id, max, silence));
             }
             Command::StopRecording => self.end_message(RecordingEnd::Stopped),
+            Command::PlayMessage { speech } => self.play_message(speech),
+            Command::MarkUrgent => {
+                if let Some(voicemail_id) = self.held.as_ref().map(|held| held.voicemail_id) {
+                    self.store("urgency of a message", move |sql_tx| {
+                        set_voicemail_urgent(sql_tx, voicemail_id, UnixMs::now())
+                    });
+                }
+            }
+            Command::SendMessage => self.held = None,
             Command::Escalate { turn_number, escalation } => self.note_escalation(turn_number, *escalation),
             Command::LogTurn(turn) => {
                 let work = self.take_work(turn.frames.start);
@@ -509,8 +524,9 @@ impl CallTask {
             }
             Done::ToolAnswered { tool_use, result } => self.feed(Input::ToolAnswered { tool_use, result }),
             Done::Kept(kept) => {
-                self.note_kept(&kept);
-                self.feed(Input::RecordingEnded { why: kept.why, kept: kept.reference });
+                let why = kept.why;
+                let kept = self.hold(kept);
+                self.feed(Input::RecordingEnded { why, kept });
             }
         }
     }
@@ -569,16 +585,40 @@ impl CallTask {
         }
     }
 
-    fn note_kept(&mut self, kept: &Kept) {
-        if kept.reference.is_ok() {
-            self.message_taken = true;
-            let services = Arc::clone(&self.services);
-            tokio::spawn(async move { messages_changed(&services).await });
+    /// The message may be changed from now on, and the one before it, if it was not sent yet, is given up for it. What the
+    /// caller is told.
+    fn hold(&mut self, kept: Kept) -> Result<String, Failure> {
+        self.is_keeping = false;
+        let held = kept.message?;
+        self.message_taken = true;
+        let reference = held.reference();
+        if let Some(earlier) = self.held.replace(held) {
+            earlier.supersede();
         }
+        Ok(reference)
+    }
+
+    /// Plays the message that may still be changed.
+    fn play_message(&mut self, speech: SpeechId) {
+        self.voice.begin(speech, 1);
+        let (services, done, begun) = (Arc::clone(&self.services), self.done_sender.clone(), Instant::now());
+        let voicemail_id = self.held.as_ref().map(|held| held.voicemail_id);
+        tokio::spawn(async move {
+            let samples = match voicemail_id {
+                Some(id) => match services.storage.read(move |db| find_voicemail(db, id)).await {
+                    Ok(Some(voicemail)) => sound(&services, &voicemail).await,
+                    Ok(None) | Err(_) => None,
+                },
+                None => None,
+            };
+            let result = samples.ok_or(Failure::Failed);
+            let _ = done.send(Done::Rendered { speech, sentence: 0, result, took: begun.elapsed() }).await;
+        });
     }
 
     fn end_message(&mut self, why: RecordingEnd) {
         let Some(message) = self.message.take() else { return };
+        self.is_keeping = true;
         let done = self.done_sender.clone();
         tokio::spawn(async move {
             let kept = message.keep(why).await;
@@ -591,8 +631,19 @@ impl CallTask {
         // Before the conversation's last commands, which would end it in the background.
         if let Some(message) = self.message.take() {
             let kept = message.keep(RecordingEnd::HungUp).await;
-            self.note_kept(&kept);
+            // What is held is sent when this is dropped.
+            let _ = self.hold(kept);
         }
+        while self.is_keeping {
+            match self.done.recv().await {
+                Some(Done::Kept(kept)) => {
+                    let _ = self.hold(kept);
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.held = None;
         while let Some(command) = self.conversation.poll_command() {
             self.execute(command);
         }

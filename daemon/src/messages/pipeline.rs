@@ -18,7 +18,7 @@ use crate::retry::{Backoff, seed_of};
 use crate::storage::{
     AudioFiles, DurableJob, JobKind, JobState, NoticeKind, Storage, StorageError, UnixMs, Voicemail, VoicemailId,
     begin_job, fail_job, find_recording, find_voicemail, finish_job, queue_job, queue_notice, queued_jobs,
-    requeue_begun_jobs, session_detail, set_contact, set_voicemail_transcript,
+    release_jobs, requeue_begun_jobs, session_detail, set_contact, set_voicemail_transcript,
 };
 
 /// Between two attempts.
@@ -79,7 +79,12 @@ impl Pipeline {
     /// Does what is to be done, and what comes, until the bell is silenced.
     pub async fn run(self) {
         let now = UnixMs::now();
-        match self.shop.storage.write(move |sql_tx| requeue_begun_jobs(sql_tx, now)).await {
+        let taken_up = self.shop.storage.write(move |sql_tx| {
+            // Whoever could still have changed their message is gone.
+            let released = release_jobs(sql_tx, JobKind::Transcribe, now)?;
+            Ok(released + requeue_begun_jobs(sql_tx, now)?)
+        });
+        match taken_up.await {
             Ok(0) => {}
             Ok(jobs) => warn!(jobs, "The last run ended within jobs; they are taken up again"),
             Err(error) => error!(%error, "Jobs cannot be taken up"),
@@ -197,7 +202,8 @@ impl Pipeline {
             let session = session_detail(sql_tx, &voicemail.call_id.to_string())?.session;
             let number = session.caller_id.as_ref().map(|number| number.reveal().as_str());
             let transcript = voicemail.transcript.as_ref().map_or("", |text| text.reveal());
-            let particulars = Particulars::find(transcript, number, &classifier);
+            let mut particulars = Particulars::find(transcript, number, &classifier);
+            particulars.is_urgent |= voicemail.is_urgent;
             particulars.keep(sql_tx, voicemail.voicemail_id, now)?;
             if let Some(number) = number {
                 set_contact(sql_tx, number, particulars.name.as_deref(), particulars.email.as_deref(), now)?;
@@ -216,7 +222,8 @@ impl Pipeline {
             let now = UnixMs::now();
             finish_job(sql_tx, job_id, now)?;
             let Some(voicemail) = voicemail else { return Ok(0) };
-            let is_urgent = Particulars::of(sql_tx, voicemail.voicemail_id)?.is_some_and(|one| one.is_urgent);
+            let particulars = Particulars::of(sql_tx, voicemail.voicemail_id)?;
+            let is_urgent = voicemail.is_urgent || particulars.is_some_and(|one| one.is_urgent);
             let (subject, thread) = (voicemail.voicemail_id.to_string(), voicemail.call_id.to_string());
             let notices = shop.recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent);
             for notice in &notices {

@@ -354,6 +354,7 @@ fn rescued(recording: &Recording) -> Voicemail {
         duration_ms: recording.duration_ms,
         transcript: None,
         transcript_confidence: None,
+        is_urgent: false,
         created_at: recording.created_at,
     }
 }

@@ -4,8 +4,9 @@
 //!           Answered               Paused, Transcribe, Think         Ended and a reply
 //!  Ringing ─────────► Talking: listen ────────────────────► think ─────────────────────► speak ──► listen …
 //!                        │  ▲                                  │ 1 s: filler, 4 s: fallback   │
-//!                        ▼  │ kept, failed                     └── speech again: one longer    └── speech: duck, stop,
-//!                     Recording (beep … silence, #, length)         utterance                      resume after "mhm"
+//!                        ▼  │ sent, failed                     └── speech again: one longer    └── speech: duck, stop,
+//!                     Recording (beep … silence, #, length),              utterance                  resume after "mhm"
+//!                     then its review by keys
 //!
 //!  … goodbye ──► speak ──► SpeechFinished ──► HangUp
 //! ```
@@ -16,6 +17,7 @@
 //! Left out on purpose: how somebody is reached, and any thinking. What an utterance means and what to answer comes from the shell.
 
 mod listen;
+mod review;
 mod speak;
 mod timers;
 mod tools;
@@ -37,6 +39,7 @@ use super::escalation::{Escalation, Reason};
 use super::{answer, phrases};
 use crate::office::{Office, Route};
 use listen::Turn;
+use review::Review;
 use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,6 +92,8 @@ pub struct Conversation {
     silent_since: Option<Instant>,
     silences: u32,
     message_taken: bool,
+    /// The message that the caller may still change. While it is recorded anew, that is the earlier one.
+    review: Option<Review>,
     speech_failures: u32,
     next_utterance: u32,
     next_speech: u32,
@@ -123,6 +128,7 @@ impl Conversation {
             silent_since: None,
             silences: 0,
             message_taken: false,
+            review: None,
             speech_failures: 0,
             next_utterance: 0,
             next_speech: 0,
@@ -309,20 +315,17 @@ impl Conversation {
 
     fn recording_ended(&mut self, kept: Result<String, Failure>, now: Instant) {
         self.phase = Phase::Talking;
+        if kept.is_err()
+            && let Some(earlier) = self.review.take()
+        {
+            return self.earlier_message_stands(&earlier, now);
+        }
         match kept {
             Ok(reference) => {
                 self.message_taken = true;
                 self.silences = 0;
                 self.context.misses = 0;
-                let saved = format!("Thank you. Your message is saved. Its reference is {}.", spelled(&reference));
-                let goes_on = self.settings.speech_to_text && self.settings.text_to_speech && self.leaving.is_none();
-                if goes_on {
-                    let line = Line::fixed(vec![saved, phrases::ANYTHING_ELSE.into()]);
-                    self.say(line.offering(Offer::AnythingElse).then(After::Listen), now);
-                } else {
-                    let ending = self.leaving.unwrap_or(MESSAGE_TAKEN);
-                    self.leave(vec![saved, phrases::GOODBYE.into()], ending, now);
-                }
+                self.review(reference, now);
             }
             Err(Failure::Empty) => {
                 let ending = if self.message_taken { MESSAGE_TAKEN } else { NO_SPEECH };
@@ -343,6 +346,9 @@ impl Conversation {
             return;
         }
         let committed = self.leaving.is_some() || self.is_committed();
+        if self.review.is_some() && !committed {
+            return self.review_key(digit, now);
+        }
         if committed || !matches!(digit, '0'..='9' | '*') {
             return;
         }

@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Greeting,
     /// "One moment."
     Filler,
+    /// The caller's own message.
+    Message,
     /// Everything else.
     Notice,
 }
@@ -131,10 +133,11 @@ pub(super) struct Saying {
 }
 
 impl Saying {
-    /// When it must have sounded: slow speech is about 10 characters a second.
-    pub(super) fn overdue_at(&self) -> Option<Instant> {
+    /// When it must have sounded: slow speech is about 10 characters a second, and a message no longer than `message_max`.
+    pub(super) fn overdue_at(&self, message_max: Duration) -> Option<Instant> {
         let characters: usize = self.line.display.iter().map(|s| s.chars().count()).sum();
         let longest = Duration::from_millis(150) * u32::try_from(characters).unwrap_or(u32::MAX).min(2_000);
+        let longest = if self.line.kind == Kind::Message { message_max } else { longest };
         Some(self.first_sound_at? + longest + Duration::from_secs(5))
     }
 }
@@ -155,7 +158,7 @@ impl Conversation {
         self.silent_since = None;
         self.queue.retain(|waiting| waiting.kind != Kind::Greeting);
         if self.queue.len() < super::MAX_QUEUE {
-            if self.saying.is_some() {
+            if self.saying.is_some() && line.kind != Kind::Message {
                 self.push(Command::Prepare { sentences: spoken(&line.display) });
             }
             self.queue.push_back(line);
@@ -179,8 +182,7 @@ impl Conversation {
         if let Some(record) = &mut line.record {
             record.spoken_at = record.spoken_at.or(Some(now));
         }
-        let (display, interruptible) = (line.display.clone(), line.interruptible);
-        let sentences = spoken(&display);
+        let command = Self::command_for(&line, id);
         self.silent_since = None;
         self.saying = Some(Saying {
             id,
@@ -192,7 +194,7 @@ impl Conversation {
             stopping_since: None,
             superseded: false,
         });
-        self.push(Command::Speak { speech: id, sentences, display, interruptible });
+        self.push(command);
     }
 
     /// Nobody is talked over: who has the floor keeps it.
@@ -387,8 +389,11 @@ impl Conversation {
             return;
         }
         let Some(saying) = self.saying.take() else { return };
-        self.speech_failures += 1;
         let mut line = saying.line;
+        if line.kind == Kind::Message {
+            return self.message_not_played(now);
+        }
+        self.speech_failures += 1;
         if let Some(record) = &mut line.record {
             record.failure = Some(failure.name());
         }
@@ -403,7 +408,10 @@ impl Conversation {
                 self.log_record(line.record, String::new(), now);
                 self.drop_queue(now);
                 self.settings.text_to_speech = false;
-                self.start_recording(now);
+                match self.review.take() {
+                    Some(_) => self.leave(Vec::new(), super::MESSAGE_TAKEN, now),
+                    None => self.start_recording(now),
+                }
             }
             After::Nothing | After::Listen => self.queue.push_front(line),
         }

@@ -245,7 +245,8 @@ pub enum Input {
     RecordingEnded {
         /// Why.
         why: RecordingEnd,
-        /// The reference the caller is told when the message is safely stored; otherwise why it is not.
+        /// The reference the caller is told when the message is safely stored, in the place of an earlier one that was not
+        /// sent yet; otherwise why it is not.
         kept: Result<String, Failure>,
     },
     /// The caller is gone.
@@ -355,6 +356,16 @@ pub enum Command {
     },
     /// End the recording now and answer with [`Input::RecordingEnded`].
     StopRecording,
+    /// Play the message that was kept last, as a speech of one sentence.
+    PlayMessage {
+        /// Its id.
+        speech: SpeechId,
+    },
+    /// The message that was kept last cannot wait.
+    MarkUrgent,
+    /// The message that was kept last will not be changed any more. After the end of the conversation none is, so this may
+    /// be missing.
+    SendMessage,
     /// The caller is given to a person, or would be if anybody were there. [`Command::HandOver`] follows if so.
     Escalate {
         /// The turn it was decided in; `None`: by a key.

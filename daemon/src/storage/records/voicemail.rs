@@ -55,6 +55,8 @@ pub struct Voicemail {
     pub transcript: Option<Redacted<String>>,
     /// Of the transcript, 0–1.
     pub transcript_confidence: Option<f64>,
+    /// Whether the caller has marked it urgent by a key.
+    pub is_urgent: bool,
     /// When the message ended.
     pub created_at: UnixMs,
 }
@@ -67,9 +69,9 @@ pub fn insert_voicemail(sql_tx: &Connection, voicemail: &Voicemail) -> Result<()
     sql_tx
         .prepare_cached(
             "INSERT INTO voicemails (voicemail_id, created_at, updated_at, call_id, recording_id, status, ended_by,
-                duration_ms, transcript, transcript_confidence)
+                duration_ms, transcript, transcript_confidence, urgent)
              VALUES (:voicemail_id, :at, :at, :call_id, :recording_id, :status, :ended_by, :duration_ms, :transcript,
-                :confidence)",
+                :confidence, :urgent)",
         )?
         .execute(named_params! {
             ":voicemail_id": voicemail.voicemail_id,
@@ -81,6 +83,7 @@ pub fn insert_voicemail(sql_tx: &Connection, voicemail: &Voicemail) -> Result<()
             ":duration_ms": signed(voicemail.duration_ms),
             ":transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
             ":confidence": voicemail.transcript_confidence,
+            ":urgent": voicemail.is_urgent,
         })?;
     Ok(())
 }
@@ -103,6 +106,15 @@ pub fn set_voicemail_transcript(
         )?
         .execute(params![voicemail_id, transcript.reveal(), confidence, at])?;
     one_row(updated, "voicemail")
+}
+
+/// The caller has marked it urgent.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub fn set_voicemail_urgent(sql_tx: &Connection, voicemail_id: VoicemailId, at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE voicemails SET urgent = 1, updated_at = ?2 WHERE voicemail_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![voicemail_id, at])?, "voicemail")
 }
 
 /// The messages of a call in order.
@@ -183,6 +195,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Voicemail> {
         duration_ms: unsigned(row.get("duration_ms")?),
         transcript: row.get::<_, Option<String>>("transcript")?.map(Redacted::new),
         transcript_confidence: row.get("transcript_confidence")?,
+        is_urgent: row.get("urgent")?,
         created_at: row.get("created_at")?,
     })
 }

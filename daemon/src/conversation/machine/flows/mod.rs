@@ -1,6 +1,7 @@
 //! Whole conversations on a virtual clock, written down as ladders.
 
 mod driver;
+mod review;
 mod tools;
 
 use super::*;
@@ -215,6 +216,8 @@ fn a_message_is_taken_and_confirmed() {
             Say("This is Anna Smith, please call me back.", 3000),
             Press('#'),
             Listen,
+            Press('#'),
+            Listen,
             Say("No, thank you.", 700),
             Listen,
         ],
@@ -230,12 +233,15 @@ fn a_message_is_taken_and_confirmed() {
               14.78  caller "This is Anna Smith, please call me back."
               17.78  caller presses #
               17.78         recording ended: Stopped
-              17.82  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              24.48  caller "No, thank you."
-              25.32         transcribe? 1
-              25.68  us     Thank you for calling. Goodbye. (firm)
-              27.24  turn   2 goodbye [] gap 560 ms
-              27.24  us     hangs up: caller_goodbye Success
+              17.82  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              26.58  caller presses #
+              26.58         message sent
+              26.58  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.24  caller "No, thank you."
+              34.08         transcribe? 1
+              34.44  us     Thank you for calling. Goodbye. (firm)
+              36.00  turn   3 goodbye [] gap 560 ms
+              36.00  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -265,8 +271,8 @@ fn a_person_is_wanted_and_a_message_taken() {
               20.64  us     (beep)
               20.64  caller "Please call Anna."
               26.64         recording ended: Silence
-              26.68  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.34  caller hangs up
+              26.68  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              35.44  caller hangs up
         "#]],
     );
 }
@@ -360,7 +366,7 @@ fn without_recognition_the_keypad_works() {
     check_flow(
         settings,
         Models::default(),
-        &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(4500), Listen],
+        &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(30_000)],
         expect![[r#"
             seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
@@ -374,8 +380,10 @@ fn without_recognition_the_keypad_works() {
               45.66  us     (beep)
               45.66  caller "Call Anna."
               51.66         recording ended: Silence
-              51.70  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
-              57.16  us     hangs up: message_taken Success
+              51.70  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              64.46         message sent
+              64.46  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
+              69.92  us     hangs up: message_taken Success
         "#]],
     );
 }
@@ -393,6 +401,7 @@ fn without_a_voice_a_message_is_taken() {
                0.00  us     (beep)
                0.50  caller "Call Anna."
                6.50         recording ended: Silence
+               6.54         message sent
                6.54  us     (beep)
                6.54  us     hangs up: message_taken Success
         "#]],
@@ -551,6 +560,7 @@ fn a_dead_voice_ends_in_a_message() {
                5.00  us     (beep)
                8.00  caller "Call Anna."
               14.00         recording ended: Silence
+              14.04         message sent
               14.04  us     (beep)
               14.04  us     hangs up: message_taken Success
         "#]],
@@ -685,6 +695,7 @@ fn the_longest_call_keeps_the_message() {
               14.78  us     (beep)
               14.78  caller "This is Anna, please call me."
               16.00         recording ended: Stopped
+              16.04         message sent
               16.04  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
               21.50  us     hangs up: call_limit CallerError
         "#]],
