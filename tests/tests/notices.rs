@@ -120,6 +120,7 @@ fn voicemail(sql_tx: &rusqlite::Connection) -> Result<Voicemail, daemon::storage
         transcript: Some("Please call me back.".to_owned().into()),
         transcript_confidence: None,
         is_urgent: false,
+        mailbox: None,
         created_at: now,
     };
     insert_voicemail(sql_tx, &voicemail)?;

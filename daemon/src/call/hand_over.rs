@@ -54,6 +54,8 @@ enum Tried {
 /// Rings whoever is at the end of the route, and follows what they decide.
 pub(super) async fn hand_over(waiting: &mut Waiting, wanted: &HandOver) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
+    // Whatever comes of it: a message is for whom they wanted.
+    waiting.mailbox = services.config.mailbox_at(&wanted.route).map(|mailbox| mailbox.name.clone());
     if is_asked(&services) {
         prepare(&services, &wanted.summary);
     }
@@ -117,6 +119,12 @@ async fn one_way(
     waiting.wait_with(Patience::Music);
     let mut party = party;
     let verdict = waiting.until_whatever_is_pressed(consult(&services, &mut party.leg, &wanted.summary)).await?;
+    if waiting.mailbox.is_none()
+        && let Some(mailbox) = party.extension().and_then(|extension| services.config.mailbox_of(extension))
+    {
+        // One of several phones: whoever decides at it has the message.
+        waiting.mailbox = Some(mailbox.name.clone());
+    }
     Ok(match verdict {
         Verdict::Take => Tried::Over(Step::Connected { party, places }, EscalationOutcome::Taken),
         Verdict::Voicemail => {

@@ -12,7 +12,6 @@ use audio::{FRAME_DURATION, Frame};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::lamps::messages_changed;
 use super::services::Services;
 use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
 use crate::conversation::machine::{Failure, RecordingEnd};
@@ -73,12 +72,17 @@ impl Held {
 }
 
 impl Message {
-    /// Begins to record; the first frame pushed is its first sound.
-    pub(super) fn start(services: &Arc<Services>, call_id: CallId, longest: Duration, silence: Duration) -> Message {
+    /// Begins to record, for a mailbox or the office's; the first frame pushed is its first sound.
+    pub(super) fn start(
+        services: &Arc<Services>,
+        (call_id, mailbox): (CallId, Option<String>),
+        longest: Duration,
+        silence: Duration,
+    ) -> Message {
         let (frames, blocks) = to_disk(RecordingKind::Voicemail);
         let (end, ended) = oneshot::channel();
         let (result, kept) = oneshot::channel();
-        let writer = Writer { services: Arc::clone(services), call_id };
+        let writer = Writer { services: Arc::clone(services), call_id, mailbox };
         tokio::spawn(async move {
             match writer.run(blocks, ended).await {
                 Ok(voicemail_id) => {
@@ -137,6 +141,7 @@ impl Message {
 struct Writer {
     services: Arc<Services>,
     call_id: CallId,
+    mailbox: Option<String>,
 }
 
 impl Writer {
@@ -184,6 +189,7 @@ impl Writer {
             transcript: None,
             transcript_confidence: None,
             is_urgent: false,
+            mailbox: self.mailbox.clone(),
             created_at: now,
         };
         let voicemail_id = voicemail.voicemail_id;
@@ -217,6 +223,5 @@ impl Writer {
             warn!(%error, "A message waits for the time in which it could have been changed");
         }
         self.services.bell.ring();
-        messages_changed(&self.services).await;
     }
 }

@@ -116,7 +116,11 @@ pub(super) async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step
     waiting.wait_with(if matches!(course, Course::Ring(_)) { Patience::Ringing } else { Patience::Music });
     match course {
         Course::Attendant | Course::Feature(_) | Course::Refuse(..) => Ok(Step::Attend),
-        Course::Voicemail => Ok(Step::TakeMessage),
+        Course::Voicemail(mailbox) => {
+            // Of somebody who was wanted before, theirs.
+            waiting.mailbox = mailbox.or(waiting.mailbox.take());
+            Ok(Step::TakeMessage)
+        }
         Course::Queue(name) => wait_in_line(waiting, &name).await,
         Course::Ring(plan) => {
             let from = waiting.from.clone();

@@ -4,6 +4,7 @@
 //! SIP, the media thread, the inference workers and storage. Whatever goes wrong here ends this call alone.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::carriers::Place;
 use super::hand_over::HandOver;
@@ -21,17 +22,20 @@ use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::mailbox::sound;
 use super::message::{Held, Kept, Message};
+use super::music::file_sound;
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
 use super::up::{Seat, Talk};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
+use crate::config::MailboxGreeting;
 use crate::conversation::escalation::{Caller, Escalation, Reason};
 use crate::conversation::machine::{
-    Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId,
-    UtteranceId,
+    Command, Conversation, EndClass, Failure, Heard, Input, MessageGreeting, Opening, Recorded, RecordingEnd, Settings,
+    SpeechId, ToolUseId, UtteranceId,
 };
+use crate::conversation::slots::Slots;
 use crate::conversation::summary::summary;
 use crate::conversation::tools::{self, ToolCall};
 use crate::dial_plan::is_e164;
@@ -43,11 +47,13 @@ use crate::office::Route;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
     CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
-    UnixMs, find_voicemail, insert_escalation, insert_turn, set_voicemail_urgent,
+    UnixMs, VoicemailId, find_voicemail, insert_escalation, insert_turn, set_voicemail_urgent,
 };
 
 /// Results of inference waiting for the call.
 const RESULT_LIMIT: usize = 256;
+/// The longest greeting of a mailbox.
+const GREETING_MAX: Duration = Duration::from_secs(60);
 /// Work notes of utterances kept until their turn is logged.
 const WORK_LIMIT: usize = 32;
 
@@ -163,6 +169,10 @@ pub(super) struct CallTask {
     is_keeping: bool,
     /// The last one that was kept, while it may still be changed.
     held: Option<Held>,
+    /// Into which mailbox messages go; `None`: the office's, or that of whoever is named.
+    mailbox: Option<String>,
+    /// Its greeting, if that is recorded.
+    greeting_file: Option<PathBuf>,
     tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
@@ -185,7 +195,7 @@ pub(super) struct CallTask {
 impl CallTask {
     /// A conversation with whoever has waited for it.
     pub(super) fn new(waiting: Waiting, opening: Opening, known: Caller) -> CallTask {
-        let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
+        let Waiting { services, call_id, leg, caller, from, places, stop, turns, mailbox, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
         services.up.note(call_id, Talk::Attendant(Seat::new(leg.media.peer(), &caller)));
         let mut tap = Tap::new(&services, call_id);
@@ -195,11 +205,20 @@ impl CallTask {
         tap.follow(&leg);
         leg.command(|media, _| media.listen(true));
         let now = Instant::now();
+        let office = services.office_now();
+        let greeting = mailbox.as_ref().and_then(|name| services.config.mailbox(name));
+        let greeting = greeting.and_then(|mailbox| mailbox.greeting(&office, &jiff::Zoned::now()));
+        let (message_greeting, greeting_file) = match greeting {
+            Some(MailboxGreeting::Text(text)) => (Some(MessageGreeting::Text(text)), None),
+            Some(MailboxGreeting::File(file)) => (Some(MessageGreeting::Recorded), Some(file)),
+            None => (None, None),
+        };
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
             text_to_speech: services.abilities.text_to_speech,
             opening,
             caller: known,
+            message_greeting,
             turns_before: turns,
             anybody: services.staff.office().route(None, &jiff::Zoned::now()),
             ..services.settings.clone()
@@ -212,12 +231,14 @@ impl CallTask {
             stop,
             done,
             done_sender,
-            conversation: Conversation::new(settings, services.office_now(), now),
+            conversation: Conversation::new(settings, office, now),
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
             is_keeping: false,
             held: None,
+            mailbox,
+            greeting_file,
             tap,
             decodes: HashMap::new(),
             thinking: None,
@@ -354,10 +375,10 @@ impl CallTask {
                 self.media_command(|media| media.play(tone_clip(0), Arc::clone(&BEEP)));
             }
             Command::StartRecording { max, silence } => {
-                self.message = Some(Message::start(&self.services, self.call_id, max, silence));
+                self.message = Some(Message::start(&self.services, (self.call_id, self.mailbox()), max, silence));
             }
             Command::StopRecording => self.end_message(RecordingEnd::Stopped),
-            Command::PlayMessage { speech } => self.play_message(speech),
+            Command::Play { speech, what } => self.play(speech, what),
             Command::MarkUrgent => {
                 if let Some(voicemail_id) = self.held.as_ref().map(|held| held.voicemail_id) {
                     self.store("urgency of a message", move |sql_tx| {
@@ -598,22 +619,29 @@ impl CallTask {
         Ok(reference)
     }
 
-    /// Plays the message that may still be changed.
-    fn play_message(&mut self, speech: SpeechId) {
+    /// Plays the message that may still be changed, or the greeting of the mailbox.
+    fn play(&mut self, speech: SpeechId, what: Recorded) {
         self.voice.begin(speech, 1);
         let (services, done, begun) = (Arc::clone(&self.services), self.done_sender.clone(), Instant::now());
         let voicemail_id = self.held.as_ref().map(|held| held.voicemail_id);
+        let file = self.greeting_file.clone();
         tokio::spawn(async move {
-            let samples = match voicemail_id {
-                Some(id) => match services.storage.read(move |db| find_voicemail(db, id)).await {
-                    Ok(Some(voicemail)) => sound(&services, &voicemail).await,
-                    Ok(None) | Err(_) => None,
-                },
-                None => None,
+            let samples = match what {
+                Recorded::Message => message_sound(&services, voicemail_id).await,
+                Recorded::Greeting => greeting_sound(file).await,
             };
             let result = samples.ok_or(Failure::Failed);
             let _ = done.send(Done::Rendered { speech, sentence: 0, result, took: begun.elapsed() }).await;
         });
+    }
+
+    /// Into which mailbox a message goes now: of whom they wanted before, or have named since; `None`: the office's.
+    fn mailbox(&self) -> Option<String> {
+        let named = || {
+            let Slots { message_for, department, .. } = &self.conversation.context().slots;
+            message_for.as_ref().or(department.as_ref()).and_then(|name| self.services.config.mailbox(name))
+        };
+        self.mailbox.clone().or_else(|| named().map(|mailbox| mailbox.name.clone()))
     }
 
     fn end_message(&mut self, why: RecordingEnd) {
@@ -672,6 +700,24 @@ impl CallTask {
             (false, _) => "abandoned",
         });
         (metrics, EndedSession { ended_at: at, termination: end.termination, hangup_cause: end.cause, disposition })
+    }
+}
+
+async fn message_sound(services: &Services, voicemail_id: Option<VoicemailId>) -> Option<Samples> {
+    let id = voicemail_id?;
+    let voicemail = services.storage.read(move |db| find_voicemail(db, id)).await.ok()??;
+    sound(services, &voicemail).await
+}
+
+async fn greeting_sound(file: Option<PathBuf>) -> Option<Samples> {
+    let file = file?;
+    match tokio::task::spawn_blocking(move || file_sound(&file, "greeting of a mailbox", GREETING_MAX)).await {
+        Ok(Ok(samples)) => Some(samples),
+        Ok(Err(error)) => {
+            warn!("{error:#}; callers hear a sentence instead");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Waiting {
     pub(super) stop: watch::Receiver<bool>,
     /// What they have said to the attendant before.
     pub(super) turns: u32,
+    /// Into which mailbox a message of theirs goes; `None`: the office's, or that of whoever they name.
+    pub(super) mailbox: Option<String>,
     tap: Tap,
     /// What they hear while nothing else is said.
     patience: Patience,
@@ -106,6 +108,7 @@ impl Waiting {
             places: Vec::new(),
             stop,
             turns: 0,
+            mailbox: None,
             tap,
             patience: Patience::Music,
             plays: None,

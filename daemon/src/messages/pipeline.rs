@@ -9,6 +9,7 @@ use super::particulars::Particulars;
 use super::transcribe::transcribe;
 use crate::bell::{Bell, Ear};
 use crate::call::Ears;
+use crate::config::Mailbox;
 use crate::conversation::intent::Classifier;
 use crate::follow_ups;
 use crate::inference::Queue;
@@ -18,7 +19,7 @@ use crate::retry::{Backoff, seed_of};
 use crate::storage::{
     AudioFiles, DurableJob, JobKind, JobState, NoticeKind, Storage, StorageError, UnixMs, Voicemail, VoicemailId,
     begin_job, fail_job, find_recording, find_voicemail, finish_job, queue_job, queue_notice, queued_jobs,
-    release_jobs, requeue_begun_jobs, session_detail, set_contact, set_voicemail_transcript,
+    release_jobs, requeue_begun_jobs, session_detail, set_contact, set_voicemail_mailbox, set_voicemail_transcript,
 };
 
 /// Between two attempts.
@@ -40,6 +41,8 @@ pub struct Workshop {
     pub staff: Staff,
     /// Who is told.
     pub recipients: Recipients,
+    /// Whose messages are told to somebody else.
+    pub mailboxes: Vec<Mailbox>,
     /// When promises are reminded of.
     pub follow_ups: follow_ups::Rules,
     /// Rung when there is something to send, or another job.
@@ -204,6 +207,13 @@ impl Pipeline {
             let transcript = voicemail.transcript.as_ref().map_or("", |text| text.reveal());
             let mut particulars = Particulars::find(transcript, number, &classifier);
             particulars.is_urgent |= voicemail.is_urgent;
+            let named = particulars.message_for.as_ref().filter(|_| voicemail.mailbox.is_none());
+            if let Some(mailbox) = named.and_then(|name| shop.mailboxes.iter().find(|one| one.is_of(name))) {
+                set_voicemail_mailbox(sql_tx, voicemail.voicemail_id, Some(&mailbox.name), now)?;
+            }
+            // Nobody else is named: a mailbox of a person is theirs.
+            let owner = voicemail.mailbox.clone().filter(|name| shop.staff.office().person(name).is_some());
+            particulars.message_for = particulars.message_for.or(owner);
             particulars.keep(sql_tx, voicemail.voicemail_id, now)?;
             if let Some(number) = number {
                 set_contact(sql_tx, number, particulars.name.as_deref(), particulars.email.as_deref(), now)?;
@@ -225,7 +235,10 @@ impl Pipeline {
             let particulars = Particulars::of(sql_tx, voicemail.voicemail_id)?;
             let is_urgent = voicemail.is_urgent || particulars.is_some_and(|one| one.is_urgent);
             let (subject, thread) = (voicemail.voicemail_id.to_string(), voicemail.call_id.to_string());
-            let notices = shop.recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent);
+            let mailbox = voicemail.mailbox.as_ref().and_then(|name| shop.mailboxes.iter().find(|one| one.is_of(name)));
+            let told = mailbox.map(|mailbox| mailbox.told(&shop.staff.office())).unwrap_or_default();
+            let recipients = shop.recipients.for_mailbox(&told);
+            let notices = recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent);
             for notice in &notices {
                 queue_notice(sql_tx, notice, now)?;
             }

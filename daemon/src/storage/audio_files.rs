@@ -355,6 +355,7 @@ fn rescued(recording: &Recording) -> Voicemail {
         transcript: None,
         transcript_confidence: None,
         is_urgent: false,
+        mailbox: None,
         created_at: recording.created_at,
     }
 }

@@ -148,7 +148,7 @@ impl Rig {
                     self.is_told &= display == [crate::conversation::phrases::ONE_MOMENT];
                     self.owed_since = None;
                 }
-                Command::PlayMessage { speech } => {
+                Command::Play { speech, .. } => {
                     assert!(self.speech.is_none_or(|last| last < speech) && self.is_held, "there is nothing to play");
                     self.speech = Some(speech);
                     self.owed_since = None;

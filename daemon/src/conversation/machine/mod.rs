@@ -29,8 +29,8 @@ mod flows;
 mod laws;
 
 pub use types::{
-    Command, EndClass, Ending, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId, TurnRecord,
-    UtteranceId,
+    Command, EndClass, Ending, Failure, Heard, Input, MessageGreeting, Opening, Recorded, RecordingEnd, Settings,
+    SpeechId, ToolUseId, TurnRecord, UtteranceId,
 };
 
 use super::context::{Context, Offer};
@@ -194,21 +194,36 @@ impl Conversation {
         }
         match self.settings.opening.clone() {
             Opening::NobodyAnswered => return self.nobody_answered(),
-            Opening::MessageForCallee => {
-                let line = Line::fixed(vec![phrases::NOBODY_ANSWERED.to_owned()]).message();
-                return self.queue.push_back(line);
-            }
+            Opening::MessageForCallee => return self.ask_for_message(Vec::new()),
             Opening::CallBack { who, reference } => return self.called_back(who.as_deref(), &reference),
-            Opening::Message => {
-                let sentences = vec![self.office.disclosure.clone(), phrases::NOBODY_ANSWERED.to_owned()];
-                return self.queue.push_back(Line::fixed(sentences).message());
-            }
+            Opening::Message => return self.ask_for_message(vec![self.office.disclosure.clone()]),
             Opening::Greeting => {}
         }
         self.queue.push_back(Line::fixed(vec![self.office.disclosure.clone()]).uninterruptible());
         let greeting =
             if self.settings.speech_to_text { self.office.greeting.clone() } else { phrases::KEYPAD_MENU.into() };
         self.queue.push_back(Line::fixed(vec![greeting]).of(Kind::Greeting).then(After::Listen));
+    }
+
+    /// The greeting of whomever the message is for, and the tone.
+    fn ask_for_message(&mut self, mut sentences: Vec<String>) {
+        match self.settings.message_greeting.clone() {
+            Some(MessageGreeting::Recorded) => {
+                if !sentences.is_empty() {
+                    self.queue.push_back(Line::fixed(sentences).uninterruptible());
+                }
+                let greeting = Line::recorded(Recorded::Greeting).uninterruptible();
+                self.queue.push_back(greeting.then(After::Record));
+            }
+            Some(MessageGreeting::Text(text)) => {
+                sentences.push(text);
+                self.queue.push_back(Line::fixed(sentences).message());
+            }
+            None => {
+                sentences.push(phrases::NOBODY_ANSWERED.to_owned());
+                self.queue.push_back(Line::fixed(sentences).message());
+            }
+        }
     }
 
     fn nobody_answered(&mut self) {

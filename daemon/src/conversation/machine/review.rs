@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::speak::{After, Kind, Line};
-use super::{Command, Conversation, Ending, SpeechId, spelled};
+use super::{Command, Conversation, Ending, Recorded, SpeechId, spelled};
 use crate::conversation::context::Offer;
 use crate::conversation::phrases;
 
@@ -60,7 +60,7 @@ impl Conversation {
         }
         match digit {
             '1' => {
-                self.say(Line::fixed(vec![String::new()]).of(Kind::Message), now);
+                self.say(Line::recorded(Recorded::Message), now);
                 self.say(menu(Vec::new()), now);
             }
             '2' => {
@@ -100,16 +100,19 @@ impl Conversation {
         }
     }
 
-    /// The message cannot be played: the menu follows all the same.
-    pub(super) fn message_not_played(&mut self, now: Instant) {
-        self.queue.push_front(Line::fixed(vec![phrases::MESSAGE_NOT_PLAYED.into()]));
+    /// What was recorded cannot be played: the menu of a message follows all the same, and a greeting is put in our words.
+    pub(super) fn not_played(&mut self, what: Recorded, now: Instant) {
+        self.queue.push_front(match what {
+            Recorded::Message => Line::fixed(vec![phrases::MESSAGE_NOT_PLAYED.into()]),
+            Recorded::Greeting => Line::fixed(vec![phrases::NOBODY_ANSWERED.into()]).message(),
+        });
         self.pump(now);
     }
 
     /// What is to be done so that `line` sounds.
     pub(super) fn command_for(line: &Line, speech: SpeechId) -> Command {
         match line.kind {
-            Kind::Message => Command::PlayMessage { speech },
+            Kind::Recorded(what) => Command::Play { speech, what },
             Kind::Answer | Kind::Greeting | Kind::Filler | Kind::Notice => Command::Speak {
                 speech,
                 sentences: super::speak::spoken(&line.display),

@@ -1,6 +1,6 @@
 //! Our half of the turn: one speech at a time, what follows it, and what of it was heard.
 
-use super::{Command, Conversation, EndClass, Ending, Failure, Phase, SpeechId, TurnRecord};
+use super::{Command, Conversation, EndClass, Ending, Failure, Phase, Recorded, SpeechId, TurnRecord};
 use crate::conversation::context::Offer;
 use crate::conversation::intent::Intent;
 use crate::conversation::tools::{Pending, Stage};
@@ -61,8 +61,8 @@ pub(super) enum Kind {
     Greeting,
     /// "One moment."
     Filler,
-    /// The caller's own message.
-    Message,
+    /// No words of ours: what was recorded.
+    Recorded(Recorded),
     /// Everything else.
     Notice,
 }
@@ -110,6 +110,11 @@ impl Line {
         self
     }
 
+    /// Something that was recorded.
+    pub(super) fn recorded(what: Recorded) -> Self {
+        Self::fixed(vec![String::new()]).of(Kind::Recorded(what))
+    }
+
     /// Asks for a message after the words, then records it. Not interruptible: the caller would talk before the tone.
     pub(super) fn message(mut self) -> Self {
         self.display.extend([phrases::LEAVE_MESSAGE.into(), phrases::MESSAGE_END.into()]);
@@ -133,11 +138,12 @@ pub(super) struct Saying {
 }
 
 impl Saying {
-    /// When it must have sounded: slow speech is about 10 characters a second, and a message no longer than `message_max`.
+    /// When it must have sounded: slow speech is about 10 characters a second, and what is recorded no longer than `message_max`.
     pub(super) fn overdue_at(&self, message_max: Duration) -> Option<Instant> {
         let characters: usize = self.line.display.iter().map(|s| s.chars().count()).sum();
         let longest = Duration::from_millis(150) * u32::try_from(characters).unwrap_or(u32::MAX).min(2_000);
-        let longest = if self.line.kind == Kind::Message { message_max } else { longest };
+        let is_recorded = matches!(self.line.kind, Kind::Recorded(_));
+        let longest = if is_recorded { message_max } else { longest };
         Some(self.first_sound_at? + longest + Duration::from_secs(5))
     }
 }
@@ -158,7 +164,7 @@ impl Conversation {
         self.silent_since = None;
         self.queue.retain(|waiting| waiting.kind != Kind::Greeting);
         if self.queue.len() < super::MAX_QUEUE {
-            if self.saying.is_some() && line.kind != Kind::Message {
+            if self.saying.is_some() && !matches!(line.kind, Kind::Recorded(_)) {
                 self.push(Command::Prepare { sentences: spoken(&line.display) });
             }
             self.queue.push_back(line);
@@ -390,8 +396,8 @@ impl Conversation {
         }
         let Some(saying) = self.saying.take() else { return };
         let mut line = saying.line;
-        if line.kind == Kind::Message {
-            return self.message_not_played(now);
+        if let Kind::Recorded(what) = line.kind {
+            return self.not_played(what, now);
         }
         self.speech_failures += 1;
         if let Some(record) = &mut line.record {

@@ -47,6 +47,8 @@ pub struct Settings {
     pub max_call: Duration,
     /// What is said first.
     pub opening: Opening,
+    /// What is said before a message, where nobody is to be asked for anything else.
+    pub message_greeting: Option<MessageGreeting>,
     /// Turns of this call before this conversation.
     pub turns_before: u32,
     /// Who is rung for a caller who wants just a person; `None`: nobody may be.
@@ -96,6 +98,7 @@ impl Default for Settings {
             max_turns: 40,
             max_call: Duration::from_secs(15 * 60),
             opening: Opening::Greeting,
+            message_greeting: None,
             turns_before: 0,
             anybody: None,
             caller: Caller::default(),
@@ -160,6 +163,24 @@ pub enum RecordingEnd {
     Stopped,
     /// The caller hung up.
     HungUp,
+}
+
+/// Sound that is not made of words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// The message that was kept last.
+    Message,
+    /// Somebody's own voice, before a message for them.
+    Greeting,
+}
+
+/// What is said to a caller before they are asked for a message, instead of that nobody can take the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageGreeting {
+    /// These words.
+    Text(String),
+    /// What was recorded; the tone follows at once.
+    Recorded,
 }
 
 /// What happens to a conversation.
@@ -356,10 +377,12 @@ pub enum Command {
     },
     /// End the recording now and answer with [`Input::RecordingEnded`].
     StopRecording,
-    /// Play the message that was kept last, as a speech of one sentence.
-    PlayMessage {
+    /// Play what was recorded, as a speech of one sentence.
+    Play {
         /// Its id.
         speech: SpeechId,
+        /// Which sound.
+        what: Recorded,
     },
     /// The message that was kept last cannot wait.
     MarkUrgent,

@@ -64,8 +64,9 @@ pub use registration::{
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use unanswered::{Unanswered, unanswered};
 pub use voicemail::{
-    Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, find_voicemail, insert_voicemail, list_voicemails,
-    reference_of, set_voicemail_status, set_voicemail_transcript, set_voicemail_urgent, voicemails_of,
+    Voicemail, VoicemailEnd, VoicemailStatus, close_mailboxes, count_voicemails, find_voicemail, insert_voicemail,
+    list_voicemails, reference_of, set_voicemail_mailbox, set_voicemail_status, set_voicemail_transcript,
+    set_voicemail_urgent, voicemails_in, voicemails_of,
 };
 
 use super::error::StorageError;

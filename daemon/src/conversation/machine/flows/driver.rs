@@ -39,7 +39,7 @@ pub(super) struct Models {
     pub(super) sound_ms: u64,
     /// Whether somebody can be rung for the caller.
     pub(super) has_operator: bool,
-    /// Whether the sound of a message that was kept cannot be read.
+    /// Whether what was recorded cannot be read.
     pub(super) messages_unreadable: bool,
     /// How tools answer and when, in ms; `None`: there are no tools.
     pub(super) tools: Option<(u64, Result<&'static str, Failure>)>,
@@ -192,17 +192,17 @@ impl Driver {
                 self.silent_ms = 0;
             }
             Command::StopRecording => self.end_recording(RecordingEnd::Stopped),
-            Command::PlayMessage { speech } => {
+            Command::Play { speech, what } => {
                 assert!(self.playing.is_none(), "two speeches at once");
                 if self.models.messages_unreadable {
-                    self.note("", "the message cannot be read");
+                    self.note("", &format!("{what:?} cannot be read"));
                     self.due.push((now + 20, Input::SpeechFailed { speech, failure: Failure::Failed }));
                     return;
                 }
-                self.note("us", "(plays the message)");
+                self.note("us", &format!("(plays: {what:?})"));
                 let begins_ms = now + self.models.sound_ms;
-                self.playing =
-                    Some(Playing { speech, sentences: 1, started: None, begins_ms, sentence_ms: vec![3_000] });
+                let sentence_ms = vec![3_000];
+                self.playing = Some(Playing { speech, sentences: 1, started: None, begins_ms, sentence_ms });
             }
             Command::MarkUrgent => self.note("", "marked as urgent"),
             Command::SendMessage => self.note("", "message sent"),

@@ -503,6 +503,56 @@ fn without_anybody_a_message_is_offered() {
     );
 }
 
+/// Whoever has a mailbox has their own words before it, or their own voice, which the tone follows at once; if that can not
+/// be played, the box says what it always says.
+#[test]
+fn a_mailbox_has_its_own_greeting() {
+    let check = |greeting, opening, models, expected: Expect| {
+        let settings = Settings { opening, message_greeting: Some(greeting), ..Settings::default() };
+        check_flow(settings, models, &[Listen, Listen, HangUp], expected);
+    };
+    let text = MessageGreeting::Text("This is Anna Weber.".into());
+    check(
+        text,
+        Opening::MessageForCallee,
+        Models::default(),
+        expect![[r#"
+        seconds  who    what
+           0.00  us     This is Anna Weber. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+           8.46  us     (beep)
+           9.96  caller hangs up
+           9.96         recording ended: Stopped
+    "#]],
+    );
+    check(
+        MessageGreeting::Recorded,
+        Opening::Message,
+        Models::default(),
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     (plays: Greeting)
+           7.32  us     (beep)
+           8.82  caller hangs up
+           8.82         recording ended: Stopped
+    "#]],
+    );
+    let unreadable = Models { messages_unreadable: true, ..Models::default() };
+    check(
+        MessageGreeting::Recorded,
+        Opening::MessageForCallee,
+        unreadable,
+        expect![[r#"
+        seconds  who    what
+           0.00         Greeting cannot be read
+           0.02  us     I am sorry, nobody can take your call right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+          10.28  us     (beep)
+          11.78  caller hangs up
+          11.78         recording ended: Stopped
+    "#]],
+    );
+}
+
 /// Where callers are to leave a message, nothing is asked before the tone.
 #[test]
 fn voicemail_asks_for_a_message_at_once() {

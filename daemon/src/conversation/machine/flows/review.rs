@@ -39,7 +39,7 @@ fn a_message_is_heard_and_recorded_again() {
             seconds  who    what
               15.12  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
               23.88  caller presses 1
-              23.88  us     (plays the message)
+              23.88  us     (plays: Message)
               26.94  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
               37.20  caller presses 2
               37.20  us     Please speak after the tone. (firm)
@@ -78,7 +78,7 @@ fn keys_of_the_review_act_at_once() {
             seconds  who    what
               15.12  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
               23.88  caller presses 1
-              23.88  us     (plays the message)
+              23.88  us     (plays: Message)
               24.94  caller presses 3
               24.94  us     ~ stopped
               24.94         marked as urgent
@@ -145,7 +145,7 @@ fn a_message_that_cannot_be_played_is_sent() {
         seconds  who    what
           15.12  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
           23.88  caller presses 1
-          23.88         the message cannot be read
+          23.88         Message cannot be read
           23.90  us     I am sorry, I can not play it.
           26.36  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
           35.12  caller presses #
