@@ -42,6 +42,10 @@ pub const SORRY: &str = "I am sorry about that.";
 pub const CONNECTING: &str = "One moment, I will try to connect you.";
 /// Nobody took the call.
 pub const NOBODY_ANSWERED: &str = "I am sorry, nobody can take your call right now.";
+/// Everybody who was rung is on the phone.
+pub const EVERYBODY_BUSY: &str = "I am sorry, everybody is on the phone right now.";
+/// No phone could be rung.
+pub const NOBODY_REACHED: &str = "I am sorry, I could not reach anybody.";
 /// A message was empty.
 pub const NO_MESSAGE: &str = "I did not hear a message.";
 /// A message could not be kept.
@@ -113,6 +117,8 @@ pub const ALL: &[&str] = &[
     SORRY,
     CONNECTING,
     NOBODY_ANSWERED,
+    EVERYBODY_BUSY,
+    NOBODY_REACHED,
     NO_MESSAGE,
     MESSAGE_FAILED,
     GOODBYE,

@@ -30,7 +30,7 @@ mod laws;
 
 pub use types::{
     Command, EndClass, Ending, Failure, Heard, Input, MessageGreeting, Opening, Recorded, RecordingEnd, Settings,
-    SpeechId, ToolUseId, TurnRecord, UtteranceId,
+    SpeechId, ToolUseId, TurnRecord, Unreached, UtteranceId,
 };
 
 use super::context::{Context, Offer};
@@ -193,7 +193,8 @@ impl Conversation {
             return;
         }
         match self.settings.opening.clone() {
-            Opening::NobodyAnswered => return self.nobody_answered(),
+            Opening::NobodyAnswered => return self.nobody_answered(phrases::NOBODY_ANSWERED.to_owned()),
+            Opening::NotReached { who, why } => return self.nobody_answered(not_reached(who.as_deref(), why)),
             Opening::MessageForCallee => return self.ask_for_message(Vec::new()),
             Opening::CallBack { who, reference } => return self.called_back(who.as_deref(), &reference),
             Opening::Message => return self.ask_for_message(vec![self.office.disclosure.clone()]),
@@ -226,8 +227,7 @@ impl Conversation {
         }
     }
 
-    fn nobody_answered(&mut self) {
-        let sorry = phrases::NOBODY_ANSWERED.to_owned();
+    fn nobody_answered(&mut self, sorry: String) {
         self.queue.push_back(match self.settings.speech_to_text {
             true => {
                 Line::fixed(vec![sorry, phrases::OFFER_MESSAGE.into()]).offering(Offer::Message).then(After::Listen)
@@ -412,6 +412,19 @@ const NO_SPEECH: Ending = Ending { cause: "no_speech", class: EndClass::CallerEr
 
 /// What a recorder may take beyond the longest message, or to answer a stop.
 const RECORDING_GRACE: Duration = Duration::from_secs(3);
+
+/// Why the caller talks with the box again.
+fn not_reached(who: Option<&str>, why: Unreached) -> String {
+    match (who, why) {
+        (Some(who), Unreached::Failed) => format!("I am sorry, I could not reach {who}."),
+        (Some(who), Unreached::NoAnswer) => format!("I am sorry, {who} does not answer."),
+        (Some(who), Unreached::Busy) => format!("I am sorry, {who} is on the phone."),
+        (Some(who), Unreached::Declined) => format!("I am sorry, {who} can not talk right now."),
+        (None, Unreached::Busy) => phrases::EVERYBODY_BUSY.to_owned(),
+        (None, Unreached::Failed) => phrases::NOBODY_REACHED.to_owned(),
+        (None, Unreached::NoAnswer | Unreached::Declined) => phrases::NOBODY_ANSWERED.to_owned(),
+    }
+}
 
 /// A reference character by character, so that a voice spells it.
 fn spelled(reference: &str) -> String {

@@ -65,6 +65,13 @@ pub enum Opening {
     Greeting,
     /// The caller was to be connected and nobody took the call: they have been greeted before.
     NobodyAnswered,
+    /// The same, and it is known why.
+    NotReached {
+        /// Who was wanted, if that is one person.
+        who: Option<String>,
+        /// Why they did not come.
+        why: Unreached,
+    },
     /// Whoever was rung wants a message: the caller is asked for one, without another greeting.
     MessageForCallee,
     /// Whoever was rung will call the caller back.
@@ -76,6 +83,19 @@ pub enum Opening {
     },
     /// Nobody is to be asked: the caller can leave a message.
     Message,
+}
+
+/// Why somebody who was rung for a caller did not take the call; what says more about them comes later in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unreached {
+    /// Their phone is not there, or a trunk did not work.
+    Failed,
+    /// It rang.
+    NoAnswer,
+    /// They are on the phone.
+    Busy,
+    /// They have refused it.
+    Declined,
 }
 
 impl Default for Settings {

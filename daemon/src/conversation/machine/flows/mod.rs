@@ -503,6 +503,30 @@ fn without_anybody_a_message_is_offered() {
     );
 }
 
+/// Who comes back to the box is told why nobody came.
+#[test]
+fn whoever_was_not_reached_is_named_with_the_reason() {
+    for (who, why, expected) in [
+        (Some("Anna Weber"), Unreached::Busy, "I am sorry, Anna Weber is on the phone."),
+        (Some("Anna Weber"), Unreached::NoAnswer, "I am sorry, Anna Weber does not answer."),
+        (Some("Anna Weber"), Unreached::Declined, "I am sorry, Anna Weber can not talk right now."),
+        (Some("Anna Weber"), Unreached::Failed, "I am sorry, I could not reach Anna Weber."),
+        (None, Unreached::Busy, phrases::EVERYBODY_BUSY),
+        (None, Unreached::NoAnswer, phrases::NOBODY_ANSWERED),
+        (None, Unreached::Declined, phrases::NOBODY_ANSWERED),
+        (None, Unreached::Failed, phrases::NOBODY_REACHED),
+    ] {
+        let opening = Opening::NotReached { who: who.map(str::to_owned), why };
+        let mut driver = Driver::new(Settings { opening, ..Settings::default() }, Models::default());
+        driver.input(Input::Answered);
+        assert!(
+            driver.ladder.ends_with(&format!("us     {expected} | Would you like to leave a message?\n")),
+            "{}",
+            driver.ladder
+        );
+    }
+}
+
 /// Whoever has a mailbox has their own words before it, or their own voice, which the tone follows at once; if that can not
 /// be played, the box says what it always says.
 #[test]
