@@ -17,6 +17,7 @@ mod notification;
 mod person;
 mod recording;
 mod registration;
+mod trouble;
 mod trunk_state;
 mod unanswered;
 mod voicemail;
@@ -61,6 +62,7 @@ pub use registration::{
     Registration, delete_registrations, phones_by_extension, registrations, replace_registrations,
     restore_registrations,
 };
+pub use trouble::{FailingJobs, FailingNotices, Trouble, trouble};
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use unanswered::{Unanswered, unanswered};
 pub use voicemail::{
