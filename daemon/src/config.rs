@@ -12,6 +12,7 @@ mod escalation;
 mod features;
 mod language_model;
 mod machine;
+mod mailboxes;
 mod mcp;
 mod mistakes;
 mod notices;
@@ -35,6 +36,7 @@ pub use features::{Features, LocalAudio, Queue};
 pub use language_model::LanguageModel;
 pub(crate) use machine::is_web_address;
 pub use machine::{Machine, Programs, Update};
+pub use mailboxes::{Mailbox, MailboxGreeting};
 pub use mcp::{McpServer, McpTool, ToolScope};
 pub use mistakes::{ConfigMistake, ConfigMistakes};
 pub use notices::{Email, MailEncryption, Notices, PersonalData, Sms, Webhook};
@@ -62,6 +64,8 @@ pub struct Config {
     pub ring_groups: Vec<RingGroup>,
     /// Callers who wait for whoever is free.
     pub queues: Vec<Queue>,
+    /// Messages apart from those of the office.
+    pub mailboxes: Vec<Mailbox>,
     /// As whom the box speaks.
     pub persona: Persona,
     /// Who finds words for answers.
@@ -430,6 +434,7 @@ impl Config {
         }
         trunks::check(&self.trunks, self.sip.tls.enabled, mistakes);
         dial_plan::check(self, mistakes);
+        mailboxes::check(self, mistakes);
         escalation::check(self, mistakes);
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);

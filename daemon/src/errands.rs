@@ -50,6 +50,7 @@ impl Errands {
             can_hear,
             staff: staff.clone(),
             recipients: Recipients::new(config),
+            mailboxes: config.mailboxes.clone(),
             follow_ups: follow_ups::Rules::from(&config.notices),
             bell: bell.clone(),
         });

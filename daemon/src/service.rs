@@ -40,8 +40,8 @@ use crate::rehearsal;
 use crate::second_hearing::SecondHearing;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
-    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, forget_trunk_states,
-    restore_registrations, talked_outside_ms,
+    AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, close_mailboxes,
+    forget_trunk_states, restore_registrations, talked_outside_ms,
 };
 
 /// Calls beyond the limit that may be under way to their refusal.
@@ -83,7 +83,7 @@ impl Service {
         let office = Office::try_from(&config.office).map_err(crate::config::ConfigMistakes)?;
         let office = Arc::new(office);
         let tls = config.sip.tls.open(&config.machine_directory())?;
-        let (storage, audio_files) = open_storage(config.state_directory()).await?;
+        let (storage, audio_files) = open_storage(&config).await?;
         let staff = {
             let office = Arc::clone(&office);
             storage.read(move |db| Staff::read(office, db)).await?
@@ -301,7 +301,8 @@ fn advertise(endpoint: &mut Endpoint, reached: Reached) {
     endpoint.set_advertised_inside(reached.inside().map(Host::from));
 }
 
-async fn open_storage(folder: std::path::PathBuf) -> anyhow::Result<(Storage, AudioFiles)> {
+async fn open_storage(config: &Config) -> anyhow::Result<(Storage, AudioFiles)> {
+    let (config, folder) = (config.clone(), config.state_directory());
     tokio::task::spawn_blocking(move || {
         let opened = Storage::open(&StorageConfig::new(&folder))
             .with_context(|| format!("the state folder {} cannot be used", folder.display()))?;
@@ -309,7 +310,7 @@ async fn open_storage(folder: std::path::PathBuf) -> anyhow::Result<(Storage, Au
             warn!(kept_as = %aside.path.display(), "The database was damaged; it is kept aside and a fresh one begun");
         }
         let files = AudioFiles::open(&folder, Arc::new(PlainWav))?;
-        recover(&opened.storage, &files)?;
+        recover(&config, &opened.storage, &files)?;
         Ok((opened.storage, files))
     })
     .await?
@@ -330,12 +331,17 @@ fn origins(config: &Config) -> Origins {
 }
 
 /// What a dead process left: open sessions become `interrupted`, unfinished recordings are finished.
-fn recover(storage: &Storage, files: &AudioFiles) -> anyhow::Result<()> {
+fn recover(config: &Config, storage: &Storage, files: &AudioFiles) -> anyhow::Result<()> {
     let now = UnixMs::now();
-    let interrupted = storage.write_blocking(move |sql_tx| {
+    let mailboxes: Vec<String> = config.mailboxes.iter().map(|mailbox| mailbox.name.clone()).collect();
+    let (interrupted, orphans) = storage.write_blocking(move |sql_tx| {
         forget_trunk_states(sql_tx)?;
-        close_interrupted_sessions(sql_tx, now)
+        let orphans = close_mailboxes(sql_tx, &mailboxes, now)?;
+        Ok((close_interrupted_sessions(sql_tx, now)?, orphans))
     })?;
+    if orphans > 0 {
+        warn!(messages = orphans, "Messages of mailboxes that there are no more are the office's now");
+    }
     let saved = files.recover(storage, now)?;
     if interrupted > 0 || !saved.is_empty() {
         warn!(calls = interrupted, recordings = saved.len(), "The last run ended without a stop; its calls are closed");

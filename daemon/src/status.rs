@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::config::{self, Config};
-use crate::doctor::Verdict;
+use crate::doctor::{Finding, Verdict, follow_through};
 use crate::education::KnowledgeState;
 use crate::engines;
 use crate::identity::IdentityFolder;
@@ -49,6 +49,8 @@ pub struct Status {
     knowledge: Option<KnowledgeState>,
     /// What callers miss.
     degraded: Vec<String>,
+    /// What waits for a person: notices, jobs of messages, promises.
+    alerts: Vec<Finding>,
     awaits_setup: bool,
     #[serde(skip)]
     setup_secret: Option<String>,
@@ -133,8 +135,10 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
     let sip = ask(config.own_sip_address()).await;
     let for_blocking = config.clone();
     let running = matches!(sip, SipState::Answering { .. });
-    let read = tokio::task::spawn_blocking(move || (kept(&for_blocking, running), losses(&for_blocking))).await;
-    let (Kept { calls, trunks, phones, banned }, degraded) = read.unwrap_or_default();
+    let read = tokio::task::spawn_blocking(move || {
+        (kept(&for_blocking, running), losses(&for_blocking), follow_through(&for_blocking))
+    });
+    let (Kept { calls, trunks, phones, banned }, degraded, alerts) = read.await.unwrap_or_default();
     let knowledge = knowledge(config);
     let folder = IdentityFolder::below(&config.machine_directory());
     let secret = if with_secret { folder.setup_secret().ok().flatten() } else { None };
@@ -150,6 +154,7 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
         banned,
         knowledge,
         degraded,
+        alerts,
         awaits_setup: folder.awaits_setup(),
         setup_secret: secret.map(|secret| secret.reveal().to_owned()),
     }
@@ -284,6 +289,7 @@ impl Status {
         }
         lines.extend(self.knowledge.iter().flat_map(knowledge_in_words).map(|line| ("knowledge", line)));
         lines.extend(self.degraded.iter().map(|loss| ("degraded", loss.clone())));
+        lines.extend(self.alerts.iter().map(|alert| ("ALERT", alert.detail.clone())));
         match &self.setup_secret {
             Some(secret) => lines.push(("set-up", format!("not done; secret {secret}"))),
             None if self.awaits_setup => {
@@ -374,6 +380,7 @@ mod tests {
             banned: 0,
             knowledge: None,
             degraded: vec![],
+            alerts: vec![],
             awaits_setup: false,
             setup_secret: None,
         }
@@ -452,6 +459,7 @@ mod tests {
             sip: SipState::Silent { at, reason: "nothing answered".into() },
             calls: None,
             degraded: vec!["No voice: callers hear tones.".into()],
+            alerts: vec![Finding::wrong("notices", Verdict::Degraded, "1 notice by email given up", "retry")],
             awaits_setup: true,
             setup_secret: Some("7KQM-X2RD-9ABC-HJKM".into()),
             ..status()
@@ -463,6 +471,7 @@ mod tests {
             SIP       NOT ANSWERING: Offhook does not run here (nothing answered)
             calls     none yet
             degraded  No voice: callers hear tones.
+            ALERT     1 notice by email given up
             set-up    not done; secret 7KQM-X2RD-9ABC-HJKM
         "]]
         .assert_eq(&status.in_words());

@@ -273,6 +273,8 @@ pub fn with_another_callers_call() -> (tempfile::TempDir, Storage) {
         duration_ms: 4_000,
         transcript: Some(Redacted::new("Susan, it is Margaret Hollis, call me at 212-555-0188.".into())),
         transcript_confidence: Some(0.9),
+        is_urgent: false,
+        mailbox: None,
         created_at: UnixMs(3_000),
     };
     let write = storage.write_blocking(move |sql_tx| {

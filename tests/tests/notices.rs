@@ -119,6 +119,8 @@ fn voicemail(sql_tx: &rusqlite::Connection) -> Result<Voicemail, daemon::storage
         duration_ms: 3_000,
         transcript: Some("Please call me back.".to_owned().into()),
         transcript_confidence: None,
+        is_urgent: false,
+        mailbox: None,
         created_at: now,
     };
     insert_voicemail(sql_tx, &voicemail)?;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use audio::time::SampleRate;
 use daemon::caller::turn_taker::{Cue, Patience};
 use daemon::caller::{CallError, CallPlan, CallReport, Line, Protection, place};
-use daemon::config::{Config, Extension, SrtpUse, Trunk, TrunkProfile};
+
+use daemon::config::{Config, Extension, Inbound, Mailbox, SrtpUse, Trunk, TrunkProfile};
 use daemon::dial_plan::Target;
 use daemon::engines::Engines;
 use daemon::identity::IdentityFolder;
@@ -22,8 +24,8 @@ use daemon::registrar::pins::Pins;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{
-    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, list_follow_ups, list_sessions,
-    session_detail,
+    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, jobs_of, list_follow_ups,
+    list_sessions, session_detail,
 };
 use models::{LevelVad, ScriptedReply, ScriptedStt, SpeechToText, SttError, TranscribeOptions, Transcript};
 use tests::carrier::{Account, Carrier, EDGE};
@@ -233,7 +235,7 @@ async fn an_echo_of_our_voice_interrupts_nothing_and_a_caller_over_it_does() {
     assert!(answers(&details[0])[1].contains("Monday"), "the interruption is answered");
 }
 
-/// A message by keypad and by voice is recorded; pressing # ends it and the reference follows.
+/// A message is recorded until silence ends it; pressing # sends it, and the reference follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_on_disk_when_its_reference_is_told() {
     let _line = tests::a_line().await;
@@ -251,6 +253,35 @@ async fn a_message_is_on_disk_when_its_reference_is_told() {
     let file = folder.path().join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"));
     let clip = audio::wav::read(&file).unwrap();
     assert!(audio::dsp::level::peak_dbov(&clip.samples) > -25.0, "the caller's tone is in the file");
+}
+
+/// A message that is marked urgent, heard and recorded again is one message, and urgent: the first one is done with, and
+/// whoever hangs up without another key has left the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_heard_and_recorded_again_before_it_is_sent() {
+    let _line = tests::async_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = start(config(folder.path()), engines(&["i want to leave a message"])).await;
+    let lines = vec![
+        tone(0, Cue::AfterAnswer),
+        tone(1, Cue::AfterAnswer),
+        // Silence has ended it.
+        Line::Press("31".into()),
+        Line::Press("2".into()),
+        tone(2, Cue::AfterAnswer),
+    ];
+    call(&service, "", lines).await;
+    let details = laws(service, folder.path(), 1).await;
+    let left = details[0].voicemails.iter().map(|message| (message.status, message.is_urgent));
+    let expected = [(VoicemailStatus::Archived, true), (VoicemailStatus::New, true)];
+    assert_eq!(left.collect::<Vec<_>>(), expected, "{:#?}", details[0]);
+    let keys: Vec<_> = details[0].voicemails.iter().map(|message| message.voicemail_id.to_string()).collect();
+    let reader = Reader::open(folder.path(), 1).unwrap();
+    let is_sent = tokio::task::spawn_blocking(move || {
+        let jobs = |key: &String| reader.read_blocking(|db| jobs_of(db, key)).unwrap().remove(0);
+        keys.iter().map(jobs).map(|job| job.attempts > 0 || job.was_due_at_once()).collect::<Vec<_>>()
+    });
+    assert_eq!(is_sent.await.unwrap(), [false, true], "the second, and only that");
 }
 
 /// Nothing but tones and keys without any engine: the caller still can leave a message.
@@ -317,6 +348,8 @@ async fn consult(keys: &'static [&'static str], heard: &[&str], lines: Vec<Line>
     let mut config = with_operator(folder.path());
     let reach = Some(Target::Extension("101".into()));
     config.office.people = vec![PersonConfig { name: "Anna Weber".into(), reach, ..PersonConfig::default() }];
+    let greeting = Some("This is the mailbox of Anna Weber.".to_owned());
+    config.mailboxes = vec![Mailbox { name: "Anna Weber".into(), greeting, ..Mailbox::default() }];
     // Longer than the patience of this caller, who takes the tone for the end of a sentence.
     config.conversation.message_silence_seconds = 15;
     let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
@@ -388,7 +421,7 @@ async fn who_will_call_back_has_promised_it() {
     assert_eq!(detail.turns.len(), 2, "they talked on: {detail:#?}");
 }
 
-/// 2 asks the caller for a message.
+/// 2 asks the caller for a message, which goes into the mailbox of whoever was wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_a_message_gets_one() {
     if !is_installed("baresip") {
@@ -399,6 +432,7 @@ async fn who_wants_a_message_gets_one() {
     let Consulted { detail, .. } = consult(&["2"], &["this is anna"], message).await;
     assert_eq!(detail.escalations[0].outcome, Some(EscalationOutcome::Voicemail), "{detail:#?}");
     assert_eq!(detail.voicemails.len(), 1, "{detail:#?}");
+    assert_eq!(detail.voicemails[0].mailbox.as_deref(), Some("Anna Weber"), "{detail:#?}");
 }
 
 /// A key without a meaning is asked about once; then the caller is back, with an apology and the offer of a message.
@@ -463,7 +497,8 @@ async fn the_mailbox_of_a_mobile_does_not_get_the_caller() {
     assert_eq!(details[0].turns.len(), 2, "they talked on: {details:#?}");
 }
 
-/// A message is played at a phone of the office (baresip) that knows its PIN, and is a saved one afterwards.
+/// A message in a mailbox with a recorded greeting is played at the phone of that mailbox (baresip), which knows its PIN, and
+/// is a saved one afterwards; the office's messages are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_played_at_a_phone_after_its_pin() {
     if !is_installed("baresip") {
@@ -475,8 +510,18 @@ async fn messages_are_played_at_a_phone_after_its_pin() {
     config.office.operator = None;
     let password = Secrets::new(&config.state_directory(), &config.sip.realm).renew("101").unwrap();
     let pin = Pins::new(&config.state_directory()).renew("101").unwrap();
-    let service = start(config, engines(&["i want to leave a message", "this is the message"])).await;
-    call(&service, "", vec![tone(0, Cue::AfterAnswer), tone(1, Cue::AfterAnswer), Line::Press("#".into())]).await;
+    let greeting = folder.path().join("greeting.wav");
+    let tone_of_hers = audio::dsp::tone::sine(500.0, Duration::from_secs(1), -20.0, SampleRate::NARROW_BAND);
+    audio::wav::write(&greeting, &tone_of_hers, SampleRate::NARROW_BAND).unwrap();
+    config.mailboxes = vec![Mailbox {
+        name: "Anna Weber".into(),
+        extensions: vec!["101".into()],
+        greeting_file: Some(greeting),
+        ..Mailbox::default()
+    }];
+    config.inbound = vec![Inbound { to: Target::Mailbox("anna weber".into()), ..Inbound::default() }];
+    let service = start(config, engines(&[])).await;
+    call(&service, "", vec![tone(0, Cue::AfterAnswer), Line::Press("#".into())]).await;
     let (phone_folder, address) = (folder.path().join("phone"), service.address());
     let heard = tokio::task::spawn_blocking(move || {
         let profile = Profile::new("101", &password, address, PHONE_HZ);
@@ -491,7 +536,8 @@ async fn messages_are_played_at_a_phone_after_its_pin() {
     let heard = heard.await.unwrap();
     let details = laws(service, folder.path(), 2).await;
     assert_eq!(details[0].session.hangup_cause.as_deref(), Some("feature_code"), "{details:#?}");
-    assert_eq!(details[1].voicemails[0].status, VoicemailStatus::Heard, "{details:#?}");
+    let left = &details[1].voicemails[0];
+    assert_eq!((left.status, left.mailbox.as_deref()), (VoicemailStatus::Heard, Some("Anna Weber")), "{left:#?}");
     assert!(audio::dsp::level::peak_dbov(&heard) > -30.0);
 }
 

@@ -414,7 +414,7 @@ impl Bridge {
         let carrier_calls = match &wanted {
             Course::Outside(number) => self.services.carriers.referral(&stays, number),
             Course::Attendant
-            | Course::Voicemail
+            | Course::Voicemail(_)
             | Course::Ring(_)
             | Course::Queue(_)
             | Course::Feature(_)
@@ -450,7 +450,7 @@ impl Bridge {
                 Ok(Some(Onward::Parked { place, offered, by: by.clone() }))
             }
             (Course::Feature(_), _) => Err(StatusCode::FORBIDDEN),
-            (wanted @ (Course::Attendant | Course::Voicemail | Course::Queue(_)), _) => {
+            (wanted @ (Course::Attendant | Course::Voicemail(_) | Course::Queue(_)), _) => {
                 Ok(Some(Onward::Course(wanted)))
             }
             (Course::Ring(_) | Course::Outside { .. } | Course::Refuse(..), _) => Ok(None),

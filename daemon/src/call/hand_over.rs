@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  office phones ─► mobile ─► answered ─► 1: connected      2: a message      3: a promise, told with its reference
-//!       └── nobody, busy, refused, no key ──► an apology, and a message is offered
+//!       └── busy, refused, no answer, no key ──► told so, and a message is offered
 //! ```
 //! Left out on purpose: who that is ([`Office::route`](crate::office::Office::route)), and why (`conversation::escalation`).
 
@@ -18,7 +18,7 @@ use super::onward::{Step, follow};
 use super::reach::{Course, Outside, course_to};
 use super::services::Services;
 use super::waiting::{Interrupted, Patience, Waiting};
-use crate::conversation::machine::Opening;
+use crate::conversation::machine::{Opening, Unreached};
 use crate::conversation::phrases;
 use crate::dial_plan::{Decision, Target, from_phone};
 use crate::follow_ups::{self, due, promise_with_jobs};
@@ -48,12 +48,32 @@ enum Tried {
     /// The caller goes on with this, for the row.
     Over(Step, EscalationOutcome),
     /// Another way may lead to them.
-    Not(EscalationOutcome),
+    Not(NotTaken),
+}
+
+/// Why a way did not lead to them; what says more comes later in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum NotTaken {
+    /// Nobody answered.
+    Unreached(Unreached),
+    /// A mailbox, perhaps.
+    NoKey,
+}
+
+fn outcome_of(why: Unreached) -> EscalationOutcome {
+    match why {
+        Unreached::Failed => EscalationOutcome::Failed,
+        Unreached::NoAnswer => EscalationOutcome::NoAnswer,
+        Unreached::Busy => EscalationOutcome::Busy,
+        Unreached::Declined => EscalationOutcome::Declined,
+    }
 }
 
 /// Rings whoever is at the end of the route, and follows what they decide.
 pub(super) async fn hand_over(waiting: &mut Waiting, wanted: &HandOver) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
+    // Whatever comes of it: a message is for whom they wanted.
+    waiting.mailbox = services.config.mailbox_at(&wanted.route).map(|mailbox| mailbox.name.clone());
     if is_asked(&services) {
         prepare(&services, &wanted.summary);
     }
@@ -81,16 +101,22 @@ async fn ways(waiting: &mut Waiting, wanted: &HandOver) -> Result<(Step, Escalat
     let route = &wanted.route;
     let mobile = route.mobile.as_ref().and_then(|number| outside(&services, number.reveal()));
     let inside = route.reach.as_ref().map(|target| course_to(&services, target));
-    let mut outcome = EscalationOutcome::NoAnswer;
+    let mut outcome = None;
     let count = usize::from(inside.is_some()) + usize::from(mobile.is_some());
     for (index, course) in inside.into_iter().chain(mobile.map(Course::Outside)).enumerate() {
         let is_last = index + 1 == count;
         match one_way(waiting, wanted, course, is_last).await? {
             Tried::Over(step, outcome) => return Ok((step, outcome)),
-            Tried::Not(why) => outcome = why,
+            Tried::Not(why) => outcome = outcome.max(Some(why)),
         }
     }
-    Ok((Step::AttendWith(Opening::NobodyAnswered), outcome))
+    Ok(match outcome {
+        Some(NotTaken::NoKey) => (Step::AttendWith(Opening::NobodyAnswered), EscalationOutcome::NoKey),
+        Some(NotTaken::Unreached(why)) => {
+            (Step::AttendWith(Opening::NotReached { who: route.person.clone(), why }), outcome_of(why))
+        }
+        None => (Step::AttendWith(Opening::NobodyAnswered), EscalationOutcome::Failed),
+    })
 }
 
 async fn one_way(
@@ -99,15 +125,18 @@ async fn one_way(
     course: Course,
     is_last: bool,
 ) -> Result<Tried, Interrupted> {
-    let (party, places) = match follow(waiting, course).await? {
+    waiting.unreached = None;
+    let step = follow(waiting, course).await?;
+    let why = waiting.unreached.unwrap_or(Unreached::NoAnswer);
+    let (party, places) = match step {
         Step::Connected { party, places } => (party, places),
         Step::SentOn => return Ok(Tried::Over(Step::SentOn, EscalationOutcome::Taken)),
         // As the extension wants it of calls that nobody takes.
         step @ (Step::Next(_) | Step::TakeMessage) if is_last => {
-            return Ok(Tried::Over(step, EscalationOutcome::NoAnswer));
+            return Ok(Tried::Over(step, outcome_of(why)));
         }
         Step::Next(_) | Step::TakeMessage | Step::Attend | Step::AttendWith(_) => {
-            return Ok(Tried::Not(EscalationOutcome::NoAnswer));
+            return Ok(Tried::Not(NotTaken::Unreached(why)));
         }
     };
     let services = Arc::clone(&waiting.services);
@@ -117,6 +146,12 @@ async fn one_way(
     waiting.wait_with(Patience::Music);
     let mut party = party;
     let verdict = waiting.until_whatever_is_pressed(consult(&services, &mut party.leg, &wanted.summary)).await?;
+    if waiting.mailbox.is_none()
+        && let Some(mailbox) = party.extension().and_then(|extension| services.config.mailbox_of(extension))
+    {
+        // One of several phones: whoever decides at it has the message.
+        waiting.mailbox = Some(mailbox.name.clone());
+    }
     Ok(match verdict {
         Verdict::Take => Tried::Over(Step::Connected { party, places }, EscalationOutcome::Taken),
         Verdict::Voicemail => {
@@ -134,7 +169,7 @@ async fn one_way(
                 Tried::Over(Step::AttendWith(Opening::MessageForCallee), EscalationOutcome::Voicemail)
             }
         },
-        Verdict::NoKey => Tried::Not(EscalationOutcome::NoKey),
+        Verdict::NoKey => Tried::Not(NotTaken::NoKey),
         Verdict::WrongKey => {
             let step = Step::AttendWith(Opening::NobodyAnswered);
             Tried::Over(step, EscalationOutcome::WrongKey)

@@ -4,7 +4,7 @@
 //! A phone subscribes with its password like it registers. Everybody of the office may watch everybody's lamp; who talks
 //! with whom is not told. What rings may be taken by a key beside the lamp, which names its dialog (RFC 3891).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -49,8 +49,15 @@ struct Shown {
 
 #[derive(Debug, Clone)]
 enum Watch {
-    Messages,
-    Calls { extension: String, entity: String, version: u32 },
+    /// Of a mailbox, or the office's.
+    Messages {
+        mailbox: Option<String>,
+    },
+    Calls {
+        extension: String,
+        entity: String,
+        version: u32,
+    },
 }
 
 /// A phone that rings or talks; when dropped, it does not any more.
@@ -92,6 +99,15 @@ impl Lamps {
         Some(Body::new(dialog_info::MEDIA_TYPE, xml))
     }
 
+    /// Whose messages any phone shows.
+    fn mailboxes(&self) -> BTreeSet<Option<String>> {
+        let mailbox = |watch: &Watch| match watch {
+            Watch::Messages { mailbox } => Some(mailbox.clone()),
+            Watch::Calls { .. } => None,
+        };
+        self.state().subscriptions.values().filter_map(mailbox).collect()
+    }
+
     fn watching(&self, wanted: impl Fn(&Watch) -> bool) -> Vec<SubscriptionHandle> {
         let state = self.state();
         let watching = state.subscriptions.iter().filter(|(_, watch)| wanted(watch)).map(|(handle, _)| *handle);
@@ -116,24 +132,28 @@ pub(super) async fn subscribed(
                 sip.with(move |endpoint, now| endpoint.refuse_subscription(subscription, status, headers, now)).await;
         }
     };
-    if let Err(Refused { status, headers }) =
-        services.phones.identify(&message, Asker::Server, source.peer.ip(), Instant::now())
-    {
-        return refuse(status, headers).await;
-    }
+    let phone = match services.phones.identify(&message, Asker::Server, source.peer.ip(), Instant::now()) {
+        Ok(extension) => extension,
+        Err(Refused { status, headers }) => return refuse(status, headers).await,
+    };
     let watched = user_of(&message.uri).unwrap_or_default();
     let watch = match package.as_str() {
-        message_summary::PACKAGE => Watch::Messages,
+        message_summary::PACKAGE => {
+            Watch::Messages { mailbox: services.config.mailbox_of(&phone).map(|mailbox| mailbox.name.clone()) }
+        }
         _ if services.phones.is_extension(&watched) || is_park_place(&services, &watched) => {
             Watch::Calls { extension: watched, entity: message.uri.to_string(), version: 0 }
         }
         _ => return refuse(StatusCode::NOT_FOUND, Vec::new()).await,
     };
-    let is_messages = matches!(watch, Watch::Messages);
+    let mailbox = match &watch {
+        Watch::Messages { mailbox } => Some(mailbox.clone()),
+        Watch::Calls { .. } => None,
+    };
     services.lamps.state().subscriptions.insert(subscription, watch);
-    let body = match is_messages {
-        true => summary(&services).await,
-        false => services.lamps.body_of_calls(subscription),
+    let body = match mailbox {
+        Some(mailbox) => counts(&services, mailbox).await.map(summary),
+        None => services.lamps.body_of_calls(subscription),
     };
     let accepted =
         services.sip.with(move |endpoint, now| endpoint.accept_subscription(subscription, body, now).is_ok()).await;
@@ -144,29 +164,41 @@ fn is_park_place(services: &Services, watched: &str) -> bool {
     matches!(from_phone(&services.config, watched, true), Decision::Feature(Feature::Park { .. }))
 }
 
-async fn summary(services: &Services) -> Option<Body> {
-    let counts = services.storage.read(count_voicemails).await;
-    let (new, old) = counts.inspect_err(|error| warn!(%error, "Messages not counted")).ok()?;
-    let summary = message_summary::MessageSummary { new, old, ..Default::default() };
-    Some(Body::new(message_summary::MEDIA_TYPE, summary.to_body()))
+/// New and old messages of a mailbox, or of the office's.
+async fn counts(services: &Services, mailbox: Option<String>) -> Option<(u32, u32)> {
+    let counts = services.storage.read(move |db| count_voicemails(db, mailbox.as_deref())).await;
+    counts.inspect_err(|error| warn!(%error, "Messages not counted")).ok()
 }
 
-/// There is another number of messages: every phone's lamp is told.
-pub(super) async fn messages_changed(services: &Services) {
-    let watching = services.lamps.watching(|watch| matches!(watch, Watch::Messages));
-    if watching.is_empty() {
-        return;
-    }
-    let Some(body) = summary(services).await else { return };
-    let _ = services
-        .sip
-        .with(move |endpoint, now| {
-            for subscription in watching {
-                // One that ended in the meantime is told as an event.
-                let _ = endpoint.notify(subscription, body.clone(), now);
+fn summary((new, old): (u32, u32)) -> Body {
+    let summary = message_summary::MessageSummary { new, old, ..Default::default() };
+    Body::new(message_summary::MEDIA_TYPE, summary.to_body())
+}
+
+/// Whenever there is another number of messages in a mailbox, every phone that shows it is told, until the bell is silenced.
+pub(super) async fn follow_messages(services: Arc<Services>) {
+    let mut ear = services.bell.ear();
+    let mut told = BTreeMap::new();
+    while ear.wait(None).await {
+        let mailboxes = services.lamps.mailboxes();
+        told.retain(|mailbox, _| mailboxes.contains(mailbox));
+        for mailbox in mailboxes {
+            let Some(counts) = counts(&services, mailbox.clone()).await else { continue };
+            if told.insert(mailbox.clone(), counts) == Some(counts) {
+                continue;
             }
-        })
-        .await;
+            let is_theirs = |watch: &Watch| matches!(watch, Watch::Messages { mailbox: theirs } if *theirs == mailbox);
+            let watching = services.lamps.watching(is_theirs);
+            let body = summary(counts);
+            let tell = services.sip.with(move |endpoint, now| {
+                for subscription in watching {
+                    // One that ended in the meantime is told as an event.
+                    let _ = endpoint.notify(subscription, body.clone(), now);
+                }
+            });
+            let _ = tell.await;
+        }
+    }
 }
 
 impl Lit {

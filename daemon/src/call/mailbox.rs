@@ -1,4 +1,4 @@
-//! The office's messages at a phone: after a PIN each new one is played, then the saved ones, and a key says what becomes
+//! Messages at a phone, of its own mailbox or the office's: after a PIN each new one is played, then the saved ones, and a key says what becomes
 //! of it.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //!             ▲                                                │            │
 //!             └────────────────────────────────────────────────┘            └─► the caller's number is dialled
 //! ```
-//! Keys act at once, also over what is said. Left out on purpose: mailboxes of single people, and greetings.
+//! Keys act at once, also over what is said. Left out on purpose: recording a greeting at the phone.
 
 use std::io::BufReader;
 use std::sync::{Arc, PoisonError};
@@ -20,7 +20,6 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::incoming::Incoming;
-use super::lamps::messages_changed;
 use super::onward::{Step, connect, follow};
 use super::reach::{Course, Outside};
 use super::services::Services;
@@ -32,8 +31,8 @@ use crate::messages::Particulars;
 use crate::redact::Redacted;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
-    StorageError, UnixMs, Voicemail, VoicemailStatus, find_recording, list_voicemails, session_detail,
-    set_voicemail_status,
+    StorageError, UnixMs, Voicemail, VoicemailStatus, find_recording, session_detail, set_voicemail_status,
+    voicemails_in,
 };
 
 /// How long is waited for a key after what was said; then it is said once more.
@@ -91,7 +90,8 @@ async fn served(waiting: &mut Waiting, by: &str) -> Result<Option<Box<Outside>>,
         return Ok(None);
     }
     let services = Arc::clone(&waiting.services);
-    let items = match services.storage.read(items).await {
+    let mailbox = services.config.mailbox_of(by).map(|mailbox| mailbox.name.clone());
+    let items = match services.storage.read(move |db| items(db, mailbox.as_deref())).await {
         Ok(items) => items,
         Err(error) => {
             warn!(%error, "Messages cannot be listed");
@@ -166,10 +166,10 @@ async fn typed(waiting: &mut Waiting, first: Option<char>) -> Result<Option<Reda
 }
 
 /// New ones first, and of those the oldest.
-fn items(db: &rusqlite::Connection) -> Result<Vec<Item>, StorageError> {
+fn items(db: &rusqlite::Connection, mailbox: Option<&str>) -> Result<Vec<Item>, StorageError> {
     let mut items = Vec::new();
     for status in [VoicemailStatus::New, VoicemailStatus::Heard] {
-        let mut voicemails = list_voicemails(db, Some(status), MESSAGES_LIMIT)?;
+        let mut voicemails = voicemails_in(db, mailbox, status, MESSAGES_LIMIT)?;
         voicemails.reverse();
         for voicemail in voicemails {
             let particulars = Particulars::of(db, voicemail.voicemail_id)?.unwrap_or_default();
@@ -259,7 +259,7 @@ async fn set(services: &Services, item: &Item, status: VoicemailStatus) {
     let id = item.voicemail.voicemail_id;
     let set = services.storage.write(move |sql_tx| set_voicemail_status(sql_tx, id, status, UnixMs::now())).await;
     match set {
-        Ok(()) => messages_changed(services).await,
+        Ok(()) => services.bell.ring(),
         Err(error) => warn!(%error, "A message stays as it was"),
     }
 }
@@ -289,7 +289,8 @@ async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
     Ok(())
 }
 
-async fn sound(services: &Services, voicemail: &Voicemail) -> Option<Samples> {
+/// The sound of a message, if it can be read.
+pub(super) async fn sound(services: &Services, voicemail: &Voicemail) -> Option<Samples> {
     let id = voicemail.recording_id?;
     let recording = services.storage.read(move |db| find_recording(db, id)).await.ok()??;
     let files = services.audio_files.clone();

@@ -1,8 +1,11 @@
 //! A message being left: frames go to disk as they come, the row is written when it is over, with the first job of what
 //! becomes of it (`messages`).
 //!
-//! The conversation hears of a kept message only once file and row are on disk: what we then promise is true.
+//! The conversation hears of a kept message only once file and row are on disk: what we then promise is true. While the
+//! caller may still record it again, that first job waits; it is due when the message is sent, when the call's task ends in
+//! whatever way, and after a crash at the next start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use audio::{FRAME_DURATION, Frame};
@@ -11,11 +14,11 @@ use tracing::{info, warn};
 
 use super::services::Services;
 use super::to_disk::{Blocks, ToDisk, on_disk, record, to_disk};
-use crate::bell::Bell;
 use crate::conversation::machine::{Failure, RecordingEnd};
 use crate::storage::{
-    AudioFiles, CallId, JobKind, NewAudio, PartialRecording, RecordingId, RecordingKind, Storage, StorageError, UnixMs,
-    Voicemail, VoicemailEnd, VoicemailId, VoicemailStatus, insert_recording, insert_voicemail, queue_job, reference_of,
+    CallId, JobKind, NewAudio, PartialRecording, RecordingId, RecordingKind, StorageError, UnixMs, Voicemail,
+    VoicemailEnd, VoicemailId, VoicemailStatus, cancel_job, insert_recording, insert_voicemail, queue_job,
+    reference_of, release_job, set_voicemail_status,
 };
 
 /// Frames likelier than this to be speech keep a message going.
@@ -26,7 +29,7 @@ const LEAST_SPEECH: Duration = Duration::from_millis(200);
 /// The message of one call while it is being left.
 pub(super) struct Message {
     frames: ToDisk,
-    kept: oneshot::Receiver<Result<VoicemailId, Failure>>,
+    kept: oneshot::Receiver<Result<Held, Failure>>,
     end: oneshot::Sender<End>,
     length: Duration,
     quiet: Duration,
@@ -44,25 +47,55 @@ struct End {
 pub(super) struct Kept {
     /// Why it ended.
     pub why: RecordingEnd,
-    /// The reference to tell the caller, or why there is none.
-    pub reference: Result<String, Failure>,
+    /// The message, which is not sent yet, or why there is none.
+    pub message: Result<Held, Failure>,
+}
+
+/// A message that is kept and that the caller may still record again. Dropped, it is sent.
+pub(super) struct Held {
+    /// Its key.
+    pub voicemail_id: VoicemailId,
+    superseded: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// What the caller is told.
+    pub(super) fn reference(&self) -> String {
+        reference_of(self.voicemail_id)
+    }
+
+    /// Another one is kept in its place: nobody is told of this one.
+    pub(super) fn supersede(self) {
+        // Gone only if it was sent already because the writer has ended badly.
+        let _ = self.superseded.send(());
+    }
 }
 
 impl Message {
-    /// Begins to record; the first frame pushed is its first sound.
-    pub(super) fn start(services: &Services, call_id: CallId, longest: Duration, silence: Duration) -> Message {
+    /// Begins to record, for a mailbox or the office's; the first frame pushed is its first sound.
+    pub(super) fn start(
+        services: &Arc<Services>,
+        (call_id, mailbox): (CallId, Option<String>),
+        longest: Duration,
+        silence: Duration,
+    ) -> Message {
         let (frames, blocks) = to_disk(RecordingKind::Voicemail);
         let (end, ended) = oneshot::channel();
         let (result, kept) = oneshot::channel();
-        let writer = Writer {
-            storage: services.storage.clone(),
-            files: services.audio_files.clone(),
-            bell: services.bell.clone(),
-            call_id,
-        };
+        let writer = Writer { services: Arc::clone(services), call_id, mailbox };
         tokio::spawn(async move {
-            // The call may be over; the message is kept all the same.
-            let _ = result.send(writer.run(blocks, ended).await);
+            match writer.run(blocks, ended).await {
+                Ok(voicemail_id) => {
+                    let (superseded, told) = oneshot::channel();
+                    // The call may be over; the message is kept all the same, and then sent.
+                    let _ = result.send(Ok(Held { voicemail_id, superseded }));
+                    writer.let_go(voicemail_id, told.await.is_ok()).await;
+                }
+                Err(failure) => {
+                    // Nobody waits for it if the call is over.
+                    let _ = result.send(Err(failure));
+                }
+            }
         });
         let none = Duration::ZERO;
         Message { frames, kept, end, length: none, quiet: none, speech: none, longest, silence }
@@ -96,20 +129,19 @@ impl Message {
         let keep = self.speech >= LEAST_SPEECH;
         let told = self.end.send(End { by, keep });
         drop(self.frames);
-        let reference = match (told, self.kept.await) {
-            (Ok(()), Ok(Ok(voicemail_id))) => Ok(reference_of(voicemail_id)),
-            (_, Ok(Err(failure))) => Err(failure),
+        let message = match (told, self.kept.await) {
+            (Ok(()), Ok(kept)) => kept,
+            (Err(_), Ok(Err(failure))) => Err(failure),
             (Err(_), Ok(Ok(_))) | (_, Err(_)) => Err(Failure::Failed),
         };
-        Kept { why, reference }
+        Kept { why, message }
     }
 }
 
 struct Writer {
-    storage: Storage,
-    files: AudioFiles,
-    bell: Bell,
+    services: Arc<Services>,
     call_id: CallId,
+    mailbox: Option<String>,
 }
 
 impl Writer {
@@ -132,7 +164,6 @@ impl Writer {
             warn!(%error, "Message not kept; the next start tries again");
             Failure::Failed
         })?;
-        self.bell.ring();
         info!(seconds, ended_by = end.by.as_str(), "Message kept");
         Ok(voicemail_id)
     }
@@ -141,7 +172,7 @@ impl Writer {
         let now = UnixMs::now();
         let (recording_id, kind) = (RecordingId::new(now), RecordingKind::Voicemail);
         let audio = NewAudio { recording_id, call_id: self.call_id, kind, started_at: now };
-        record(self.files.clone(), audio, blocks).await
+        record(self.services.audio_files.clone(), audio, blocks).await
     }
 
     async fn keep(&self, partial: PartialRecording, ended_by: VoicemailEnd) -> Result<VoicemailId, StorageError> {
@@ -157,13 +188,17 @@ impl Writer {
             duration_ms: recording.duration_ms,
             transcript: None,
             transcript_confidence: None,
+            is_urgent: false,
+            mailbox: self.mailbox.clone(),
             created_at: now,
         };
         let voicemail_id = voicemail.voicemail_id;
-        let written = self.storage.write(move |sql_tx| {
+        // Longer than a call nobody can think it over.
+        let until = UnixMs(now.0 + i64::try_from(self.services.settings.max_call.as_millis()).unwrap_or(0));
+        let written = self.services.storage.write(move |sql_tx| {
             insert_recording(sql_tx, &recording)?;
             insert_voicemail(sql_tx, &voicemail)?;
-            queue_job(sql_tx, JobKind::Transcribe, &voicemail_id.to_string(), now, now).map(drop)
+            queue_job(sql_tx, JobKind::Transcribe, &voicemail_id.to_string(), until, now).map(drop)
         });
         written.await?;
         on_disk(move || {
@@ -172,5 +207,21 @@ impl Writer {
         })
         .await?;
         Ok(voicemail_id)
+    }
+
+    /// It is sent, or there is another one in its place: then it is done with, and its sound stays as that of any message.
+    async fn let_go(&self, voicemail_id: VoicemailId, is_superseded: bool) {
+        let written = self.services.storage.write(move |sql_tx| {
+            let (subject, now) = (voicemail_id.to_string(), UnixMs::now());
+            if is_superseded {
+                set_voicemail_status(sql_tx, voicemail_id, VoicemailStatus::Archived, now)?;
+                return cancel_job(sql_tx, JobKind::Transcribe, &subject, now);
+            }
+            release_job(sql_tx, JobKind::Transcribe, &subject, now)
+        });
+        if let Err(error) = written.await {
+            warn!(%error, "A message waits for the time in which it could have been changed");
+        }
+        self.services.bell.ring();
     }
 }

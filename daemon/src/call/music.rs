@@ -34,10 +34,19 @@ const LEVEL_DBOV: f32 = -32.0;
 /// A file that is not a WAV of the kinds [`audio::wav`] reads, is empty or longer than ten minutes.
 pub fn hold_music(file: Option<&Path>) -> anyhow::Result<Arc<[i16]>> {
     let Some(file) = file else { return Ok(notes()) };
-    let clip = audio::wav::read(file).with_context(|| format!("calls.hold_music_file: {}", file.display()))?;
-    anyhow::ensure!(!clip.samples.is_empty(), "calls.hold_music_file: {} is empty", file.display());
+    file_sound(file, "calls.hold_music_file", LONGEST)
+}
+
+/// The samples of a WAV file, at 8 kHz; `what` it is for goes into errors.
+///
+/// # Errors
+/// A file that is not a WAV of the kinds [`audio::wav`] reads, is empty or longer than `longest`.
+pub(super) fn file_sound(file: &Path, what: &str, longest: Duration) -> anyhow::Result<Arc<[i16]>> {
+    let clip = audio::wav::read(file).with_context(|| format!("{what}: {}", file.display()))?;
+    anyhow::ensure!(!clip.samples.is_empty(), "{what}: {} is empty", file.display());
     let length = clip.sample_rate.duration_of(clip.samples.len() as u64);
-    anyhow::ensure!(length <= LONGEST, "calls.hold_music_file: {} is longer than ten minutes", file.display());
+    let seconds = longest.as_secs();
+    anyhow::ensure!(length <= longest, "{what}: {} is longer than {seconds} seconds", file.display());
     Ok(resample(&clip.samples, clip.sample_rate, SPEECH_SAMPLE_RATE)?.into())
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sip_stack::message::StatusCode;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -21,7 +22,7 @@ use super::ring::{Rung, ring};
 use super::task::{CallTask, End};
 use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::escalation::Caller;
-use crate::conversation::machine::Opening;
+use crate::conversation::machine::{Opening, Unreached};
 use crate::dial_plan::Target;
 use crate::storage::open_promise_to;
 
@@ -116,11 +117,19 @@ pub(super) async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step
     waiting.wait_with(if matches!(course, Course::Ring(_)) { Patience::Ringing } else { Patience::Music });
     match course {
         Course::Attendant | Course::Feature(_) | Course::Refuse(..) => Ok(Step::Attend),
-        Course::Voicemail => Ok(Step::TakeMessage),
+        Course::Voicemail(mailbox) => {
+            // Of somebody who was wanted before, theirs.
+            waiting.mailbox = mailbox.or(waiting.mailbox.take());
+            Ok(Step::TakeMessage)
+        }
         Course::Queue(name) => wait_in_line(waiting, &name).await,
         Course::Ring(plan) => {
             let from = waiting.from.clone();
             let rung = waiting.until_whatever_is_pressed(ring(&services, &plan, &from)).await?;
+            waiting.unreached = match &rung {
+                Rung::Nobody(status) => Some(unreached(*status)),
+                Rung::Answered { .. } | Rung::Forwarded(_) => None,
+            };
             Ok(match rung {
                 Rung::Answered { leg, extension } => {
                     let party = Box::new(Party::new(&services, *leg, CallerKind::Extension(extension)));
@@ -134,16 +143,34 @@ pub(super) async fn follow(waiting: &mut Waiting, course: Course) -> Result<Step
         Course::Outside(number) => {
             match referred(waiting, &number).await? {
                 Referred::Taken => return Ok(Step::SentOn),
-                Referred::Failed(_) => return Ok(Step::Attend),
+                Referred::Failed(status) => {
+                    waiting.unreached = Some(unreached(status));
+                    return Ok(Step::Attend);
+                }
                 Referred::Unsupported => {}
             }
             let caller = waiting.caller.clone();
             let reached = waiting.until_whatever_is_pressed(outside(&services, &caller, &number, None)).await?;
             Ok(match reached {
                 Reached::Answered { party, places } => Step::Connected { party, places },
-                Reached::Nobody(_) => Step::Attend,
+                Reached::Nobody(status) => {
+                    waiting.unreached = Some(unreached(status));
+                    Step::Attend
+                }
             })
         }
+    }
+}
+
+/// What a refusal says of whoever was rung.
+fn unreached(status: StatusCode) -> Unreached {
+    match status {
+        StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => Unreached::Busy,
+        StatusCode::DECLINE => Unreached::Declined,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE | StatusCode::REQUEST_TERMINATED => {
+            Unreached::NoAnswer
+        }
+        _ => Unreached::Failed,
     }
 }
 
@@ -227,4 +254,25 @@ async fn end(waiting: Waiting, interrupted: Interrupted) {
         Interrupted::Pressed(_) => End::CALLER_HANGUP,
     };
     waiting.finish(end, "abandoned").await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refusal_says_of_whoever_was_rung() {
+        for (status, expected) in [
+            (486, Unreached::Busy),
+            (600, Unreached::Busy),
+            (603, Unreached::Declined),
+            (408, Unreached::NoAnswer),
+            (480, Unreached::NoAnswer),
+            (487, Unreached::NoAnswer),
+            (404, Unreached::Failed),
+            (503, Unreached::Failed),
+        ] {
+            assert_eq!(unreached(StatusCode::new(status).unwrap()), expected, "{status}");
+        }
+    }
 }

@@ -53,8 +53,8 @@ pub(super) enum Reached {
 pub(super) enum Course {
     /// The box answers it.
     Attendant,
-    /// The box answers it and asks for a message.
-    Voicemail,
+    /// The box answers it and asks for a message, for the mailbox of this name or for the office.
+    Voicemail(Option<String>),
     /// Phones ring.
     Ring(RingPlan),
     /// The caller waits until somebody of a queue is free.
@@ -146,7 +146,12 @@ pub(super) fn course_to(services: &Services, target: &Target) -> Course {
     }
     match target {
         Target::Queue(name) => return Course::Queue(name),
-        Target::Voicemail => return Course::Voicemail,
+        Target::Voicemail => return Course::Voicemail(None),
+        Target::Mailbox(name) => {
+            // As it is written there, whatever the letters are here.
+            let mailbox = services.config.mailbox(&name);
+            return Course::Voicemail(mailbox.map(|mailbox| mailbox.name.clone()));
+        }
         Target::Attendant | Target::Extension(_) | Target::Group(_) => {}
     }
     let shuffle = |members: &mut Vec<String>| members.shuffle(&mut rand::rng());
@@ -171,7 +176,7 @@ pub(super) async fn reach(services: &Arc<Services>, wish: &Wish) -> Reached {
     let mut course = course(services, &wish.caller, Some(&wish.dialled));
     for _ in 0..HOP_LIMIT {
         match course {
-            Course::Attendant | Course::Voicemail | Course::Queue(_) | Course::Feature(_) => {
+            Course::Attendant | Course::Voicemail(_) | Course::Queue(_) | Course::Feature(_) => {
                 return Reached::Nobody(StatusCode::TEMPORARILY_UNAVAILABLE);
             }
             Course::Refuse(status, _) => return Reached::Nobody(status),

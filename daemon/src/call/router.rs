@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::incoming::{CallerKind, Incoming, reject};
-use super::lamps::subscribed;
+use super::lamps::{follow_messages, subscribed};
 use super::phones::Refused;
 use super::serve::serve;
 use super::services::Services;
@@ -49,6 +49,7 @@ impl Router {
         for index in 0..self.services.carriers.len() {
             watches.spawn(watch(Arc::clone(&self.services), index));
         }
+        watches.spawn(follow_messages(Arc::clone(&self.services)));
         let mut expire = tokio::time::interval(EXPIRE_INTERVAL);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -46,7 +46,7 @@ async fn follow(incoming: &mut Incoming, stop: watch::Receiver<bool>) -> Result<
     incoming.prepare().await?;
     for _ in 0..HOP_LIMIT {
         match course {
-            Course::Attendant | Course::Voicemail => return attend(incoming, course, stop).await,
+            Course::Attendant | Course::Voicemail(_) => return attend(incoming, course, stop).await,
             Course::Refuse(status, end) => return Err(incoming.reject(status, end).await),
             Course::Outside(number) => return Box::pin(call_outside(incoming, &number, stop)).await,
             Course::Feature(feature) => return Box::pin(features::serve(incoming, feature, stop)).await,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -13,26 +14,29 @@ use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::carriers::Place;
 use super::hand_over::HandOver;
 use super::incoming::{CallerKind, user_of};
-use super::lamps::messages_changed;
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
-use super::message::{Kept, Message};
+use super::mailbox::sound;
+use super::message::{Held, Kept, Message};
+use super::music::file_sound;
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
 use super::up::{Seat, Talk, Words};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
+use crate::config::MailboxGreeting;
 use crate::conversation::escalation::{Caller, Escalation, Reason};
 use crate::conversation::machine::{
-    Command, Conversation, EndClass, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId,
-    UtteranceId,
+    Command, Conversation, EndClass, Failure, Heard, Input, MessageGreeting, Opening, Recorded, RecordingEnd, Settings,
+    SpeechId, ToolUseId, UtteranceId,
 };
+use crate::conversation::slots::Slots;
 use crate::conversation::summary::summary;
 use crate::conversation::tools::{self, ToolCall};
 use crate::dial_plan::is_e164;
@@ -46,11 +50,13 @@ use crate::second_hearing::Utterance;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
     CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
-    UnixMs, insert_escalation, insert_turn,
+    UnixMs, VoicemailId, find_voicemail, insert_escalation, insert_turn, set_voicemail_urgent,
 };
 
 /// Results of inference waiting for the call.
 const RESULT_LIMIT: usize = 256;
+/// The longest greeting of a mailbox.
+const GREETING_MAX: Duration = Duration::from_secs(60);
 /// Work notes of utterances kept until their turn is logged.
 const WORK_LIMIT: usize = 32;
 
@@ -174,6 +180,14 @@ pub(super) struct CallTask {
     listener: Listener,
     voice: Voice,
     message: Option<Message>,
+    /// A message is on its way to the disk.
+    is_keeping: bool,
+    /// The last one that was kept, while it may still be changed.
+    held: Option<Held>,
+    /// Into which mailbox messages go; `None`: the office's, or that of whoever is named.
+    mailbox: Option<String>,
+    /// Its greeting, if that is recorded.
+    greeting_file: Option<PathBuf>,
     tap: Tap,
     /// Decodes under way, to be aborted when their result is no longer wanted.
     decodes: HashMap<UtteranceId, Arc<AtomicBool>>,
@@ -198,7 +212,7 @@ pub(super) struct CallTask {
 impl CallTask {
     /// A conversation with whoever has waited for it.
     pub(super) fn new(waiting: Waiting, opening: Opening, known: Caller) -> CallTask {
-        let Waiting { services, call_id, leg, caller, from, places, stop, turns, .. } = waiting;
+        let Waiting { services, call_id, leg, caller, from, places, stop, turns, mailbox, .. } = waiting;
         let (done_sender, done) = mpsc::channel(RESULT_LIMIT);
         services.up.note(call_id, Talk::Attendant(Seat::new(leg.media.peer(), &caller)));
         let mut tap = Tap::new(&services, call_id);
@@ -208,11 +222,20 @@ impl CallTask {
         tap.follow(&leg);
         leg.command(|media, _| media.listen(true));
         let now = Instant::now();
+        let office = services.office_now();
+        let greeting = mailbox.as_ref().and_then(|name| services.config.mailbox(name));
+        let greeting = greeting.and_then(|mailbox| mailbox.greeting(&office, &jiff::Zoned::now()));
+        let (message_greeting, greeting_file) = match greeting {
+            Some(MailboxGreeting::Text(text)) => (Some(MessageGreeting::Text(text)), None),
+            Some(MailboxGreeting::File(file)) => (Some(MessageGreeting::Recorded), Some(file)),
+            None => (None, None),
+        };
         let settings = Settings {
             speech_to_text: services.abilities.speech_to_text,
             text_to_speech: services.abilities.text_to_speech,
             opening,
             caller: known,
+            message_greeting,
             turns_before: turns,
             anybody: services.staff.office().route(None, &jiff::Zoned::now()),
             ..services.settings.clone()
@@ -225,10 +248,14 @@ impl CallTask {
             stop,
             done,
             done_sender,
-            conversation: Conversation::new(settings, services.office_now(), now),
+            conversation: Conversation::new(settings, office, now),
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
             message: None,
+            is_keeping: false,
+            held: None,
+            mailbox,
+            greeting_file,
             tap,
             decodes: HashMap::new(),
             partial: None,
@@ -375,9 +402,18 @@ impl CallTask {
                 self.media_command(|media| media.play(tone_clip(0), Arc::clone(&BEEP)));
             }
             Command::StartRecording { max, silence } => {
-                self.message = Some(Message::start(&self.services, self.call_id, max, silence));
+                self.message = Some(Message::start(&self.services, (self.call_id, self.mailbox()), max, silence));
             }
             Command::StopRecording => self.end_message(RecordingEnd::Stopped),
+            Command::Play { speech, what } => self.play(speech, what),
+            Command::MarkUrgent => {
+                if let Some(voicemail_id) = self.held.as_ref().map(|held| held.voicemail_id) {
+                    self.store("urgency of a message", move |sql_tx| {
+                        set_voicemail_urgent(sql_tx, voicemail_id, UnixMs::now())
+                    });
+                }
+            }
+            Command::SendMessage => self.held = None,
             Command::Escalate { turn_number, escalation } => self.note_escalation(turn_number, *escalation),
             Command::LogTurn(turn) => {
                 let (work, samples) = self.take_work(turn.frames.start);
@@ -439,11 +475,15 @@ impl CallTask {
         self.media_command(|media| media.give_way(how));
     }
 
-    fn speak(&mut self, speech: SpeechId, sentences: Vec<String>, skip: f32) {
-        self.answering = self.answered.take().map(|utterance| (speech, utterance));
-        self.voice.begin(speech, sentences.len(), skip);
+    fn begin_voice(&mut self, speech: SpeechId, sentences: usize, skip: f32) {
+        self.voice.begin(speech, sentences, skip);
         // What the last one gave way to does not concern this one.
         self.give_way(GiveWay::No);
+    }
+
+    fn speak(&mut self, speech: SpeechId, sentences: Vec<String>, skip: f32) {
+        self.answering = self.answered.take().map(|utterance| (speech, utterance));
+        self.begin_voice(speech, sentences.len(), skip);
         for (sentence, text) in sentences.iter().enumerate() {
             let (done, begun) = (self.done_sender.clone(), Instant::now());
             self.services.speaker.render(text, Priority::Live, move |result| {
@@ -575,8 +615,9 @@ impl CallTask {
             }
             Done::ToolAnswered { tool_use, result } => self.feed(Input::ToolAnswered { tool_use, result }),
             Done::Kept(kept) => {
-                self.note_kept(&kept);
-                self.feed(Input::RecordingEnded { why: kept.why, kept: kept.reference });
+                let why = kept.why;
+                let kept = self.hold(kept);
+                self.feed(Input::RecordingEnded { why, kept });
             }
         }
     }
@@ -635,16 +676,47 @@ impl CallTask {
         }
     }
 
-    fn note_kept(&mut self, kept: &Kept) {
-        if kept.reference.is_ok() {
-            self.message_taken = true;
-            let services = Arc::clone(&self.services);
-            tokio::spawn(async move { messages_changed(&services).await });
+    /// The message may be changed from now on, and the one before it, if it was not sent yet, is given up for it. What the
+    /// caller is told.
+    fn hold(&mut self, kept: Kept) -> Result<String, Failure> {
+        self.is_keeping = false;
+        let held = kept.message?;
+        self.message_taken = true;
+        let reference = held.reference();
+        if let Some(earlier) = self.held.replace(held) {
+            earlier.supersede();
         }
+        Ok(reference)
+    }
+
+    /// Plays the message that may still be changed, or the greeting of the mailbox.
+    fn play(&mut self, speech: SpeechId, what: Recorded) {
+        self.begin_voice(speech, 1, 0.0);
+        let (services, done, begun) = (Arc::clone(&self.services), self.done_sender.clone(), Instant::now());
+        let voicemail_id = self.held.as_ref().map(|held| held.voicemail_id);
+        let file = self.greeting_file.clone();
+        tokio::spawn(async move {
+            let samples = match what {
+                Recorded::Message => message_sound(&services, voicemail_id).await,
+                Recorded::Greeting => greeting_sound(file).await,
+            };
+            let result = samples.ok_or(Failure::Failed);
+            let _ = done.send(Done::Rendered { speech, sentence: 0, result, took: begun.elapsed() }).await;
+        });
+    }
+
+    /// Into which mailbox a message goes now: of whom they wanted before, or have named since; `None`: the office's.
+    fn mailbox(&self) -> Option<String> {
+        let named = || {
+            let Slots { message_for, department, .. } = &self.conversation.context().slots;
+            message_for.as_ref().or(department.as_ref()).and_then(|name| self.services.config.mailbox(name))
+        };
+        self.mailbox.clone().or_else(|| named().map(|mailbox| mailbox.name.clone()))
     }
 
     fn end_message(&mut self, why: RecordingEnd) {
         let Some(message) = self.message.take() else { return };
+        self.is_keeping = true;
         let done = self.done_sender.clone();
         tokio::spawn(async move {
             let kept = message.keep(why).await;
@@ -657,8 +729,19 @@ impl CallTask {
         // Before the conversation's last commands, which would end it in the background.
         if let Some(message) = self.message.take() {
             let kept = message.keep(RecordingEnd::HungUp).await;
-            self.note_kept(&kept);
+            // What is held is sent when this is dropped.
+            let _ = self.hold(kept);
         }
+        while self.is_keeping {
+            match self.done.recv().await {
+                Some(Done::Kept(kept)) => {
+                    let _ = self.hold(kept);
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.held = None;
         while let Some(command) = self.conversation.poll_command() {
             self.execute(command);
         }
@@ -687,6 +770,24 @@ impl CallTask {
             (false, _) => "abandoned",
         });
         (metrics, EndedSession { ended_at: at, termination: end.termination, hangup_cause: end.cause, disposition })
+    }
+}
+
+async fn message_sound(services: &Services, voicemail_id: Option<VoicemailId>) -> Option<Samples> {
+    let id = voicemail_id?;
+    let voicemail = services.storage.read(move |db| find_voicemail(db, id)).await.ok()??;
+    sound(services, &voicemail).await
+}
+
+async fn greeting_sound(file: Option<PathBuf>) -> Option<Samples> {
+    let file = file?;
+    match tokio::task::spawn_blocking(move || file_sound(&file, "greeting of a mailbox", GREETING_MAX)).await {
+        Ok(Ok(samples)) => Some(samples),
+        Ok(Err(error)) => {
+            warn!("{error:#}; callers hear a sentence instead");
+            None
+        }
+        Err(_) => None,
     }
 }
 

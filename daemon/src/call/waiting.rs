@@ -25,6 +25,7 @@ use super::services::Services;
 use super::tap::{Channel, Tap};
 use super::task::End;
 use super::up::{Seat, Talk};
+use crate::conversation::machine::Unreached;
 use crate::dial_plan::is_e164;
 use crate::inference::Priority;
 use crate::io::media::MediaEvent;
@@ -52,6 +53,10 @@ pub(super) struct Waiting {
     pub(super) stop: watch::Receiver<bool>,
     /// What they have said to the attendant before.
     pub(super) turns: u32,
+    /// Into which mailbox a message of theirs goes; `None`: the office's, or that of whoever they name.
+    pub(super) mailbox: Option<String>,
+    /// Why whoever was rung for them last did not come.
+    pub(super) unreached: Option<Unreached>,
     tap: Tap,
     /// What they hear while nothing else is said.
     patience: Patience,
@@ -106,6 +111,8 @@ impl Waiting {
             places: Vec::new(),
             stop,
             turns: 0,
+            mailbox: None,
+            unreached: None,
             tap,
             patience: Patience::Music,
             plays: None,

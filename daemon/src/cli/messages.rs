@@ -86,6 +86,8 @@ impl ShownMessage {
             "status": voicemail.status,
             "ended_by": voicemail.ended_by,
             "duration_ms": voicemail.duration_ms,
+            "mailbox": voicemail.mailbox,
+            "urgent": voicemail.is_urgent || self.particulars.as_ref().is_some_and(|found| found.is_urgent),
             "transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
             "transcript_confidence": voicemail.transcript_confidence,
             "particulars": self.particulars,
@@ -104,7 +106,7 @@ impl ShownMessage {
             local_time(voicemail.created_at),
             voicemail.status.as_str(),
             voicemail.duration_ms / 1_000,
-            if particulars.is_urgent { "URGENT " } else { "" },
+            if voicemail.is_urgent || particulars.is_urgent { "URGENT " } else { "" },
             particulars.name.or(particulars.callback_number).unwrap_or_else(|| "-".into()),
         )
     }
@@ -112,6 +114,7 @@ impl ShownMessage {
     fn print(&self) {
         println!("{}", self.line());
         println!("  call      {}", self.voicemail.call_id);
+        println!("  mailbox   {}", self.voicemail.mailbox.as_deref().unwrap_or("the office"));
         if let Some(found) = &self.particulars {
             println!("  wants     {}{}", found.requested.as_str(), within(" ", found.when.as_deref()));
             println!("  call back {}", found.callback_number.as_deref().unwrap_or("-"));

@@ -163,6 +163,7 @@ fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 pub(super) fn is_known(config: &Config, target: &Target) -> bool {
     match target {
         Target::Attendant | Target::Voicemail => true,
+        Target::Mailbox(name) => config.mailbox(name).is_some(),
         Target::Extension(number) => config.has_extension(number),
         Target::Group(name) => config.ring_groups.iter().any(|group| group.name == *name),
         Target::Queue(name) => config.queues.iter().any(|queue| queue.name == *name),
@@ -274,7 +275,7 @@ impl<'a> Checker<'a> {
         let all = of_people.chain([("operator".to_owned(), &office.operator)]);
         for (key, target) in all.filter_map(|(key, target)| Some((format!("office.{key}"), target.as_ref()?))) {
             match target {
-                Target::Attendant | Target::Voicemail => {
+                Target::Attendant | Target::Voicemail | Target::Mailbox(_) => {
                     self.mistake(&key, target, "an extension, a group or a queue");
                 }
                 Target::Extension(_) | Target::Group(_) | Target::Queue(_) => self.target(&key, target),
@@ -357,6 +358,7 @@ impl<'a> Checker<'a> {
         }
         let expected = match target {
             Target::Attendant | Target::Voicemail => return,
+            Target::Mailbox(_) => "a mailbox of [[mailboxes]]",
             Target::Extension(_) => "an extension of [[extensions]]",
             Target::Group(_) => "a group of [[ring_groups]]",
             Target::Queue(_) => "a queue of [[queues]]",

@@ -170,7 +170,9 @@ pub(super) fn check(config: &Config, mistakes: &mut Vec<ConfigMistake>) {
                 }
             }
             (None, Some(to)) => {
-                if !super::dial_plan::is_known(config, to) || matches!(to, Target::Attendant | Target::Voicemail) {
+                if !super::dial_plan::is_known(config, to)
+                    || matches!(to, Target::Attendant | Target::Voicemail | Target::Mailbox(_))
+                {
                     mistake(&key(".to"), &to.to_string(), "an extension, a group or a queue that there is");
                 }
             }

@@ -273,13 +273,19 @@ fn check_notices(notices: &Notices, mistakes: &mut Mistakes<'_>) {
     }
 }
 
+/// What is expected of an e-mail address.
+pub(super) const ADDRESS: &str = "an address such as \"desk@office.example\"";
+
+/// Whether it is one.
+pub(super) fn is_address(text: &str) -> bool {
+    text.parse::<lettre::message::Mailbox>().is_ok()
+}
+
 fn check_email(email: &Email, mistakes: &mut Mistakes<'_>) {
     mistakes.range("email.timeout_seconds", email.timeout_seconds, 1, 300);
     if !email.enabled {
         return;
     }
-    const ADDRESS: &str = "an address such as \"desk@office.example\"";
-    let is_address = |text: &str| text.parse::<lettre::message::Mailbox>().is_ok();
     let has_port = email.server.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':'));
     mistakes.unless(is_host(&email.server) && !has_port, "email.server", &email.server, "a host name without a port");
     mistakes.unless(is_address(&email.from), "email.from", &email.from, ADDRESS);

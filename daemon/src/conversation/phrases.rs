@@ -20,6 +20,16 @@ pub const ANYTHING_ELSE: &str = "Is there anything else I can help you with?";
 pub const LEAVE_MESSAGE: &str = "Please leave your name, your number and your message after the tone.";
 /// How a message ends.
 pub const MESSAGE_END: &str = "When you are done, press the hash key or just stop speaking.";
+/// After a message.
+pub const REVIEW_MENU: &str = "To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.";
+/// To whoever records a message again.
+pub const AFTER_THE_TONE: &str = "Please speak after the tone.";
+/// A message is urgent.
+pub const MARKED_URGENT: &str = "It is marked as urgent.";
+/// The second recording of a message was empty or failed.
+pub const EARLIER_MESSAGE_KEPT: &str = "I did not get a new message, so your first one is kept.";
+/// A message is safe, but its sound cannot be read.
+pub const MESSAGE_NOT_PLAYED: &str = "I am sorry, I can not play it.";
 /// Whoever asks is told that no person speaks.
 pub const WHO_I_AM: &str = "I am an automatic assistant. I can answer questions and take messages.";
 /// Nobody can be reached.
@@ -32,6 +42,10 @@ pub const SORRY: &str = "I am sorry about that.";
 pub const CONNECTING: &str = "One moment, I will try to connect you.";
 /// Nobody took the call.
 pub const NOBODY_ANSWERED: &str = "I am sorry, nobody can take your call right now.";
+/// Everybody who was rung is on the phone.
+pub const EVERYBODY_BUSY: &str = "I am sorry, everybody is on the phone right now.";
+/// No phone could be rung.
+pub const NOBODY_REACHED: &str = "I am sorry, I could not reach anybody.";
 /// A message was empty.
 pub const NO_MESSAGE: &str = "I did not hear a message.";
 /// A message could not be kept.
@@ -93,11 +107,18 @@ pub const ALL: &[&str] = &[
     ANYTHING_ELSE,
     LEAVE_MESSAGE,
     MESSAGE_END,
+    REVIEW_MENU,
+    AFTER_THE_TONE,
+    MARKED_URGENT,
+    EARLIER_MESSAGE_KEPT,
+    MESSAGE_NOT_PLAYED,
     NO_PERSON,
     ONLY_ENGLISH,
     SORRY,
     CONNECTING,
     NOBODY_ANSWERED,
+    EVERYBODY_BUSY,
+    NOBODY_REACHED,
     NO_MESSAGE,
     MESSAGE_FAILED,
     GOODBYE,

@@ -111,7 +111,7 @@ pub fn from_phone(config: &Config, dialled: &str, is_open: bool) -> Decision {
 pub fn ring_plan(config: &Config, target: &Target, shuffle: impl FnOnce(&mut Vec<String>)) -> Option<RingPlan> {
     match target {
         // Whoever is to wait for somebody is not rung for: the call has to be answered first.
-        Target::Attendant | Target::Queue(_) | Target::Voicemail => None,
+        Target::Attendant | Target::Queue(_) | Target::Voicemail | Target::Mailbox(_) => None,
         Target::Extension(number) => {
             let extension = config.extensions.iter().find(|extension| extension.number == *number)?;
             Some(RingPlan {

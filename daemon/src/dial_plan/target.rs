@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Who takes a call. In the configuration: `attendant`, `extension:101`, `group:front`,
-/// `queue:sales`, `voicemail`.
+/// `queue:sales`, `voicemail`, `voicemail:anna`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Target {
@@ -21,6 +21,8 @@ pub enum Target {
     Queue(String),
     /// The caller is asked for a message at once.
     Voicemail,
+    /// And that goes into the mailbox of this name.
+    Mailbox(String),
 }
 
 impl fmt::Display for Target {
@@ -28,6 +30,7 @@ impl fmt::Display for Target {
         match self {
             Target::Attendant => f.write_str("attendant"),
             Target::Voicemail => f.write_str("voicemail"),
+            Target::Mailbox(name) => write!(f, "voicemail:{name}"),
             Target::Extension(number) => write!(f, "extension:{number}"),
             Target::Group(name) => write!(f, "group:{name}"),
             Target::Queue(name) => write!(f, "queue:{name}"),
@@ -44,9 +47,10 @@ impl FromStr for Target {
             None if text == "voicemail" => Ok(Target::Voicemail),
             Some(("extension", number)) => Ok(Target::Extension(number.to_owned())),
             Some(("group", name)) => Ok(Target::Group(name.to_owned())),
+            Some(("voicemail", name)) => Ok(Target::Mailbox(name.to_owned())),
             Some(("queue", name)) => Ok(Target::Queue(name.to_owned())),
             None | Some(_) => {
-                let expected = "\"attendant\", \"voicemail\", \"extension:NUMBER\", \"group:NAME\" or \"queue:NAME\"";
+                let expected = "\"attendant\", \"voicemail\", \"voicemail:NAME\", \"extension:NUMBER\", \"group:NAME\" or \"queue:NAME\"";
                 Err(format!("{text:?}: expected {expected}"))
             }
         }

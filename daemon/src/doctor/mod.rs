@@ -4,11 +4,14 @@
 //! changes anything that outlives it.
 
 mod audio_thread;
+mod follow_through;
 mod host;
 mod ports;
 mod sound_card;
 
 use serde::Serialize;
+
+pub use follow_through::follow_through;
 
 use crate::config::Config;
 
@@ -65,5 +68,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.push(host::processor());
     findings.push(audio_thread::media_clock());
     findings.extend(sound_card::outputs(config));
+    findings.extend(follow_through::mail_server(config));
+    findings.extend(follow_through(config));
     findings
 }

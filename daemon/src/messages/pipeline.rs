@@ -9,6 +9,7 @@ use super::particulars::Particulars;
 use super::transcribe::transcribe;
 use crate::bell::{Bell, Ear};
 use crate::call::Ears;
+use crate::config::Mailbox;
 use crate::conversation::intent::Classifier;
 use crate::follow_ups;
 use crate::inference::Queue;
@@ -18,7 +19,7 @@ use crate::retry::{Backoff, seed_of};
 use crate::storage::{
     AudioFiles, DurableJob, JobKind, JobState, NoticeKind, Storage, StorageError, UnixMs, Voicemail, VoicemailId,
     begin_job, fail_job, find_recording, find_voicemail, finish_job, queue_job, queue_notice, queued_jobs,
-    requeue_begun_jobs, session_detail, set_contact, set_voicemail_transcript,
+    release_jobs, requeue_begun_jobs, session_detail, set_contact, set_voicemail_mailbox, set_voicemail_transcript,
 };
 
 /// Between two attempts.
@@ -40,6 +41,8 @@ pub struct Workshop {
     pub staff: Staff,
     /// Who is told.
     pub recipients: Recipients,
+    /// Whose messages are told to somebody else.
+    pub mailboxes: Vec<Mailbox>,
     /// When promises are reminded of.
     pub follow_ups: follow_ups::Rules,
     /// Rung when there is something to send, or another job.
@@ -79,7 +82,12 @@ impl Pipeline {
     /// Does what is to be done, and what comes, until the bell is silenced.
     pub async fn run(self) {
         let now = UnixMs::now();
-        match self.shop.storage.write(move |sql_tx| requeue_begun_jobs(sql_tx, now)).await {
+        let taken_up = self.shop.storage.write(move |sql_tx| {
+            // Whoever could still have changed their message is gone.
+            let released = release_jobs(sql_tx, JobKind::Transcribe, now)?;
+            Ok(released + requeue_begun_jobs(sql_tx, now)?)
+        });
+        match taken_up.await {
             Ok(0) => {}
             Ok(jobs) => warn!(jobs, "The last run ended within jobs; they are taken up again"),
             Err(error) => error!(%error, "Jobs cannot be taken up"),
@@ -197,7 +205,15 @@ impl Pipeline {
             let session = session_detail(sql_tx, &voicemail.call_id.to_string())?.session;
             let number = session.caller_id.as_ref().map(|number| number.reveal().as_str());
             let transcript = voicemail.transcript.as_ref().map_or("", |text| text.reveal());
-            let particulars = Particulars::find(transcript, number, &classifier);
+            let mut particulars = Particulars::find(transcript, number, &classifier);
+            particulars.is_urgent |= voicemail.is_urgent;
+            let named = particulars.message_for.as_ref().filter(|_| voicemail.mailbox.is_none());
+            if let Some(mailbox) = named.and_then(|name| shop.mailboxes.iter().find(|one| one.is_of(name))) {
+                set_voicemail_mailbox(sql_tx, voicemail.voicemail_id, Some(&mailbox.name), now)?;
+            }
+            // Nobody else is named: a mailbox of a person is theirs.
+            let owner = voicemail.mailbox.clone().filter(|name| shop.staff.office().person(name).is_some());
+            particulars.message_for = particulars.message_for.or(owner);
             particulars.keep(sql_tx, voicemail.voicemail_id, now)?;
             if let Some(number) = number {
                 set_contact(sql_tx, number, particulars.name.as_deref(), particulars.email.as_deref(), now)?;
@@ -216,9 +232,13 @@ impl Pipeline {
             let now = UnixMs::now();
             finish_job(sql_tx, job_id, now)?;
             let Some(voicemail) = voicemail else { return Ok(0) };
-            let is_urgent = Particulars::of(sql_tx, voicemail.voicemail_id)?.is_some_and(|one| one.is_urgent);
+            let particulars = Particulars::of(sql_tx, voicemail.voicemail_id)?;
+            let is_urgent = voicemail.is_urgent || particulars.is_some_and(|one| one.is_urgent);
             let (subject, thread) = (voicemail.voicemail_id.to_string(), voicemail.call_id.to_string());
-            let notices = shop.recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent);
+            let mailbox = voicemail.mailbox.as_ref().and_then(|name| shop.mailboxes.iter().find(|one| one.is_of(name)));
+            let told = mailbox.map(|mailbox| mailbox.told(&shop.staff.office())).unwrap_or_default();
+            let recipients = shop.recipients.for_mailbox(&told);
+            let notices = recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent);
             for notice in &notices {
                 queue_notice(sql_tx, notice, now)?;
             }

@@ -123,7 +123,7 @@ impl Composer {
             requested: Some(particulars.requested.as_str().to_owned()),
             when: particulars.when,
             transcript: voicemail.transcript.map(Redacted::into_revealed),
-            urgent: particulars.is_urgent,
+            urgent: voicemail.is_urgent || particulars.is_urgent,
             recording: match (&attached, &recording) {
                 (Some(_), _) => "attached",
                 (None, Some(_)) => "left_out",

@@ -83,6 +83,17 @@ impl Recipients {
         Recipients { to, has_email: self.has_email }
     }
 
+    /// Those who are told of messages in a mailbox: these addresses instead of the office's, if there are any.
+    #[must_use]
+    pub fn for_mailbox(&self, addresses: &[String]) -> Recipients {
+        if addresses.is_empty() || !self.has_email {
+            return self.clone();
+        }
+        let others = self.to.iter().filter(|(channel, _)| *channel != Channel::Email).cloned();
+        let own = addresses.iter().map(|address| (Channel::Email, address.clone()));
+        Recipients { to: own.chain(others).collect(), has_email: true }
+    }
+
     /// The notices of one event about the row `subject`. A text message is for what cannot wait. Those with the same
     /// `thread`, usually a call, reach each of them in order.
     pub fn notices(&self, kind: NoticeKind, subject: &str, thread: &str, is_urgent: bool) -> Vec<NewNotice> {
@@ -121,6 +132,11 @@ mod tests {
         ] {
             assert_eq!(recipients.notices(kind, "row", "call", is_urgent).len(), expected, "{kind} {is_urgent}");
         }
+        let of_mailbox = recipients.for_mailbox(&["c@office.example".into()]);
+        let told = of_mailbox.notices(NoticeKind::Message, "row", "call", true);
+        let told: Vec<_> = told.iter().map(|notice| notice.recipient.reveal().as_str()).collect();
+        assert_eq!(told, ["c@office.example", "+15550100"]);
+        assert_eq!(recipients.for_mailbox(&[]).to, recipients.to, "nobody's address is known");
         assert_eq!(Recipients::new(&Config::default()).notices(NoticeKind::Message, "row", "call", true), []);
     }
 }

@@ -363,6 +363,36 @@ mod tests {
         }
     }
 
+    /// The power is gone for three weeks and comes back at night: until the morning only what is urgent goes, all of it in
+    /// order and once, and looking whether the server is back respects the night as well.
+    #[test]
+    fn three_weeks_offline_end_at_night_and_quiet_hours_are_respected() {
+        let quiet = Window::new(time(20, 0, 0, 0), time(7, 30, 0, 0));
+        let notices: Vec<_> = (0..500)
+            .map(|at| Waiting { is_urgent: at % 10 == 9, ..notice(at, Channel::Email, &format!("call {at}")) })
+            .collect();
+        // 22:00.
+        let back_at = NOON.0 + 21 * DAY_MS + 10 * 60 * MINUTE_MS;
+        let mut spool = Spool::new(Rules { quiet: Some(quiet), ..rules() });
+        let attempts =
+            drive(
+                &mut spool,
+                &notices,
+                NOON,
+                |_, now| {
+                    if now.0 < back_at { Err(NoticeFailure::Unreachable) } else { Ok(()) }
+                },
+            );
+        for (at, index) in &attempts {
+            let minute = (NOON.0 + at).rem_euclid(DAY_MS) / MINUTE_MS;
+            let is_night = !(7 * 60 + 30..20 * 60).contains(&minute);
+            assert!(!is_night || notices[*index].is_urgent, "{index} at minute {minute} of the day");
+        }
+        let sent: Vec<_> = attempts.iter().filter(|(at, _)| NOON.0 + at >= back_at).map(|(_, index)| *index).collect();
+        let (urgent, calm): (Vec<_>, Vec<_>) = (0..500).partition(|index| notices[*index].is_urgent);
+        assert_eq!(sent, [urgent, calm].concat());
+    }
+
     #[test]
     fn a_clock_that_is_set_back_delays_nothing_for_long() {
         let mut spool = Spool::new(rules());

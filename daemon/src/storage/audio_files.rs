@@ -354,6 +354,8 @@ fn rescued(recording: &Recording) -> Voicemail {
         duration_ms: recording.duration_ms,
         transcript: None,
         transcript_confidence: None,
+        is_urgent: false,
+        mailbox: None,
         created_at: recording.created_at,
     }
 }

@@ -98,6 +98,8 @@ struct Rig {
     /// Whether the last reply was made of a yes.
     said_yes: bool,
     over: bool,
+    /// A message is kept that may still be changed.
+    is_held: bool,
     /// Since when an ended utterance waits for an answer, while nothing sounds.
     owed_since: Option<Instant>,
 }
@@ -118,6 +120,7 @@ impl Rig {
             is_told: false,
             said_yes: false,
             over: false,
+            is_held: false,
             owed_since: None,
         };
         rig.input(Input::Answered);
@@ -145,6 +148,12 @@ impl Rig {
                     self.is_told &= display == [crate::conversation::phrases::ONE_MOMENT];
                     self.owed_since = None;
                 }
+                Command::Play { speech, .. } => {
+                    assert!(self.speech.is_none_or(|last| last < speech) && self.is_held, "there is nothing to play");
+                    self.speech = Some(speech);
+                    self.owed_since = None;
+                }
+                Command::SendMessage => assert!(std::mem::take(&mut self.is_held), "sent twice"),
                 Command::Transcribe { utterance, frames, .. } => {
                     assert!(frames.start < frames.end && frames.end <= self.frame);
                     assert!(frames.start >= self.needed_from, "{frames:?} is forgotten");
@@ -169,6 +178,7 @@ impl Rig {
                 | Command::Think { .. }
                 | Command::AbandonTool { .. }
                 | Command::Beep
+                | Command::MarkUrgent
                 | Command::StopRecording => {}
             }
         }
@@ -254,6 +264,7 @@ impl Rig {
             Step::FailSpeech => self.input(Input::SpeechFailed { speech, failure: Failure::Failed }),
             Step::Digit(digit) => self.input(Input::Digit(digit)),
             Step::RecordingEnded { kept } => {
+                self.is_held |= kept && matches!(self.conversation.phase, Phase::Recording { .. });
                 let kept = if kept { Ok("12".into()) } else { Err(Failure::Empty) };
                 self.input(Input::RecordingEnded { why: RecordingEnd::Silence, kept });
             }

@@ -80,8 +80,8 @@ impl Conversation {
         if self.phase != Phase::Talking || !self.settings.speech_to_text {
             return self.endpointer.skip(index);
         }
-        if self.leaving.is_some() || self.is_committed() {
-            // The last words and the words before a tone are not discussed.
+        if self.leaving.is_some() || self.is_committed() || self.review.is_some() {
+            // The last words, what becomes of a message and the words before a tone are not discussed.
             self.endpointer.skip(index);
             return self.drop_turn();
         }

@@ -4,8 +4,9 @@
 //!           Answered               Paused, Transcribe, Think         Ended and a reply
 //!  Ringing ─────────► Talking: listen ────────────────────► think ─────────────────────► speak ──► listen …
 //!                        │  ▲                                  │ 1 s: filler, 4 s: fallback   │
-//!                        ▼  │ kept, failed                     └── speech again: one longer    └── speech: duck, stop,
-//!                     Recording (beep … silence, #, length)         utterance                      resume after "mhm"
+//!                        ▼  │ sent, failed                     └── speech again: one longer    └── speech: duck, stop,
+//!                     Recording (beep … silence, #, length),              utterance                  resume after "mhm"
+//!                     then its review by keys
 //!
 //!  … goodbye ──► speak ──► SpeechFinished ──► HangUp
 //! ```
@@ -16,6 +17,7 @@
 //! Left out on purpose: how somebody is reached, and any thinking. What an utterance means and what to answer comes from the shell.
 
 mod listen;
+mod review;
 mod speak;
 mod timers;
 mod tools;
@@ -27,8 +29,8 @@ mod flows;
 mod laws;
 
 pub use types::{
-    Command, EndClass, Ending, Failure, Heard, Input, Opening, RecordingEnd, Settings, SpeechId, ToolUseId, TurnRecord,
-    UtteranceId,
+    Command, EndClass, Ending, Failure, Heard, Input, MessageGreeting, Opening, Recorded, RecordingEnd, Settings,
+    SpeechId, ToolUseId, TurnRecord, Unreached, UtteranceId,
 };
 
 use super::context::{Context, Offer};
@@ -37,6 +39,7 @@ use super::escalation::{Escalation, Reason};
 use super::{answer, phrases};
 use crate::office::{Office, Route};
 use listen::Turn;
+use review::Review;
 use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,6 +92,8 @@ pub struct Conversation {
     silent_since: Option<Instant>,
     silences: u32,
     message_taken: bool,
+    /// The message that the caller may still change. While it is recorded anew, that is the earlier one.
+    review: Option<Review>,
     speech_failures: u32,
     next_utterance: u32,
     next_speech: u32,
@@ -123,6 +128,7 @@ impl Conversation {
             silent_since: None,
             silences: 0,
             message_taken: false,
+            review: None,
             speech_failures: 0,
             next_utterance: 0,
             next_speech: 0,
@@ -187,16 +193,11 @@ impl Conversation {
             return;
         }
         match self.settings.opening.clone() {
-            Opening::NobodyAnswered => return self.nobody_answered(),
-            Opening::MessageForCallee => {
-                let line = Line::fixed(vec![phrases::NOBODY_ANSWERED.to_owned()]).message();
-                return self.queue.push_back(line);
-            }
+            Opening::NobodyAnswered => return self.nobody_answered(phrases::NOBODY_ANSWERED.to_owned()),
+            Opening::NotReached { who, why } => return self.nobody_answered(not_reached(who.as_deref(), why)),
+            Opening::MessageForCallee => return self.ask_for_message(Vec::new()),
             Opening::CallBack { who, reference } => return self.called_back(who.as_deref(), &reference),
-            Opening::Message => {
-                let sentences = vec![self.office.disclosure.clone(), phrases::NOBODY_ANSWERED.to_owned()];
-                return self.queue.push_back(Line::fixed(sentences).message());
-            }
+            Opening::Message => return self.ask_for_message(vec![self.office.disclosure.clone()]),
             Opening::Greeting => {}
         }
         self.queue.push_back(Line::fixed(vec![self.office.disclosure.clone()]).uninterruptible());
@@ -205,8 +206,28 @@ impl Conversation {
         self.queue.push_back(Line::fixed(vec![greeting]).of(Kind::Greeting).then(After::Listen));
     }
 
-    fn nobody_answered(&mut self) {
-        let sorry = phrases::NOBODY_ANSWERED.to_owned();
+    /// The greeting of whomever the message is for, and the tone.
+    fn ask_for_message(&mut self, mut sentences: Vec<String>) {
+        match self.settings.message_greeting.clone() {
+            Some(MessageGreeting::Recorded) => {
+                if !sentences.is_empty() {
+                    self.queue.push_back(Line::fixed(sentences).uninterruptible());
+                }
+                let greeting = Line::recorded(Recorded::Greeting).uninterruptible();
+                self.queue.push_back(greeting.then(After::Record));
+            }
+            Some(MessageGreeting::Text(text)) => {
+                sentences.push(text);
+                self.queue.push_back(Line::fixed(sentences).message());
+            }
+            None => {
+                sentences.push(phrases::NOBODY_ANSWERED.to_owned());
+                self.queue.push_back(Line::fixed(sentences).message());
+            }
+        }
+    }
+
+    fn nobody_answered(&mut self, sorry: String) {
         self.queue.push_back(match self.settings.speech_to_text {
             true => {
                 Line::fixed(vec![sorry, phrases::OFFER_MESSAGE.into()]).offering(Offer::Message).then(After::Listen)
@@ -309,20 +330,17 @@ impl Conversation {
 
     fn recording_ended(&mut self, kept: Result<String, Failure>, now: Instant) {
         self.phase = Phase::Talking;
+        if kept.is_err()
+            && let Some(earlier) = self.review.take()
+        {
+            return self.earlier_message_stands(&earlier, now);
+        }
         match kept {
             Ok(reference) => {
                 self.message_taken = true;
                 self.silences = 0;
                 self.context.misses = 0;
-                let saved = format!("Thank you. Your message is saved. Its reference is {}.", spelled(&reference));
-                let goes_on = self.settings.speech_to_text && self.settings.text_to_speech && self.leaving.is_none();
-                if goes_on {
-                    let line = Line::fixed(vec![saved, phrases::ANYTHING_ELSE.into()]);
-                    self.say(line.offering(Offer::AnythingElse).then(After::Listen), now);
-                } else {
-                    let ending = self.leaving.unwrap_or(MESSAGE_TAKEN);
-                    self.leave(vec![saved, phrases::GOODBYE.into()], ending, now);
-                }
+                self.review(reference, now);
             }
             Err(Failure::Empty) => {
                 let ending = if self.message_taken { MESSAGE_TAKEN } else { NO_SPEECH };
@@ -343,6 +361,9 @@ impl Conversation {
             return;
         }
         let committed = self.leaving.is_some() || self.is_committed();
+        if self.review.is_some() && !committed {
+            return self.review_key(digit, now);
+        }
         if committed || !matches!(digit, '0'..='9' | '*') {
             return;
         }
@@ -391,6 +412,19 @@ const NO_SPEECH: Ending = Ending { cause: "no_speech", class: EndClass::CallerEr
 
 /// What a recorder may take beyond the longest message, or to answer a stop.
 const RECORDING_GRACE: Duration = Duration::from_secs(3);
+
+/// Why the caller talks with the box again.
+fn not_reached(who: Option<&str>, why: Unreached) -> String {
+    match (who, why) {
+        (Some(who), Unreached::Failed) => format!("I am sorry, I could not reach {who}."),
+        (Some(who), Unreached::NoAnswer) => format!("I am sorry, {who} does not answer."),
+        (Some(who), Unreached::Busy) => format!("I am sorry, {who} is on the phone."),
+        (Some(who), Unreached::Declined) => format!("I am sorry, {who} can not talk right now."),
+        (None, Unreached::Busy) => phrases::EVERYBODY_BUSY.to_owned(),
+        (None, Unreached::Failed) => phrases::NOBODY_REACHED.to_owned(),
+        (None, Unreached::NoAnswer | Unreached::Declined) => phrases::NOBODY_ANSWERED.to_owned(),
+    }
+}
 
 /// A reference character by character, so that a voice spells it.
 fn spelled(reference: &str) -> String {

@@ -1,6 +1,6 @@
 //! Our half of the turn: one speech at a time, what follows it, and what of it was heard.
 
-use super::{Command, Conversation, EndClass, Ending, Failure, Phase, SpeechId, TurnRecord};
+use super::{Command, Conversation, EndClass, Ending, Failure, Phase, Recorded, SpeechId, TurnRecord};
 use crate::conversation::context::Offer;
 use crate::conversation::intent::Intent;
 use crate::conversation::tools::{Pending, Stage};
@@ -63,6 +63,8 @@ pub(super) enum Kind {
     Greeting,
     /// "One moment."
     Filler,
+    /// No words of ours: what was recorded.
+    Recorded(Recorded),
     /// Everything else.
     Notice,
 }
@@ -111,6 +113,11 @@ impl Line {
         self
     }
 
+    /// Something that was recorded.
+    pub(super) fn recorded(what: Recorded) -> Self {
+        Self::fixed(vec![String::new()]).of(Kind::Recorded(what))
+    }
+
     /// Asks for a message after the words, then records it. Not interruptible: the caller would talk before the tone.
     pub(super) fn message(mut self) -> Self {
         self.display.extend([phrases::LEAVE_MESSAGE.into(), phrases::MESSAGE_END.into()]);
@@ -134,10 +141,12 @@ pub(super) struct Saying {
 }
 
 impl Saying {
-    /// When it must have sounded: slow speech is about 10 characters a second.
-    pub(super) fn overdue_at(&self) -> Option<Instant> {
+    /// When it must have sounded: slow speech is about 10 characters a second, and what is recorded no longer than `message_max`.
+    pub(super) fn overdue_at(&self, message_max: Duration) -> Option<Instant> {
         let characters: usize = self.line.display.iter().map(|s| s.chars().count()).sum();
         let longest = Duration::from_millis(150) * u32::try_from(characters).unwrap_or(u32::MAX).min(2_000);
+        let is_recorded = matches!(self.line.kind, Kind::Recorded(_));
+        let longest = if is_recorded { message_max } else { longest };
         Some(self.first_sound_at? + longest + Duration::from_secs(5))
     }
 }
@@ -158,7 +167,7 @@ impl Conversation {
         self.silent_since = None;
         self.queue.retain(|waiting| waiting.kind != Kind::Greeting);
         if self.queue.len() < super::MAX_QUEUE {
-            if self.saying.is_some() {
+            if self.saying.is_some() && !matches!(line.kind, Kind::Recorded(_)) {
                 self.push(Command::Prepare { sentences: spoken(&line.display) });
             }
             self.queue.push_back(line);
@@ -182,8 +191,7 @@ impl Conversation {
         if let Some(record) = &mut line.record {
             record.spoken_at = record.spoken_at.or(Some(now));
         }
-        let (display, interruptible, skip) = (line.display.clone(), line.interruptible, line.skip);
-        let sentences = spoken(&display);
+        let command = Self::command_for(&line, id);
         self.silent_since = None;
         self.saying = Some(Saying {
             id,
@@ -195,7 +203,7 @@ impl Conversation {
             stopping_since: None,
             superseded: false,
         });
-        self.push(Command::Speak { speech: id, sentences, display, interruptible, skip });
+        self.push(command);
     }
 
     /// Nobody is talked over: who has the floor keeps it.
@@ -398,8 +406,11 @@ impl Conversation {
             return;
         }
         let Some(saying) = self.saying.take() else { return };
-        self.speech_failures += 1;
         let mut line = saying.line;
+        if let Kind::Recorded(what) = line.kind {
+            return self.not_played(what, now);
+        }
+        self.speech_failures += 1;
         if let Some(record) = &mut line.record {
             record.failure = Some(failure.name());
         }
@@ -414,7 +425,10 @@ impl Conversation {
                 self.log_record(line.record, String::new(), now);
                 self.drop_queue(now);
                 self.settings.text_to_speech = false;
-                self.start_recording(now);
+                match self.review.take() {
+                    Some(_) => self.leave(Vec::new(), super::MESSAGE_TAKEN, now),
+                    None => self.start_recording(now),
+                }
             }
             After::Nothing | After::Listen => self.queue.push_front(line),
         }

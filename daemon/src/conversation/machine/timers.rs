@@ -1,5 +1,6 @@
 //! Every wait of the conversation and what happens when it is over.
 
+use super::review::KEY_WITHIN;
 use super::speak::{After, Kind, Line};
 use super::{Command, Conversation, EndClass, Ending, Failure, Phase};
 use crate::conversation::context::Offer;
@@ -120,7 +121,7 @@ impl Conversation {
     }
 
     fn speech_timer(&self) -> Option<Instant> {
-        self.saying.as_ref().filter(|saying| saying.stopping_since.is_none())?.overdue_at()
+        self.saying.as_ref().filter(|saying| saying.stopping_since.is_none())?.overdue_at(self.settings.message_max)
     }
 
     fn frames_timer(&self) -> Option<Instant> {
@@ -144,7 +145,8 @@ impl Conversation {
     fn silence_timer(&self) -> Option<Instant> {
         let idle = self.saying.is_none() && self.queue.is_empty() && self.turn.is_none() && !self.endpointer.is_open();
         let talking = self.phase == Phase::Talking;
-        self.silent_since.filter(|_| idle && talking).map(|at| at + self.settings.silence)
+        let within = if self.review.is_some() { KEY_WITHIN } else { self.settings.silence };
+        self.silent_since.filter(|_| idle && talking).map(|at| at + within)
     }
 
     fn call_over(&mut self, now: Instant) {
@@ -206,6 +208,9 @@ impl Conversation {
     }
 
     fn caller_silent(&mut self, now: Instant) {
+        if self.review.is_some() {
+            return self.review_over(now);
+        }
         self.silences += 1;
         self.silent_since = None;
         self.close_interrupted();

@@ -47,6 +47,8 @@ pub struct Settings {
     pub max_call: Duration,
     /// What is said first.
     pub opening: Opening,
+    /// What is said before a message, where nobody is to be asked for anything else.
+    pub message_greeting: Option<MessageGreeting>,
     /// Turns of this call before this conversation.
     pub turns_before: u32,
     /// Who is rung for a caller who wants just a person; `None`: nobody may be.
@@ -63,6 +65,13 @@ pub enum Opening {
     Greeting,
     /// The caller was to be connected and nobody took the call: they have been greeted before.
     NobodyAnswered,
+    /// The same, and it is known why.
+    NotReached {
+        /// Who was wanted, if that is one person.
+        who: Option<String>,
+        /// Why they did not come.
+        why: Unreached,
+    },
     /// Whoever was rung wants a message: the caller is asked for one, without another greeting.
     MessageForCallee,
     /// Whoever was rung will call the caller back.
@@ -74,6 +83,19 @@ pub enum Opening {
     },
     /// Nobody is to be asked: the caller can leave a message.
     Message,
+}
+
+/// Why somebody who was rung for a caller did not take the call; what says more about them comes later in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unreached {
+    /// Their phone is not there, or a trunk did not work.
+    Failed,
+    /// It rang.
+    NoAnswer,
+    /// They are on the phone.
+    Busy,
+    /// They have refused it.
+    Declined,
 }
 
 impl Default for Settings {
@@ -96,6 +118,7 @@ impl Default for Settings {
             max_turns: 40,
             max_call: Duration::from_secs(15 * 60),
             opening: Opening::Greeting,
+            message_greeting: None,
             turns_before: 0,
             anybody: None,
             caller: Caller::default(),
@@ -160,6 +183,24 @@ pub enum RecordingEnd {
     Stopped,
     /// The caller hung up.
     HungUp,
+}
+
+/// Sound that is not made of words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// The message that was kept last.
+    Message,
+    /// Somebody's own voice, before a message for them.
+    Greeting,
+}
+
+/// What is said to a caller before they are asked for a message, instead of that nobody can take the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageGreeting {
+    /// These words.
+    Text(String),
+    /// What was recorded; the tone follows at once.
+    Recorded,
 }
 
 /// What happens to a conversation.
@@ -245,7 +286,8 @@ pub enum Input {
     RecordingEnded {
         /// Why.
         why: RecordingEnd,
-        /// The reference the caller is told when the message is safely stored; otherwise why it is not.
+        /// The reference the caller is told when the message is safely stored, in the place of an earlier one that was not
+        /// sent yet; otherwise why it is not.
         kept: Result<String, Failure>,
     },
     /// The caller is gone.
@@ -365,6 +407,18 @@ pub enum Command {
     },
     /// End the recording now and answer with [`Input::RecordingEnded`].
     StopRecording,
+    /// Play what was recorded, as a speech of one sentence.
+    Play {
+        /// Its id.
+        speech: SpeechId,
+        /// Which sound.
+        what: Recorded,
+    },
+    /// The message that was kept last cannot wait.
+    MarkUrgent,
+    /// The message that was kept last will not be changed any more. After the end of the conversation none is, so this may
+    /// be missing.
+    SendMessage,
     /// The caller is given to a person, or would be if anybody were there. [`Command::HandOver`] follows if so.
     Escalate {
         /// The turn it was decided in; `None`: by a key.

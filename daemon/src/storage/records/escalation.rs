@@ -21,8 +21,14 @@ text_enum! {
         WrongKey = "wrong_key",
         /// Whoever answered hung up.
         HungUp = "hung_up",
-        /// Nobody answered, was free or could be reached.
+        /// It rang, and nobody answered.
         NoAnswer = "no_answer",
+        /// Whoever was rung is on the phone.
+        Busy = "busy",
+        /// Whoever was rung refused the call.
+        Declined = "declined",
+        /// No phone was there, or a trunk did not work.
+        Failed = "failed",
         /// The caller did not wait for it.
         CallerGone = "caller_gone",
     }

@@ -82,6 +82,38 @@ pub fn queue_job(
     Ok(queued == 1)
 }
 
+/// What waits to be done later is due at once, whatever the clock says. Nothing happens if it is done or begun.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn release_job(sql_tx: &Connection, kind: JobKind, subject: &str, at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE jobs SET due_at = created_at, updated_at = ?3
+               WHERE kind = ?1 AND subject = ?2 AND state = 'queued' AND attempts = 0";
+    sql_tx.prepare_cached(sql)?.execute(params![kind, subject, at])?;
+    Ok(())
+}
+
+/// [`release_job`] of every job of that kind: a start, when whoever they waited for is gone. How many there are.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn release_jobs(sql_tx: &Connection, kind: JobKind, at: UnixMs) -> Result<usize, StorageError> {
+    let sql = "UPDATE jobs SET due_at = created_at, updated_at = ?2
+               WHERE kind = ?1 AND state = 'queued' AND attempts = 0 AND due_at > created_at";
+    Ok(sql_tx.prepare_cached(sql)?.execute(params![kind, at])?)
+}
+
+/// What was not begun yet need not be done. Nothing happens otherwise.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn cancel_job(sql_tx: &Connection, kind: JobKind, subject: &str, at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE jobs SET state = 'done', updated_at = ?3
+               WHERE kind = ?1 AND subject = ?2 AND state = 'queued' AND attempts = 0";
+    sql_tx.prepare_cached(sql)?.execute(params![kind, subject, at])?;
+    Ok(())
+}
+
 /// Notes that an attempt begins. Until `retry_at` there is no other, even if the process dies in this one.
 ///
 /// # Errors
@@ -227,6 +259,38 @@ mod tests {
             Ok(())
         });
         assert_eq!((jobs[0].attempts, jobs[0].due_at, jobs[0].error.as_deref()), (1, UnixMs(3), Some("interrupted")));
+    }
+
+    /// A message that may still be changed: sent, given up, or left behind by a process that died.
+    #[test]
+    fn what_waits_is_released_or_cancelled_before_it_is_begun() {
+        let held = |db: &Connection| queue_job(db, JobKind::Transcribe, "row", UnixMs(900), UnixMs(1)).map(drop);
+        let released = check(move |db| {
+            held(db)?;
+            release_job(db, JobKind::Transcribe, "row", UnixMs(2))
+        });
+        assert!(released[0].was_due_at_once() && released[0].state == JobState::Queued, "{released:?}");
+        let cancelled = check(move |db| {
+            held(db)?;
+            cancel_job(db, JobKind::Transcribe, "row", UnixMs(2))?;
+            release_job(db, JobKind::Transcribe, "row", UnixMs(3))
+        });
+        assert_eq!((cancelled[0].state, cancelled[0].due_at), (JobState::Done, UnixMs(900)));
+        let restarted = check(move |db| {
+            held(db)?;
+            queue_job(db, JobKind::Remind, "row", UnixMs(900), UnixMs(1))?;
+            assert_eq!(release_jobs(db, JobKind::Transcribe, UnixMs(2))?, 1);
+            assert_eq!(release_jobs(db, JobKind::Transcribe, UnixMs(3))?, 0);
+            Ok(())
+        });
+        assert_eq!(restarted.iter().map(|job| job.due_at).collect::<Vec<_>>(), [UnixMs(1), UnixMs(900)]);
+        let begun = check(move |db| {
+            held(db)?;
+            let job_id = queued_jobs(db)?[0].job_id;
+            begin_job(db, job_id, UnixMs(950), UnixMs(900))?;
+            cancel_job(db, JobKind::Transcribe, "row", UnixMs(901))
+        });
+        assert_eq!((begun[0].state, begun[0].due_at), (JobState::Queued, UnixMs(950)), "it is on its way");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod notification;
 mod person;
 mod recording;
 mod registration;
+mod trouble;
 mod trunk_state;
 mod unanswered;
 mod voicemail;
@@ -39,8 +40,8 @@ pub use follow_up::{
     insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_to,
 };
 pub use job::{
-    DurableJob, JobKind, JobState, begin_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
-    requeue_begun_jobs, revive_job,
+    DurableJob, JobKind, JobState, begin_job, cancel_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
+    release_job, release_jobs, requeue_begun_jobs, revive_job,
 };
 pub use knowledge_document::{
     KnowledgeDocument, KnowledgePassage, NewPassage, delete_document, document_names, embeddings, find_document,
@@ -63,11 +64,13 @@ pub use registration::{
     Registration, delete_registrations, phones_by_extension, registrations, replace_registrations,
     restore_registrations,
 };
+pub use trouble::{FailingJobs, FailingNotices, Trouble, trouble};
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use unanswered::{Unanswered, unanswered};
 pub use voicemail::{
-    Voicemail, VoicemailEnd, VoicemailStatus, count_voicemails, find_voicemail, insert_voicemail, list_voicemails,
-    reference_of, set_voicemail_status, set_voicemail_transcript, voicemails_of,
+    Voicemail, VoicemailEnd, VoicemailStatus, close_mailboxes, count_voicemails, find_voicemail, insert_voicemail,
+    list_voicemails, reference_of, set_voicemail_mailbox, set_voicemail_status, set_voicemail_transcript,
+    set_voicemail_urgent, voicemails_in, voicemails_of,
 };
 
 use super::error::StorageError;

@@ -55,6 +55,10 @@ pub struct Voicemail {
     pub transcript: Option<Redacted<String>>,
     /// Of the transcript, 0–1.
     pub transcript_confidence: Option<f64>,
+    /// Whether the caller has marked it urgent by a key.
+    pub is_urgent: bool,
+    /// The name of the mailbox it is in; `None`: the office's.
+    pub mailbox: Option<String>,
     /// When the message ended.
     pub created_at: UnixMs,
 }
@@ -67,9 +71,9 @@ pub fn insert_voicemail(sql_tx: &Connection, voicemail: &Voicemail) -> Result<()
     sql_tx
         .prepare_cached(
             "INSERT INTO voicemails (voicemail_id, created_at, updated_at, call_id, recording_id, status, ended_by,
-                duration_ms, transcript, transcript_confidence)
+                duration_ms, transcript, transcript_confidence, urgent, mailbox)
              VALUES (:voicemail_id, :at, :at, :call_id, :recording_id, :status, :ended_by, :duration_ms, :transcript,
-                :confidence)",
+                :confidence, :urgent, :mailbox)",
         )?
         .execute(named_params! {
             ":voicemail_id": voicemail.voicemail_id,
@@ -81,6 +85,8 @@ pub fn insert_voicemail(sql_tx: &Connection, voicemail: &Voicemail) -> Result<()
             ":duration_ms": signed(voicemail.duration_ms),
             ":transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
             ":confidence": voicemail.transcript_confidence,
+            ":urgent": voicemail.is_urgent,
+            ":mailbox": voicemail.mailbox,
         })?;
     Ok(())
 }
@@ -103,6 +109,15 @@ pub fn set_voicemail_transcript(
         )?
         .execute(params![voicemail_id, transcript.reveal(), confidence, at])?;
     one_row(updated, "voicemail")
+}
+
+/// The caller has marked it urgent.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub fn set_voicemail_urgent(sql_tx: &Connection, voicemail_id: VoicemailId, at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE voicemails SET urgent = 1, updated_at = ?2 WHERE voicemail_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![voicemail_id, at])?, "voicemail")
 }
 
 /// The messages of a call in order.
@@ -141,6 +156,49 @@ pub fn list_voicemails(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The latest messages of one mailbox, or with `None` of the office's, newest first.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn voicemails_in(
+    db: &Connection,
+    mailbox: Option<&str>,
+    status: VoicemailStatus,
+    limit: u32,
+) -> Result<Vec<Voicemail>, StorageError> {
+    let mut statement = db.prepare_cached(
+        "SELECT * FROM voicemails WHERE mailbox IS ?1 AND status = ?2
+         ORDER BY created_at DESC, voicemail_id DESC LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![mailbox, status, limit], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Puts a message into another mailbox, or with `None` into the office's.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub fn set_voicemail_mailbox(
+    sql_tx: &Connection,
+    voicemail_id: VoicemailId,
+    mailbox: Option<&str>,
+    at: UnixMs,
+) -> Result<(), StorageError> {
+    let sql = "UPDATE voicemails SET mailbox = ?2, updated_at = ?3 WHERE voicemail_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![voicemail_id, mailbox, at])?, "voicemail")
+}
+
+/// Messages of mailboxes that are not in `names` any more become the office's, so that somebody hears them. How many.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn close_mailboxes(sql_tx: &Connection, names: &[String], at: UnixMs) -> Result<usize, StorageError> {
+    let names = serde_json::Value::from(names).to_string();
+    let sql = "UPDATE voicemails SET mailbox = NULL, updated_at = ?2
+               WHERE mailbox IS NOT NULL AND mailbox NOT IN (SELECT value FROM json_each(?1))";
+    Ok(sql_tx.prepare_cached(sql)?.execute(params![names, at])?)
+}
+
 /// Notes what a person has done with a message.
 ///
 /// # Errors
@@ -162,15 +220,17 @@ pub fn reference_of(voicemail_id: VoicemailId) -> String {
     format!("{:04}", u16::from_be_bytes([bytes[14], bytes[15]]) % 10_000)
 }
 
-/// How many messages nobody has heard, and how many somebody has; without those that are done with.
+/// How many messages of a mailbox, or with `None` of the office's, nobody has heard, and how many somebody has; without those
+/// that are done with.
 ///
 /// # Errors
 /// Of the database.
-pub fn count_voicemails(db: &Connection) -> Result<(u32, u32), StorageError> {
+pub fn count_voicemails(db: &Connection, mailbox: Option<&str>) -> Result<(u32, u32), StorageError> {
     let mut statement = db.prepare_cached(
-        "SELECT count(*) FILTER (WHERE status = 'new'), count(*) FILTER (WHERE status = 'heard') FROM voicemails",
+        "SELECT count(*) FILTER (WHERE status = 'new'), count(*) FILTER (WHERE status = 'heard')
+         FROM voicemails WHERE mailbox IS ?1",
     )?;
-    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    Ok(statement.query_row([mailbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Voicemail> {
@@ -183,6 +243,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Voicemail> {
         duration_ms: unsigned(row.get("duration_ms")?),
         transcript: row.get::<_, Option<String>>("transcript")?.map(Redacted::new),
         transcript_confidence: row.get("transcript_confidence")?,
+        is_urgent: row.get("urgent")?,
+        mailbox: row.get("mailbox")?,
         created_at: row.get("created_at")?,
     })
 }

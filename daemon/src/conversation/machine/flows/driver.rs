@@ -14,6 +14,7 @@ use crate::mcp::Offered;
 use crate::office::{Route, sample};
 
 /// What the caller does, one after the other.
+#[derive(Clone, Copy)]
 pub(super) enum Act {
     /// Speaks for so many ms; the recogniser hears these words.
     Say(&'static str, u64),
@@ -38,13 +39,23 @@ pub(super) struct Models {
     pub(super) sound_ms: u64,
     /// Whether somebody can be rung for the caller.
     pub(super) has_operator: bool,
+    /// Whether what was recorded cannot be read.
+    pub(super) messages_unreadable: bool,
     /// How tools answer and when, in ms; `None`: there are no tools.
     pub(super) tools: Option<(u64, Result<&'static str, Failure>)>,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { decode_ms: 160, think_ms: 20, transcribe_fails: false, sound_ms: 60, has_operator: false, tools: None }
+        Self {
+            decode_ms: 160,
+            think_ms: 20,
+            transcribe_fails: false,
+            sound_ms: 60,
+            has_operator: false,
+            messages_unreadable: false,
+            tools: None,
+        }
     }
 }
 
@@ -184,6 +195,20 @@ impl Driver {
                 self.silent_ms = 0;
             }
             Command::StopRecording => self.end_recording(RecordingEnd::Stopped),
+            Command::Play { speech, what } => {
+                assert!(self.playing.is_none(), "two speeches at once");
+                if self.models.messages_unreadable {
+                    self.note("", &format!("{what:?} cannot be read"));
+                    self.due.push((now + 20, Input::SpeechFailed { speech, failure: Failure::Failed }));
+                    return;
+                }
+                self.note("us", &format!("(plays: {what:?})"));
+                let begins_ms = now + self.models.sound_ms;
+                let sentence_ms = vec![3_000];
+                self.playing = Some(Playing { speech, sentences: 1, started: None, begins_ms, sentence_ms });
+            }
+            Command::MarkUrgent => self.note("", "marked as urgent"),
+            Command::SendMessage => self.note("", "message sent"),
             Command::LogTurn(turn) => self.log(&turn),
             Command::Escalate { escalation, .. } => self.note("", &format!("escalated: {}", escalation.reason)),
             Command::HandOver { to } => {

@@ -1,6 +1,7 @@
 //! Whole conversations on a virtual clock, written down as ladders.
 
 mod driver;
+mod review;
 mod tools;
 
 use super::*;
@@ -218,6 +219,8 @@ fn a_message_is_taken_and_confirmed() {
             Say("This is Anna Smith, please call me back.", 3000),
             Press('#'),
             Listen,
+            Press('#'),
+            Listen,
             Say("No, thank you.", 700),
             Listen,
         ],
@@ -227,18 +230,21 @@ fn a_message_is_taken_and_confirmed() {
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
                7.16         transcribe? 0
-               7.42  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              14.68  turn   1 leave_message [] gap 460 ms
-              14.68  us     (beep)
-              14.68  caller "This is Anna Smith, please call me back."
-              17.68  caller presses #
-              17.68         recording ended: Stopped
-              17.72  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              24.38  caller "No, thank you."
-              25.22         transcribe? 1
-              25.48  us     Thank you for calling. Goodbye. (firm)
-              27.04  turn   2 goodbye [] gap 460 ms
-              27.04  us     hangs up: caller_goodbye Success
+               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.78  turn   1 leave_message [] gap 560 ms
+              14.78  us     (beep)
+              14.78  caller "This is Anna Smith, please call me back."
+              17.78  caller presses #
+              17.78         recording ended: Stopped
+              17.82  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              26.58  caller presses #
+              26.58         message sent
+              26.58  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.24  caller "No, thank you."
+              34.08         transcribe? 1
+              34.44  us     Thank you for calling. Goodbye. (firm)
+              36.00  turn   3 goodbye [] gap 560 ms
+              36.00  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -262,14 +268,14 @@ fn a_person_is_wanted_and_a_message_taken() {
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
                7.16         transcribe? 0
-               7.42         escalated: asked_for_person
-               7.42  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.68  turn   1 person [] gap 460 ms
-              20.68  us     (beep)
-              20.68  caller "Please call Anna."
-              26.68         recording ended: Silence
-              26.72  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.38  caller hangs up
+               7.38         escalated: asked_for_person
+               7.38  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.64  turn   1 person [] gap 420 ms
+              20.64  us     (beep)
+              20.64  caller "Please call Anna."
+              26.64         recording ended: Silence
+              26.68  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              35.44  caller hangs up
         "#]],
     );
 }
@@ -363,7 +369,7 @@ fn without_recognition_the_keypad_works() {
     check_flow(
         settings,
         Models::default(),
-        &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(4500), Listen],
+        &[Listen, Wait(7_000), Press('2'), Listen, Press('1'), Listen, Say("Call Anna.", 2000), Wait(30_000)],
         expect![[r#"
             seconds  who    what
                0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
@@ -377,8 +383,10 @@ fn without_recognition_the_keypad_works() {
               45.66  us     (beep)
               45.66  caller "Call Anna."
               51.66         recording ended: Silence
-              51.70  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
-              57.16  us     hangs up: message_taken Success
+              51.70  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              64.46         message sent
+              64.46  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
+              69.92  us     hangs up: message_taken Success
         "#]],
     );
 }
@@ -396,6 +404,7 @@ fn without_a_voice_a_message_is_taken() {
                0.00  us     (beep)
                0.50  caller "Call Anna."
                6.50         recording ended: Silence
+               6.54         message sent
                6.54  us     (beep)
                6.54  us     hangs up: message_taken Success
         "#]],
@@ -497,6 +506,80 @@ fn without_anybody_a_message_is_offered() {
     );
 }
 
+/// Who comes back to the box is told why nobody came.
+#[test]
+fn whoever_was_not_reached_is_named_with_the_reason() {
+    for (who, why, expected) in [
+        (Some("Anna Weber"), Unreached::Busy, "I am sorry, Anna Weber is on the phone."),
+        (Some("Anna Weber"), Unreached::NoAnswer, "I am sorry, Anna Weber does not answer."),
+        (Some("Anna Weber"), Unreached::Declined, "I am sorry, Anna Weber can not talk right now."),
+        (Some("Anna Weber"), Unreached::Failed, "I am sorry, I could not reach Anna Weber."),
+        (None, Unreached::Busy, phrases::EVERYBODY_BUSY),
+        (None, Unreached::NoAnswer, phrases::NOBODY_ANSWERED),
+        (None, Unreached::Declined, phrases::NOBODY_ANSWERED),
+        (None, Unreached::Failed, phrases::NOBODY_REACHED),
+    ] {
+        let opening = Opening::NotReached { who: who.map(str::to_owned), why };
+        let mut driver = Driver::new(Settings { opening, ..Settings::default() }, Models::default());
+        driver.input(Input::Answered);
+        assert!(
+            driver.ladder.ends_with(&format!("us     {expected} | Would you like to leave a message?\n")),
+            "{}",
+            driver.ladder
+        );
+    }
+}
+
+/// Whoever has a mailbox has their own words before it, or their own voice, which the tone follows at once; if that can not
+/// be played, the box says what it always says.
+#[test]
+fn a_mailbox_has_its_own_greeting() {
+    let check = |greeting, opening, models, expected: Expect| {
+        let settings = Settings { opening, message_greeting: Some(greeting), ..Settings::default() };
+        check_flow(settings, models, &[Listen, Listen, HangUp], expected);
+    };
+    let text = MessageGreeting::Text("This is Anna Weber.".into());
+    check(
+        text,
+        Opening::MessageForCallee,
+        Models::default(),
+        expect![[r#"
+        seconds  who    what
+           0.00  us     This is Anna Weber. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+           8.46  us     (beep)
+           9.96  caller hangs up
+           9.96         recording ended: Stopped
+    "#]],
+    );
+    check(
+        MessageGreeting::Recorded,
+        Opening::Message,
+        Models::default(),
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     (plays: Greeting)
+           7.32  us     (beep)
+           8.82  caller hangs up
+           8.82         recording ended: Stopped
+    "#]],
+    );
+    let unreadable = Models { messages_unreadable: true, ..Models::default() };
+    check(
+        MessageGreeting::Recorded,
+        Opening::MessageForCallee,
+        unreadable,
+        expect![[r#"
+        seconds  who    what
+           0.00         Greeting cannot be read
+           0.02  us     I am sorry, nobody can take your call right now. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+          10.28  us     (beep)
+          11.78  caller hangs up
+          11.78         recording ended: Stopped
+    "#]],
+    );
+}
+
 /// Where callers are to leave a message, nothing is asked before the tone.
 #[test]
 fn voicemail_asks_for_a_message_at_once() {
@@ -554,6 +637,7 @@ fn a_dead_voice_ends_in_a_message() {
                5.00  us     (beep)
                8.00  caller "Call Anna."
               14.00         recording ended: Silence
+              14.04         message sent
               14.04  us     (beep)
               14.04  us     hangs up: message_taken Success
         "#]],
@@ -689,6 +773,7 @@ fn the_longest_call_keeps_the_message() {
               14.68  us     (beep)
               14.68  caller "This is Anna, please call me."
               16.00         recording ended: Stopped
+              16.04         message sent
               16.04  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
               21.50  us     hangs up: call_limit CallerError
         "#]],
