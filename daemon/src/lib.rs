@@ -36,5 +36,6 @@ pub mod service;
 pub mod speaker;
 pub mod status;
 pub mod storage;
+pub mod sync;
 pub mod tuned;
 pub mod update;

@@ -25,6 +25,13 @@ impl Backoff {
         (doubled.min(self.longest) * thousandths / 1_000).min(self.longest)
     }
 
+    /// Anywhere from nothing to the wait after `attempts` failures, with full jitter: for what many boxes lose at once.
+    pub fn anywhere_after(&self, attempts: u32, seed: u64) -> Duration {
+        let doubled = self.first.saturating_mul(1_u32 << attempts.saturating_sub(1).min(20)).min(self.longest);
+        let whole_ms = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_millis(mixed(seed ^ u64::from(attempts)) % whole_ms)
+    }
+
     /// `now` and the wait after `attempts` failures.
     pub fn due_after(&self, attempts: u32, seed: u64, now: UnixMs) -> UnixMs {
         later(now, self.after(attempts, seed))
@@ -69,6 +76,17 @@ mod tests {
                 let wait = BACKOFF.after(attempts, seed).as_secs_f64();
                 assert!((low..=high).contains(&wait), "{attempts} attempts, seed {seed}: {wait}");
             }
+        }
+    }
+
+    #[test]
+    fn waits_with_full_jitter_are_spread_evenly_up_to_the_longest() {
+        // attempts, longest wait in seconds
+        for (attempts, longest) in [(1, 10.0), (3, 40.0), (40, 600.0)] {
+            let waits = (0..1_000).map(|seed| BACKOFF.anywhere_after(attempts, seed).as_secs_f64() / longest);
+            let waits: Vec<f64> = waits.collect();
+            let mean = waits.iter().sum::<f64>() / 1_000.0;
+            assert!(waits.iter().all(|wait| *wait <= 1.0) && (0.45..0.55).contains(&mean), "{attempts}: {mean}");
         }
     }
 

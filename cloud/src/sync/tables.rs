@@ -1,16 +1,19 @@
 //! Which tables this cloud knows. A box with others is told so by name, and sends the rest.
 
 /// In the order of their names.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 14] = [
+    "absences",
     "call_metrics",
     "call_sessions",
     "contacts",
     "conversation_turns",
+    "escalations",
     "follow_ups",
     "jobs",
     "knowledge_documents",
     "knowledge_passages",
     "notifications",
+    "people",
     "recordings",
     "voicemails",
 ];

@@ -10,6 +10,7 @@ mod ladder;
 mod laws;
 mod link;
 pub mod sdp;
+pub mod sync;
 mod trunk;
 
 pub use clock::{Clock, ms};
