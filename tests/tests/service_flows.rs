@@ -259,7 +259,7 @@ async fn a_message_is_on_disk_when_its_reference_is_told() {
 /// whoever hangs up without another key has left the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_heard_and_recorded_again_before_it_is_sent() {
-    let _line = tests::async_line().await;
+    let _line = tests::a_line().await;
     let folder = tempfile::tempdir().unwrap();
     let service = start(config(folder.path()), engines(&["i want to leave a message"])).await;
     let lines = vec![

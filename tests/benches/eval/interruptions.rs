@@ -27,8 +27,8 @@ const QUESTIONS: [&str; 10] = [
     "Is there a ramp at the entrance?",
 ];
 
-/// What somebody says who listens.
-const BACKCHANNELS: [&str; 6] = ["Mhm.", "Yeah.", "Okay.", "Right.", "Uh-huh.", "I see."];
+/// What somebody says who listens. The voice would spell "Mhm".
+const BACKCHANNELS: [&str; 6] = ["Hmm.", "Yeah.", "Okay.", "Right.", "Uh-huh.", "I see."];
 
 /// Each question cuts in on the answer to the one before.
 pub(crate) fn barge_in(run: &Run) -> Result<Judged, String> {

@@ -20,6 +20,8 @@ const ECHO: Echo = Echo { delay: Duration::from_millis(60), gain: 0.178 };
 /// Asked on a line with an echo: their answers are long.
 const QUESTIONS: [&str; 3] =
     ["Where can I find your practice?", "What can I do after hours when it hurts?", "Do you accept MetLife?"];
+/// The box talks with no more at a time.
+const AT_ONCE: usize = 4;
 const KINDS: [&str; 5] = ["silence", "white noise", "pink noise", "babble", "music"];
 
 /// Calls until each kind has had its share of the minutes.
@@ -32,7 +34,7 @@ pub(crate) fn nobody(run: &Run) -> Result<Judged, String> {
     while minutes.iter().sum::<f64>() < run.minutes {
         let calls =
             (0..KINDS.len()).map(|kind| vec![line(KINDS[kind], &sound(kind, round.into(), &voices), Cue::AfterAnswer)]);
-        for (kind, call) in called.calls(calls.collect(), KINDS.len()).iter().enumerate() {
+        for (kind, call) in called.calls(calls.collect(), AT_ONCE).iter().enumerate() {
             minutes[kind] += call.report.duration.as_secs_f64() / 60.0;
             turns[kind] += call.detail.turns.len();
             cases.extend(call.detail.turns.iter().map(|turn| format!("{}: heard {:?}", KINDS[kind], text(turn))));

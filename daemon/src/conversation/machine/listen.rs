@@ -43,6 +43,7 @@ const PARTLY_EVERY: u64 = 50;
 /// Words that only say "go on".
 const BACKCHANNELS: &[&str] = &[
     "mhm",
+    "m h m",
     "mm",
     "hmm",
     "hm",
