@@ -24,7 +24,7 @@ const HELD_LIMIT_BYTES: usize = 8 << 20;
 /// With a call up it waits so long before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The recogniser must be surer than this, 0 to 1, to be believed more than the one of the call.
-const SURE: f32 = 0.5;
+const SURE: f32 = 0.8;
 
 /// Something a caller said.
 pub(crate) struct Utterance {

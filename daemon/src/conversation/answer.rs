@@ -100,6 +100,14 @@ impl Reply {
         }
     }
 
+    /// What it was about, the latest last: of several requests in one breath also those before the last.
+    pub fn subjects(&self) -> Vec<Intent> {
+        let structured = [("office.hours", Intent::OpeningHours), ("office.address", Intent::Address)];
+        let earlier = structured.into_iter().filter(|(source, _)| self.sources.iter().any(|known| known == source));
+        let earlier = earlier.map(|(_, intent)| intent).filter(|intent| *intent != self.intent);
+        earlier.chain([self.intent]).filter(|intent| intent.is_subject()).collect()
+    }
+
     /// Whether the caller got what they wanted, as far as can be told: a miss is counted otherwise.
     pub fn is_productive(&self) -> bool {
         if self.tool.is_some() || self.escalation.is_some() {

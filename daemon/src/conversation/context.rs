@@ -97,7 +97,7 @@ impl Context {
             return;
         }
         self.last_question = Some(text.into());
-        self.topics.retain(|topic| topic.question != text);
+        self.topics.retain(|topic| topic.question != text || topic.intent != intent);
         if self.topics.len() == MAX_TOPICS {
             self.topics.pop_front();
         }

@@ -321,6 +321,19 @@ mod tests {
         assert_eq!(context.topics.len(), 8);
     }
 
+    #[test]
+    fn a_day_is_about_the_hours_that_were_asked_for_in_the_same_breath() {
+        let asked = "Are you open on Saturday, and how much is a cleaning?";
+        let mut context = Context { subject: Some(Intent::Price), ..Context::default() };
+        context.commit_question(Intent::OpeningHours, asked);
+        context.commit_question(Intent::Price, asked);
+        let follow_up = |text: &str, context: &Context| keywords().understand(text, None, context).intent;
+        assert_eq!(follow_up("And on Sunday?", &context), Intent::OpeningHours);
+        assert_eq!(follow_up("And for children?", &context), Intent::Price);
+        context.topics.clear();
+        assert_eq!(follow_up("And on Sunday?", &context), Intent::Price, "nothing else was asked");
+    }
+
     fn intent(text: &str) -> Intent {
         keywords().understand(text, None, &Context::default()).intent
     }

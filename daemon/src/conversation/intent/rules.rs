@@ -569,6 +569,13 @@ fn same_stem(a: &str, b: &str) -> bool {
 pub(super) fn follow_up(talk: &Talk, slots: &Slots, context: &Context) -> Option<Intent> {
     let subject = context.subject?;
     let only_a_day = slots.day.is_some() && talk.words.len() <= 4;
+    // "And on Sunday?" after hours and a price in one breath is about the hours.
+    let in_one_breath = |topic: &Topic| Some(&topic.question) == context.last_question.as_ref();
+    let asks_for_hours =
+        context.topics.iter().any(|topic| topic.intent == Intent::OpeningHours && in_one_breath(topic));
+    if only_a_day && asks_for_hours {
+        return Some(Intent::OpeningHours);
+    }
     match subject {
         Intent::OpeningHours if slots.day.is_some() && (talk.is_elliptic() || only_a_day) => Some(subject),
         Intent::Price | Intent::Question | Intent::Appointment if talk.is_elliptic() => Some(subject),

@@ -348,7 +348,9 @@ impl Conversation {
         if reply.action != Action::UseTool {
             self.context.misses = if reply.is_productive() { 0 } else { self.context.misses + 1 };
         }
-        self.context.commit_question(reply.intent, text);
+        for intent in reply.subjects() {
+            self.context.commit_question(intent, text);
+        }
     }
 
     fn is_at_limit(&self) -> bool {

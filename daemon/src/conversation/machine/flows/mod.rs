@@ -230,21 +230,21 @@ fn a_message_is_taken_and_confirmed() {
                4.26  us     How can I help you?
                5.82  caller "I want to leave a message."
                7.16         transcribe? 0
-               7.52  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              14.78  turn   1 leave_message [] gap 560 ms
-              14.78  us     (beep)
-              14.78  caller "This is Anna Smith, please call me back."
-              17.78  caller presses #
-              17.78         recording ended: Stopped
-              17.82  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
-              26.58  caller presses #
-              26.58         message sent
-              26.58  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
-              33.24  caller "No, thank you."
-              34.08         transcribe? 1
-              34.44  us     Thank you for calling. Goodbye. (firm)
-              36.00  turn   3 goodbye [] gap 560 ms
-              36.00  us     hangs up: caller_goodbye Success
+               7.42  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              14.68  turn   1 leave_message [] gap 460 ms
+              14.68  us     (beep)
+              14.68  caller "This is Anna Smith, please call me back."
+              17.68  caller presses #
+              17.68         recording ended: Stopped
+              17.72  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              26.48  caller presses #
+              26.48         message sent
+              26.48  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Is there anything else I can help you with?
+              33.14  caller "No, thank you."
+              33.98         transcribe? 1
+              34.24  us     Thank you for calling. Goodbye. (firm)
+              35.80  turn   3 goodbye [] gap 460 ms
+              35.80  us     hangs up: caller_goodbye Success
         "#]],
     );
 }
@@ -268,14 +268,14 @@ fn a_person_is_wanted_and_a_message_taken() {
                4.26  us     How can I help you?
                5.82  caller "Can I speak to a human?"
                7.16         transcribe? 0
-               7.38         escalated: asked_for_person
-               7.38  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
-              20.64  turn   1 person [] gap 420 ms
-              20.64  us     (beep)
-              20.64  caller "Please call Anna."
-              26.64         recording ended: Silence
-              26.68  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
-              35.44  caller hangs up
+               7.42         escalated: asked_for_person
+               7.42  us     I am sorry, I can not connect you to a person at the moment, but I will take a message. | Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+              20.68  turn   1 person [] gap 460 ms
+              20.68  us     (beep)
+              20.68  caller "Please call Anna."
+              26.68         recording ended: Silence
+              26.72  us     To send your message, press the hash key or just hang up. Press 1 to hear it, 2 to record it again, or 3 to mark it as urgent.
+              35.48  caller hangs up
         "#]],
     );
 }
