@@ -62,7 +62,7 @@ pub struct Context {
     pub last_intent: Option<Intent>,
     /// The words of the last question, to search for "what about …" together with.
     pub last_question: Option<String>,
-    /// What else was asked about, latest last, to come back to. Bounded by [`MAX_TOPICS`].
+    /// What else was asked about, latest last, to come back to. The last eight.
     pub topics: VecDeque<Topic>,
     /// Everything named so far; a newer value replaces an older one.
     pub slots: Slots,

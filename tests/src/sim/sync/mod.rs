@@ -8,7 +8,7 @@
 //! Messages of a stream stay in order, as they do over TCP. What comes twice and out of order comes from streams that the
 //! box has given up and the cloud has not: they deliver what was on the way when a partition ends, beside the living one.
 //!
-//! The laws are checked while it runs ([`Laws`](laws::Laws)) and at the end: both have the same rows, what was acknowledged
+//! The laws are checked while it runs (`laws.rs`) and at the end: both have the same rows, what was acknowledged
 //! is there, a row never went back, the loss ledger is empty, and in a calm year nothing is sent twice.
 
 mod cloud;
