@@ -22,8 +22,6 @@ use crate::storage::{Storage, passage_texts};
 
 /// How often what is likely is looked at again: knowledge changes, and "we are open now" ends.
 const INTERVAL: Duration = Duration::from_secs(120);
-/// With a call up it waits so long before it looks again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// More are not looked at. Where they end is decided by [`AHEAD_LIMIT_BYTES`].
 const OPENINGS_MAX: usize = 400;
 
@@ -71,9 +69,7 @@ async fn rehearse(speaker: &Speaker, openings: Vec<String>, up: &CallsUp) -> usi
         if bytes >= AHEAD_LIMIT_BYTES {
             break;
         }
-        while !up.list().is_empty() {
-            tokio::time::sleep(PAUSE).await;
-        }
+        up.until_none().await;
         let (done, rendered) = oneshot::channel();
         speaker.render(&opening, Priority::Background, move |result| {
             let _ = done.send(result);

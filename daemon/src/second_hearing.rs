@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -21,8 +20,6 @@ use crate::storage::{Storage, TurnId, UnixMs, correct_turn};
 
 /// Sound that waits to be heard: eight minutes of speech.
 const HELD_LIMIT_BYTES: usize = 8 << 20;
-/// With a call up it waits so long before it looks again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// The recogniser must be surer than this, 0 to 1, to be believed more than the one of the call.
 const SURE: f32 = 0.8;
 
@@ -71,9 +68,7 @@ async fn listen(
     up: CallsUp,
 ) {
     while let Some(Utterance { turn_id, text, samples }) = utterances.recv().await {
-        while !up.list().is_empty() {
-            tokio::time::sleep(PAUSE).await;
-        }
+        up.until_none().await;
         let bytes = size_of_val(&*samples);
         let (told, words) = oneshot::channel();
         let submitted = ears.submit(Priority::Background, move |ears| {
@@ -110,6 +105,8 @@ fn is_better(text: &str, heard: &Heard) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use models::{SpeechToText, SttError, TranscribeOptions, Transcript};
 
     use super::*;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use audio::Frame;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,6 +16,8 @@ use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
 use crate::storage::{CallId, UnixMs};
 
+/// How often it is looked whether calls are still up.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Listeners of one call at the same time.
 pub const LISTENER_LIMIT: usize = 4;
 /// 20 ms of both sides that a slow listener may be behind: 1.28 s.
@@ -269,6 +272,13 @@ impl CallsUp {
             })
         };
         self.table().iter().filter_map(shown).collect()
+    }
+
+    /// Returns when nobody calls: for work that a caller would have to wait for.
+    pub(crate) async fn until_none(&self) {
+        while !self.list().is_empty() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// Hears the call whose id begins with `id` from now on.

@@ -247,7 +247,7 @@ impl Conversation {
     /// Somebody most likely speaks: silence, until it is known.
     pub(super) fn hold(&mut self) {
         self.duck();
-        if self.saying.as_ref().is_some_and(|saying| saying.ducked) {
+        if self.saying.as_ref().is_some_and(|saying| saying.ducked && saying.stopping_since.is_none()) {
             self.push(Command::Hold);
         }
     }
