@@ -18,7 +18,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{Instrument as _, info, info_span};
 
 use super::problem::Problem;
@@ -101,9 +101,14 @@ async fn serve(
     info!(%peer, ?side, "Live listening");
     let (began, mut dropped) = (Instant::now(), 0);
     let told = tell(&mut socket, &mut listening, side, &mut dropped);
+    // The calls of a box that stops are over: whoever takes what is left of them in time is told so.
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        sleep(CLOSE_LIMIT).await;
+    };
     let ended = tokio::select! {
         ended = told => ended,
-        _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+        () = stopped => Ended::Stopped,
     };
     info!(%peer, ?ended, seconds = began.elapsed().as_secs(), dropped, "Live listening ended");
     drop(listening);
