@@ -39,9 +39,9 @@ impl Errands {
         bell: Bell,
     ) -> anyhow::Result<Errands> {
         let notifier = {
-            let (config, office) = (config.clone(), staff.office());
+            let (config, staff) = (config.clone(), staff.clone());
             let (storage, files) = (storage.clone(), files.clone());
-            tokio::task::spawn_blocking(move || Notifier::open(&config, office, storage, files)).await??
+            tokio::task::spawn_blocking(move || Notifier::open(&config, staff, storage, files)).await??
         };
         let pipeline = Pipeline::new(Workshop {
             storage: storage.clone(),

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
-use crate::api::{Api, Sources};
+use crate::api::{Api, Callbacks, Outside, Pages, Sources};
 use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -33,6 +33,7 @@ use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
+use crate::notices::Composer;
 use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
 use crate::registrar::pins::Pins;
@@ -130,14 +131,15 @@ impl Service {
         let up = CallsUp::default();
         let monitor = config.local_audio.monitor_device.clone();
         let monitor = monitor.map(|device| tokio::spawn(monitor::run(up.clone(), device)));
+        let bell = Bell::default();
         let api = match config.api.enabled {
             true => {
                 let sources = Sources { knowledge, storage: storage.clone(), office: Arc::clone(&office) };
-                Some(Api::start(&config.api, up.clone(), sources).await?)
+                let outside = outside(&config, &staff, (&storage, &audio_files), &bell).await?;
+                Some(Api::start(&config.api, up.clone(), sources, outside).await?)
             }
             false => None,
         };
-        let bell = Bell::default();
         let sounds = (&storage, &audio_files);
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
@@ -299,6 +301,24 @@ async fn follow(follower: Follower, sip: SipHandle) {
 fn advertise(endpoint: &mut Endpoint, reached: Reached) {
     endpoint.set_advertised(&Host::from(reached.outside()));
     endpoint.set_advertised_inside(reached.inside().map(Host::from));
+}
+
+/// What is reached from outside of the office.
+async fn outside(
+    config: &Config,
+    staff: &Staff,
+    (storage, files): (&Storage, &AudioFiles),
+    bell: &Bell,
+) -> anyhow::Result<Outside> {
+    let (config, staff, bell) = (config.clone(), staff.clone(), bell.clone());
+    let (storage, files) = (storage.clone(), files.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let composer = Composer::open(&config, staff.office())?;
+        let callbacks = Callbacks::open(&config.sms, storage.clone(), staff, bell.clone())?;
+        let pages = composer.links.clone().map(|links| Pages { links, composer, storage, files, bell });
+        Ok(Outside { pages, callbacks })
+    });
+    opened.await?
 }
 
 async fn open_storage(config: &Config) -> anyhow::Result<(Storage, AudioFiles)> {

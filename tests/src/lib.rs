@@ -14,6 +14,7 @@ pub mod listener;
 pub mod load;
 pub mod mail_server;
 pub mod mcp;
+pub mod messages;
 pub mod mind;
 pub mod noise;
 pub mod offhook;
@@ -29,6 +30,7 @@ pub mod softphone;
 pub mod stun;
 pub mod talkers;
 pub mod torture;
+pub mod web_client;
 pub mod web_server;
 
 use std::time::{Duration, Instant};

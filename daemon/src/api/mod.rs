@@ -4,12 +4,18 @@
 //! GET /v1/calls               the calls that are up
 //! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
 //! POST /mcp                   the box as a server of the Model Context Protocol, for programs with a token
+//!
+//! GET  /links/{key}           what a notice is about, for whoever has its link
+//! POST /callbacks/twilio      what became of text messages, and what is answered to them
 //! ```
-//! It is on loopback only and knows no logins yet but those tokens, so `guard` turns away what a web page could make a browser send. What
-//! goes wrong is told as RFC 9457 has it (`problem`).
+//! It is on loopback only and knows no logins yet but those tokens, so `guard` turns away what a web page could make a
+//! browser send. The last two are for the office's own way from outside: each request proves by a signature that it may.
+//! What goes wrong is told as RFC 9457 has it (`problem`).
 
+mod callbacks;
 mod calls;
 mod guard;
+mod links;
 mod listen;
 mod mcp;
 mod problem;
@@ -29,6 +35,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+pub use self::callbacks::Callbacks;
+pub use self::links::Pages;
 pub use self::mcp::Sources;
 use self::problem::Problem;
 use crate::call::CallsUp;
@@ -47,6 +55,15 @@ struct State {
     stop: watch::Receiver<bool>,
 }
 
+/// What may be asked from outside; `None`: nothing of that kind is configured.
+#[derive(Default)]
+pub struct Outside {
+    /// By people, with links.
+    pub pages: Option<Pages>,
+    /// By the service of text messages.
+    pub callbacks: Option<Callbacks>,
+}
+
 /// The interface while it is served; end it with [`stop`](Api::stop).
 pub struct Api {
     address: SocketAddr,
@@ -59,7 +76,12 @@ impl Api {
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn start(config: &config::Api, calls: CallsUp, sources: Sources) -> anyhow::Result<Api> {
+    pub async fn start(
+        config: &config::Api,
+        calls: CallsUp,
+        sources: Sources,
+        outside: Outside,
+    ) -> anyhow::Result<Api> {
         let listen = SocketAddr::new(config.address, config.port);
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("api.address and api.port cannot be used: {listen}; --set api.port=8070 chooses another")
@@ -67,7 +89,7 @@ impl Api {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let state = State { calls, stop: stopped.clone() };
-        let service = router(state, config, sources).into_make_service_with_connect_info::<SocketAddr>();
+        let service = router(state, config, sources, outside).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(told(stopped));
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
@@ -98,7 +120,7 @@ impl Api {
     }
 }
 
-fn router(state: State, config: &config::Api, sources: Sources) -> Router {
+fn router(state: State, config: &config::Api, sources: Sources, Outside { pages, callbacks }: Outside) -> Router {
     let mut router = Router::new();
     if !config.mcp_tokens.is_empty() {
         let admission = from_fn_with_state(Arc::new(config.mcp_tokens.clone()), mcp::admit);
@@ -113,6 +135,8 @@ fn router(state: State, config: &config::Api, sources: Sources) -> Router {
         })
         .layer(from_fn(guard::guard))
         .with_state(state)
+        .merge(pages.map_or_else(Router::new, links::router))
+        .merge(callbacks.map_or_else(Router::new, callbacks::router))
 }
 
 fn set_up(stream: &mut TcpStream) {

@@ -20,7 +20,7 @@ use super::services::Services;
 use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::machine::{Opening, Unreached};
 use crate::conversation::phrases;
-use crate::dial_plan::{Decision, Target, from_phone};
+use crate::dial_plan::{Decision, from_phone};
 use crate::follow_ups::{self, due, promise_with_jobs};
 use crate::office::Route;
 use crate::redact::Redacted;
@@ -192,11 +192,8 @@ async fn promise(waiting: &Waiting, wanted: &HandOver, party: &Party) -> Option<
     let services = &waiting.services;
     let number = wanted.number.clone()?;
     let office = services.staff.office();
-    let at_phone = party.extension().and_then(|extension| {
-        let reach = Target::Extension(extension.to_owned());
-        office.people.iter().find(|person| person.reach.as_ref() == Some(&reach)).map(|person| person.name.clone())
-    });
-    let owner = wanted.route.person.clone().or(at_phone);
+    let at_phone = || Some(office.person_at(party.extension()?)?.name.clone());
+    let owner = wanted.route.person.clone().or_else(at_phone);
     let (at, now) = (UnixMs::now(), Zoned::now());
     let follow_up_id = FollowUpId::new(at);
     let reference = reference_of(VoicemailId::from(*follow_up_id.as_uuid()));
