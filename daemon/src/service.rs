@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
-use crate::api::{Api, Callbacks, Outside, Pages, Sources};
+use crate::api::{Api, Callbacks, Inside, Outside, Pages, Sources};
 use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
-    Pickups, Places, Router, Services, Tones, TrunkWatch, hold_music, monitor,
+    Pickups, Places, Router, Services, Switchboard, Tones, TrunkWatch, hold_music, monitor, serve_desk,
 };
 use crate::config::Config;
 use crate::conversation::{machine::Settings, phrases};
@@ -38,6 +38,7 @@ use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
 use crate::registrar::pins::Pins;
 use crate::rehearsal;
+use crate::requests::Desk;
 use crate::second_hearing::SecondHearing;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
@@ -132,21 +133,23 @@ impl Service {
         let monitor = config.local_audio.monitor_device.clone();
         let monitor = monitor.map(|device| tokio::spawn(monitor::run(up.clone(), device)));
         let bell = Bell::default();
+        let (switchboard, call_backs) = Switchboard::new(up.clone(), &config);
+        let desk = Desk { storage: storage.clone(), staff: staff.clone(), switchboard, bell: bell.clone() };
         let api = match config.api.enabled {
             true => {
                 let sources = Sources { knowledge, storage: storage.clone(), office: Arc::clone(&office) };
                 let outside = outside(&config, &staff, (&storage, &audio_files), &bell).await?;
-                Some(Api::start(&config.api, up.clone(), sources, outside).await?)
+                let (calls, desk, files) = (up.clone(), desk.clone(), audio_files.clone());
+                Some(Api::start(&config.api, Inside { calls, desk, files, sources }, outside).await?)
             }
             false => None,
         };
-        let sounds = (&storage, &audio_files);
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
         let second = scribe.as_ref().map(|scribe| SecondHearing::start(scribe.queue(), storage.clone(), up.clone()));
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
-        let errands = Errands::start(&config, &staff, sounds, hearing, bell.clone()).await?;
+        let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -190,6 +193,7 @@ impl Service {
         });
         learn_tools(Arc::clone(&tools), mind.queue());
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve_desk(Arc::clone(&services), call_backs, stopped.clone()));
         let router = tokio::spawn(Router::new(services).run(events, stopped));
         Ok(Service {
             sip,

@@ -8,14 +8,10 @@
 //! Reading changes nothing: programs that look into mails open every link. A link that has ended says so; one that is not
 //! ours is not told from one about nothing.
 
-use std::io::Read;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -24,11 +20,10 @@ use axum::{Router, extract::Request};
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tracing::{info, warn};
 
 use super::problem::Problem;
+use super::sound;
 use crate::bell::Bell;
 use crate::notices::link::{Admission, Links};
 use crate::notices::{Composer, Content, Facts, office_time};
@@ -41,9 +36,6 @@ use crate::storage::{
 const BODY_MAX_BYTES: usize = 4 << 10;
 /// The longest name.
 const NAME_MAX_CHARS: usize = 80;
-/// Sound is read in such pieces, of which so many may wait for a slow browser.
-const PIECE_BYTES: usize = 64 << 10;
-const PIECES: usize = 4;
 /// What the page may do: show itself, play its sound, send its form.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
@@ -90,7 +82,7 @@ struct About {
 pub(super) fn router(pages: Pages) -> Router {
     Router::new()
         .route("/links/{subject}", get(show).post(act))
-        .route("/links/{subject}/sound", get(sound))
+        .route("/links/{subject}/sound", get(hear))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(from_fn(reserved))
         .with_state(Arc::new(pages))
@@ -256,7 +248,7 @@ async fn act(
     Ok((StatusCode::SEE_OTHER, [(LOCATION, back)]).into_response())
 }
 
-async fn sound(
+async fn hear(
     State(pages): State<Arc<Pages>>,
     Path(subject): Path<String>,
     Query(key): Query<Key>,
@@ -265,29 +257,5 @@ async fn sound(
     let about = pages.about(subject).await?;
     let none = || Problem::new(StatusCode::NOT_FOUND, "there is no recording");
     let recording = about.content.recording.ok_or_else(none)?;
-    let files = pages.files.clone();
-    let (pieces, body) = mpsc::channel(PIECES);
-    tokio::task::spawn_blocking(move || {
-        let mut sound = match files.read_wav(&recording) {
-            Ok(sound) => sound,
-            Err(error) => {
-                warn!(%error, "A recording can not be read");
-                let _ = pieces.blocking_send(Err(std::io::Error::other("it can not be read")));
-                return;
-            }
-        };
-        loop {
-            let mut piece = vec![0; PIECE_BYTES];
-            let read = sound.read(&mut piece).map(|count| {
-                piece.truncate(count);
-                Bytes::from(piece)
-            });
-            let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
-            // A browser that has heard enough goes.
-            if (is_last && read.is_ok()) || pieces.blocking_send(read).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    Ok(([(CONTENT_TYPE, "audio/wav")], Body::from_stream(ReceiverStream::new(body))).into_response())
+    Ok(sound::wav(pages.files.clone(), recording))
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! GET /v1/calls               the calls that are up
 //! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
+//! GET /v1/messages, /v1/messages/{id}, /v1/messages/{id}/sound, /v1/followups, /v1/notices, /v1/people
+//! POST /v1/requests           what the command line has done: a promise taken, a caller taken over, …
 //! POST /mcp                   the box as a server of the Model Context Protocol, for programs with a token
 //!
 //! GET  /links/{key}           what a notice is about, for whoever has its link
@@ -19,6 +21,8 @@ mod links;
 mod listen;
 mod mcp;
 mod problem;
+mod rows;
+mod sound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +32,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -41,6 +45,8 @@ pub use self::mcp::Sources;
 use self::problem::Problem;
 use crate::call::CallsUp;
 use crate::config;
+use crate::requests::Desk;
+use crate::storage::AudioFiles;
 
 /// What the system may hold back of what we send. Sound that waits there is late, and cannot be dropped any more: this is
 /// half a second of both sides (Linux takes it twice).
@@ -52,7 +58,21 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 struct State {
     calls: CallsUp,
+    desk: Desk,
+    files: AudioFiles,
     stop: watch::Receiver<bool>,
+}
+
+/// What programs of this machine may ask for.
+pub struct Inside {
+    /// The calls that are up.
+    pub calls: CallsUp,
+    /// What is done for somebody.
+    pub desk: Desk,
+    /// Recordings.
+    pub files: AudioFiles,
+    /// What the tools of `/mcp` read.
+    pub sources: Sources,
 }
 
 /// What may be asked from outside; `None`: nothing of that kind is configured.
@@ -76,19 +96,15 @@ impl Api {
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn start(
-        config: &config::Api,
-        calls: CallsUp,
-        sources: Sources,
-        outside: Outside,
-    ) -> anyhow::Result<Api> {
+    pub async fn start(config: &config::Api, inside: Inside, outside: Outside) -> anyhow::Result<Api> {
+        let Inside { calls, desk, files, sources } = inside;
         let listen = SocketAddr::new(config.address, config.port);
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("api.address and api.port cannot be used: {listen}; --set api.port=8070 chooses another")
         })?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let state = State { calls, stop: stopped.clone() };
+        let state = State { calls, desk, files, stop: stopped.clone() };
         let service = router(state, config, sources, outside).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(told(stopped));
         let server = tokio::spawn(async move {
@@ -129,6 +145,13 @@ fn router(state: State, config: &config::Api, sources: Sources, Outside { pages,
     router
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}/listen", get(listen::listen))
+        .route("/v1/messages", get(rows::messages))
+        .route("/v1/messages/{id}", get(rows::message))
+        .route("/v1/messages/{id}/sound", get(rows::message_sound))
+        .route("/v1/followups", get(rows::follow_ups))
+        .route("/v1/notices", get(rows::notices))
+        .route("/v1/people", get(rows::people))
+        .route("/v1/requests", post(rows::request))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not known here")

@@ -311,7 +311,8 @@ fn callable(services: &Services, item: &Item) -> Option<Outside> {
     }
 }
 
-async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
+/// Has whoever is at the phone talk with that number.
+pub(super) async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
     match follow(&mut waiting, Course::Outside(number)).await {
         Ok(Step::Connected { party, places }) => {
             Box::pin(connect(waiting, *party, places)).await;
