@@ -329,6 +329,10 @@ pub struct Conversation {
     pub message_silence_seconds: u32,
     /// Longest call. 60 to 14 400.
     pub call_limit_seconds: u32,
+    /// Whether callers who want to be called back are promised that, instead of being asked for a message.
+    pub call_backs_enabled: bool,
+    /// Whether callers are asked at the end to rate the call by a key from 1 to 5.
+    pub rating_enabled: bool,
 }
 
 impl Default for Conversation {
@@ -338,6 +342,8 @@ impl Default for Conversation {
             message_limit_seconds: 120,
             message_silence_seconds: 5,
             call_limit_seconds: 1_800,
+            call_backs_enabled: true,
+            rating_enabled: false,
         }
     }
 }

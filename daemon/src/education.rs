@@ -17,6 +17,7 @@ use crate::call::{Mind, Tools};
 use crate::config::Config;
 use crate::conversation::escalation::Policy;
 use crate::conversation::intent::Classifier;
+use crate::conversation::tools::built_in;
 use crate::durable;
 use crate::engines::Embedding;
 use crate::inference::{Priority, Queue, SubmitError, Worker};
@@ -70,7 +71,8 @@ pub(crate) fn start(
         let (folder, sources) = sources(&config);
         let (mut mind, outcome) = educate(embedding, knowledge, office, &sources);
         mind.escalation = config.escalation.policy(&config.outbound);
-        mind.toolbox = Tools::new(Box::new(move || tools.offered()));
+        let own = config.conversation.call_backs_enabled.then(built_in::call_back);
+        mind.toolbox = Tools::new(Box::new(move || tools.offered().into_iter().chain(own.clone()).collect()));
         // Nobody waits any more if the start was given up.
         let _ = educated.send(outcome.map(|()| Learnt { folder, troubles: sources.troubles, embedder }));
         mind

@@ -452,6 +452,7 @@ fn conversation_settings(config: &Config) -> Settings {
         message_max: seconds(config.conversation.message_limit_seconds),
         message_silence: seconds(config.conversation.message_silence_seconds),
         max_call: seconds(config.conversation.call_limit_seconds),
+        asks_for_rating: config.conversation.rating_enabled,
         ..Settings::default()
     }
 }

@@ -421,6 +421,33 @@ async fn who_will_call_back_has_promised_it() {
     assert_eq!(detail.turns.len(), 2, "they talked on: {detail:#?}");
 }
 
+/// Who wants to be called back is told when and where, says yes, and has a promise with a reference: nothing is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_to_be_called_back_is_promised_it() {
+    let _line = tests::a_line().await;
+    let folder = tempfile::tempdir().unwrap();
+    let heard = ["can somebody call me back tomorrow at three p m", "yes please", "no thank you goodbye"];
+    let service = start(config(folder.path()), engines(&heard)).await;
+    let lines = (0..heard.len()).map(|number| tone(number, Cue::AfterAnswer)).collect();
+    let target = format!("sip:office@{}", service.address());
+    place(CallPlan { from: Some("+12125550177".into()), ..plan(target, lines) }).await.unwrap();
+    let details = laws(service, folder.path(), 1).await;
+    let (detail, said) = (&details[0], answers(&details[0]));
+    assert!(said[0].contains("have somebody call you back: 212-555-0177"), "{said:#?}");
+    assert!(said[0].ends_with("at 3:00 PM. Shall I do that?"), "{said:#?}");
+    assert!(said[1].contains("Somebody will call you back on"), "{said:#?}");
+    assert_eq!(detail.session.disposition.as_deref(), Some("answered_by_attendant"), "{detail:#?}");
+    let reader = Reader::open(folder.path(), 1).unwrap();
+    let promises = reader.read_blocking(|db| list_follow_ups(db, true, 10)).unwrap();
+    let [promise] = promises.as_slice() else { panic!("{promises:#?}") };
+    assert_eq!(promise.contact.as_ref().unwrap().reveal(), "+12125550177");
+    assert_eq!((promise.call_id, promise.turn_id), (Some(detail.session.call_id), Some(detail.turns[1].turn_id)));
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    assert!(digits(&said[1]).ends_with(&promise.reference), "{said:#?} {promise:#?}");
+    let due = jiff::Timestamp::from_millisecond(promise.due_at.0).unwrap().in_tz("America/New_York").unwrap();
+    assert_eq!(due.strftime("%H:%M").to_string(), "15:00");
+}
+
 /// 2 asks the caller for a message, which goes into the mailbox of whoever was wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_a_message_gets_one() {

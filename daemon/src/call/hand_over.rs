@@ -9,25 +9,20 @@
 
 use std::sync::Arc;
 
-use jiff::Zoned;
 use tracing::{info, warn};
 
 use super::bridge::Party;
 use super::consult::{Verdict, announce, consult, prepare, take_leave};
 use super::onward::{Step, follow};
+use super::promise::{Kept, Promised, keep};
 use super::reach::{Course, Outside, course_to};
 use super::services::Services;
 use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::machine::{Opening, Unreached};
 use crate::conversation::phrases;
 use crate::dial_plan::{Decision, from_phone};
-use crate::follow_ups::{self, due, promise_with_jobs};
 use crate::office::Route;
-use crate::redact::Redacted;
-use crate::storage::{
-    EscalationId, EscalationOutcome, FollowUp, FollowUpChannel, FollowUpId, FollowUpState, UnixMs, VoicemailId,
-    reference_of, set_escalation_outcome,
-};
+use crate::storage::{EscalationId, EscalationOutcome, UnixMs, set_escalation_outcome};
 
 /// Whom the caller is given to, and what is known by then.
 pub(super) struct HandOver {
@@ -217,40 +212,19 @@ fn leave(services: &Arc<Services>, party: Party, text: &'static str) {
 /// Keeps that the callee will call back; `None` without a number, or if that could not be kept.
 async fn promise(waiting: &Waiting, wanted: &HandOver, party: &Party) -> Option<Opening> {
     let services = &waiting.services;
-    let number = wanted.number.clone()?;
     let office = services.staff.office();
     let at_phone = || Some(office.person_at(party.extension()?)?.name.clone());
     let owner = wanted.route.person.clone().or_else(at_phone);
-    let (at, now) = (UnixMs::now(), Zoned::now());
-    let follow_up_id = FollowUpId::new(at);
-    let reference = reference_of(VoicemailId::from(*follow_up_id.as_uuid()));
-    let promise = FollowUp {
-        follow_up_id,
-        reference: reference.clone(),
-        call_id: Some(waiting.call_id),
-        turn_id: None,
-        voicemail_id: None,
+    let promised = Promised {
+        call_id: waiting.call_id,
+        number: wanted.number.clone()?,
+        name: wanted.name.clone(),
         owner: owner.clone(),
-        channel: FollowUpChannel::Phone,
-        contact: Some(Redacted::new(number)),
-        contact_name: wanted.name.clone().map(Redacted::new),
-        task: Redacted::new("call back".to_owned()),
-        due_at: UnixMs(due(None, None, &office.calendar, &now).timestamp().as_millisecond()),
+        day: None,
+        time: None,
         due_text: None,
-        state: FollowUpState::Open,
-        reminded_at: None,
-        escalated_at: None,
-        acknowledged_by: None,
-        closed_reason: None,
-        created_at: at,
     };
-    let rules = follow_ups::Rules::from(&services.config.notices);
-    let kept = services.storage.write(move |sql_tx| promise_with_jobs(sql_tx, &promise, &rules)).await;
-    if let Err(error) = kept {
-        warn!(%error, "A promise could not be kept, so it is not made");
-        return None;
-    }
-    services.bell.ring();
+    let Kept { reference, .. } = keep(services, promised).await?;
     Some(Opening::CallBack { who: owner, reference })
 }
 

@@ -37,6 +37,7 @@ mod onward;
 mod paging;
 mod phones;
 mod pickups;
+mod promise;
 mod queue;
 mod reach;
 mod record;

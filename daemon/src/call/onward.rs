@@ -241,11 +241,12 @@ async fn known_caller(waiting: &Waiting) -> Caller {
     let Some(number) = waiting.number() else { return Caller::default() };
     let is_vip = escalation.is_vip(&number);
     let promised = async {
+        let number = number.clone();
         let read = waiting.services.storage.read(move |db| open_promise_to(db, &number));
         tokio::time::timeout(LOOK_UP_LIMIT, read).await.ok()?.ok()?
     };
     let promised_by = if escalation.returning_callers_enabled { promised.await } else { None };
-    Caller { is_vip, promised_by }
+    Caller { is_vip, promised_by, number: Some(number.clone()) }
 }
 
 async fn end(waiting: Waiting, interrupted: Interrupted) {

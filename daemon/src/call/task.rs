@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use sip_stack::endpoint::{EndCause, Event};
 use sip_stack::message::NameAddr;
 use tokio::sync::{mpsc, watch};
@@ -23,8 +24,9 @@ use super::incoming::{CallerKind, user_of};
 use super::leg::{Leg, LegNews};
 use super::listener::Listener;
 use super::mailbox::sound;
-use super::message::{Held, Kept, Message};
+use super::message::{self, Held, Message};
 use super::music::file_sound;
+use super::promise::{Kept, Promised, keep};
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
@@ -39,6 +41,7 @@ use crate::conversation::machine::{
 };
 use crate::conversation::slots::Slots;
 use crate::conversation::summary::summary;
+use crate::conversation::tools::built_in::{self, CallBack};
 use crate::conversation::tools::{self, ToolCall};
 use crate::dial_plan::{Target, is_e164};
 use crate::inference::Priority;
@@ -50,8 +53,9 @@ use crate::redact::Redacted;
 use crate::second_hearing::Utterance;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
-    CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, Leg as LegKind, Termination,
-    UnixMs, VoicemailId, find_voicemail, insert_escalation, insert_turn, set_voicemail_urgent,
+    CallId, CallMetrics, EndedSession, EscalationId, EscalationOutcome, EscalationRow, FollowUpId, Leg as LegKind,
+    Termination, UnixMs, VoicemailId, find_voicemail, insert_escalation, insert_turn, rate_call, set_promise_turn,
+    set_voicemail_urgent,
 };
 
 /// Results of inference waiting for the call.
@@ -89,7 +93,12 @@ pub(super) enum Done {
         tool_use: ToolUseId,
         result: Result<Vec<String>, Failure>,
     },
-    Kept(Kept),
+    Promised {
+        tool_use: ToolUseId,
+        promise: Option<FollowUpId>,
+        result: Result<Vec<String>, Failure>,
+    },
+    Kept(message::Kept),
 }
 
 /// An utterance that is or was recognised.
@@ -207,6 +216,8 @@ pub(super) struct CallTask {
     /// The speech being said and the utterance it answers.
     answering: Option<(SpeechId, UtteranceId)>,
     message_taken: bool,
+    /// A promise whose turn is not logged yet.
+    promised: Option<FollowUpId>,
     /// The row of the last decision that a person is wanted, and why.
     escalation: Option<(EscalationId, Reason)>,
     began: Instant,
@@ -269,6 +280,7 @@ impl CallTask {
             answered: None,
             answering: None,
             message_taken: false,
+            promised: None,
             escalation: None,
             began: now,
             services,
@@ -439,6 +451,10 @@ impl CallTask {
                 }
             }
             Command::SendMessage => self.held = None,
+            Command::Rate { rating } => {
+                let call_id = self.call_id;
+                self.store("rating", move |sql_tx| rate_call(sql_tx, call_id, rating, UnixMs::now()));
+            }
             Command::Escalate { turn_number, escalation } => self.note_escalation(turn_number, *escalation),
             Command::LogTurn(turn) => {
                 let (work, samples) = self.take_work(turn.frames.start);
@@ -447,7 +463,11 @@ impl CallTask {
                 if let Some(hearing) = self.services.second_hearing.as_ref().filter(|_| !samples.is_empty()) {
                     hearing.take(Utterance { turn_id: row.turn_id, text: row.text.clone(), samples });
                 }
-                self.store("turn", move |sql_tx| insert_turn(sql_tx, &row));
+                let promised = self.promised.take_if(|_| row.sources.iter().any(|source| source == built_in::SOURCE));
+                self.store("turn", move |sql_tx| {
+                    insert_turn(sql_tx, &row)?;
+                    promised.map_or(Ok(()), |promise| set_promise_turn(sql_tx, promise, row.turn_id))
+                });
             }
             Command::HangUp(_) | Command::HandOver { .. } => {}
         }
@@ -577,6 +597,9 @@ impl CallTask {
     }
 
     fn use_tool(&mut self, tool_use: ToolUseId, call: ToolCall, question: String, limit: Duration) {
+        if call.is_built_in() {
+            return self.promise_call_back(tool_use, &call.arguments);
+        }
         let (tools, done) = (Arc::clone(&self.services.tools), self.done_sender.clone());
         let persona = Arc::clone(&self.services.persona);
         let asking = tokio::spawn(async move {
@@ -597,6 +620,23 @@ impl CallTask {
             let _ = done.try_send(Done::ToolAnswered { tool_use, result });
         });
         self.tool = Some((tool_use, asking.abort_handle()));
+    }
+
+    /// What the caller was told and has said yes to is kept, and then promised.
+    fn promise_call_back(&mut self, tool_use: ToolUseId, arguments: &Map<String, Value>) {
+        let CallBack { number, day, time, said } = CallBack::of(arguments);
+        let Slots { name, message_for, .. } = &self.conversation.context().slots;
+        let (name, owner) = (name.clone(), message_for.clone());
+        let promised = Promised { call_id: self.call_id, number, name, owner, day, time, due_text: said };
+        let (services, done) = (Arc::clone(&self.services), self.done_sender.clone());
+        tokio::spawn(async move {
+            let owner = promised.owner.clone();
+            let kept = keep(&services, promised).await;
+            let told = |Kept { reference, due, .. }: &Kept| built_in::promised(owner.as_deref(), reference, due);
+            let result = kept.as_ref().map(told).ok_or(Failure::Failed);
+            let promise = kept.map(|kept| kept.id);
+            let _ = done.send(Done::Promised { tool_use, promise, result }).await;
+        });
     }
 
     fn handle_done(&mut self, done: Done) {
@@ -637,6 +677,10 @@ impl CallTask {
                     work.first_sentence = Some(took);
                 }
                 self.voice.handle_rendered(speech, sentence, result);
+            }
+            Done::Promised { tool_use, promise, result } => {
+                self.promised = promise;
+                self.feed(Input::ToolAnswered { tool_use, result });
             }
             Done::ToolAnswered { tool_use, result } => self.feed(Input::ToolAnswered { tool_use, result }),
             Done::Kept(kept) => {
@@ -703,7 +747,7 @@ impl CallTask {
 
     /// The message may be changed from now on, and the one before it, if it was not sent yet, is given up for it. What the
     /// caller is told.
-    fn hold(&mut self, kept: Kept) -> Result<String, Failure> {
+    fn hold(&mut self, kept: message::Kept) -> Result<String, Failure> {
         self.is_keeping = false;
         let held = kept.message?;
         self.message_taken = true;

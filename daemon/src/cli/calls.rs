@@ -387,6 +387,9 @@ fn session_line(session: &CallSession) -> String {
 }
 
 fn print_sound_and_messages(detail: &SessionDetail) {
+    if let Some(rating) = detail.session.rating {
+        println!("  rating    {rating} of 5");
+    }
     for row in &detail.escalations {
         let at = row.turn_number.map_or_else(|| "by a key".to_owned(), |number| format!("in turn {number}"));
         let detail = row.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
@@ -448,6 +451,7 @@ fn session_json(session: &CallSession) -> Value {
         "termination": session.termination.map(|termination| termination.as_str()),
         "hangup_cause": session.hangup_cause,
         "disposition": session.disposition,
+        "rating": session.rating,
     })
 }
 

@@ -32,6 +32,8 @@ pub struct Notices {
     pub link_base: Option<String>,
     /// How long such a link holds. 1 to 90.
     pub link_days: u32,
+    /// Whether callers get the promises that are made to them as text messages; with `[sms]`.
+    pub promises_confirmed_by_sms: bool,
     /// How long before a promise is due its owner is reminded. 0 to 1 440.
     pub reminder_minutes: u32,
     /// How long after that it counts as not kept. 0 to 1 440.
@@ -60,6 +62,7 @@ impl Default for Notices {
             templates_directory: None,
             link_base: None,
             link_days: 7,
+            promises_confirmed_by_sms: false,
             reminder_minutes: 15,
             overdue_minutes: 30,
         }
@@ -276,6 +279,8 @@ impl Mistakes<'_> {
 pub(super) fn check(config: &super::Config, mistakes: &mut Vec<ConfigMistake>) {
     let mut mistakes = Mistakes(mistakes);
     check_notices(&config.notices, &mut mistakes);
+    let has_sms = config.sms.enabled || !config.notices.promises_confirmed_by_sms;
+    mistakes.unless(has_sms, "notices.promises_confirmed_by_sms", "true", "text messages, by [sms]");
     check_email(&config.email, &mut mistakes);
     check_webhook(&config.webhook, &mut mistakes);
     check_sms(&config.sms, &mut mistakes);

@@ -60,6 +60,8 @@ pub struct Caller {
     pub is_vip: bool,
     /// They were promised something that is still open: by whom, if by one person.
     pub promised_by: Option<Option<String>>,
+    /// Where they call from, in E.164, if that can be called.
+    pub number: Option<String>,
 }
 
 /// Why a caller is given to a person.
@@ -329,8 +331,8 @@ mod tests {
 
     #[test]
     fn each_reason_decides_in_its_turn() {
-        let vip = Caller { is_vip: true, promised_by: None };
-        let owed = Caller { is_vip: false, promised_by: Some(Some("ben cole".into())) };
+        let vip = Caller { is_vip: true, ..Caller::default() };
+        let owed = Caller { promised_by: Some(Some("ben cole".into())), ..Caller::default() };
         let missed = |misses, doubts, confidence| Context { misses, doubts, confidence, ..Context::default() };
         let of = |caller: &Caller| Context { caller: caller.clone(), ..Context::default() };
         let plain = Context::default();

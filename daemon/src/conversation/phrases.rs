@@ -52,6 +52,11 @@ pub const NO_MESSAGE: &str = "I did not hear a message.";
 pub const MESSAGE_FAILED: &str = "I am sorry, your message could not be saved. Please call again.";
 /// The end.
 pub const GOODBYE: &str = "Thank you for calling. Goodbye.";
+/// After the end, where the office wants to know.
+pub const RATE_THE_CALL: &str =
+    "One last thing: how was this call? Press a key from 1, bad, to 5, very good, or just hang up.";
+/// To whoever has pressed one.
+pub const RATED: &str = "Thank you.";
 /// The end after too many misunderstandings.
 pub const GIVE_UP: &str = "I am sorry, I could not help you this time. I will take a message instead.";
 /// The end when a call took too long.
@@ -127,6 +132,8 @@ pub const ALL: &[&str] = &[
     NO_MESSAGE,
     MESSAGE_FAILED,
     GOODBYE,
+    RATE_THE_CALL,
+    RATED,
     GIVE_UP,
     TIME_UP,
     KEYPAD_MENU,

@@ -5,6 +5,7 @@
 //! the call.
 
 mod due;
+mod report;
 
 use std::time::Duration;
 
@@ -12,17 +13,20 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use due::due;
+pub use report::{expect_report, report};
 
 use crate::config::Notices;
 use crate::conversation::slots::{Directory, Slots};
+use crate::dial_plan::is_e164;
 use crate::messages::{Particulars, Requested};
 use crate::notices::Recipients;
 use crate::office::Office;
 use crate::redact::Redacted;
 use crate::retry::later;
 use crate::storage::{
-    FollowUp, FollowUpChannel, FollowUpId, FollowUpState, JobKind, NoticeKind, StorageError, UnixMs, Voicemail,
-    find_follow_up, insert_follow_up, note_overdue, note_reminder, queue_job, queue_notice, reference_of,
+    Channel, FollowUp, FollowUpChannel, FollowUpId, FollowUpState, JobKind, NewNotice, NoticeKind, StorageError,
+    UnixMs, Voicemail, find_follow_up, insert_follow_up, note_overdue, note_reminder, queue_job, queue_notice,
+    reference_of,
 };
 
 /// When promises are reminded of.
@@ -32,12 +36,18 @@ pub struct Rules {
     pub reminder: Duration,
     /// After that they count as not kept.
     pub overdue: Duration,
+    /// Whether callers get them as text messages.
+    pub confirmed_by_sms: bool,
 }
 
 impl From<&Notices> for Rules {
     fn from(config: &Notices) -> Rules {
         let minutes = |count: u32| Duration::from_secs(u64::from(count) * 60);
-        Rules { reminder: minutes(config.reminder_minutes), overdue: minutes(config.overdue_minutes) }
+        Rules {
+            reminder: minutes(config.reminder_minutes),
+            overdue: minutes(config.overdue_minutes),
+            confirmed_by_sms: config.promises_confirmed_by_sms,
+        }
     }
 }
 
@@ -99,6 +109,17 @@ pub fn promise_with_jobs(sql_tx: &Connection, promise: &FollowUp, rules: &Rules)
     let remind_at = UnixMs(promise.due_at.0 - later(UnixMs(0), rules.reminder).0);
     queue_job(sql_tx, JobKind::Remind, &id, remind_at, at)?;
     queue_job(sql_tx, JobKind::Escalate, &id, later(promise.due_at, rules.overdue), at)?;
+    if let Some(number) = promise.contact.clone().filter(|number| rules.confirmed_by_sms && is_e164(number.reveal())) {
+        let confirmation = NewNotice {
+            kind: NoticeKind::PromiseMade,
+            channel: Channel::Sms,
+            order_key: format!("{}:{}", Channel::Sms, number.reveal()),
+            recipient: number,
+            subject: id,
+            is_urgent: false,
+        };
+        queue_notice(sql_tx, &confirmation, at)?;
+    }
     Ok(())
 }
 
@@ -145,12 +166,12 @@ fn with_owner(
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::follow_ups) mod tests {
     use super::*;
     use crate::config::Config;
     use crate::storage::{ClosedReason, Storage, StorageConfig, close_follow_up, notices_of, queued_jobs};
 
-    fn promise() -> FollowUp {
+    pub(super) fn promise() -> FollowUp {
         FollowUp {
             follow_up_id: FollowUpId::new(UnixMs(1)),
             reference: "0417".into(),
@@ -200,6 +221,33 @@ mod tests {
                 let told: Vec<_> =
                     notices_of(db, &missed.follow_up_id.to_string())?.iter().map(|notice| notice.new.kind).collect();
                 assert_eq!(told, [NoticeKind::FollowUpDue, NoticeKind::FollowUpOverdue]);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// Once, where the office wants it, and only to a number that can get it.
+    #[test]
+    fn a_promise_is_confirmed_by_a_text_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        storage
+            .write_blocking(|db| {
+                for (contact, confirmed_by_sms, expected) in
+                    [("+12125550142", true, 1), ("+12125550142", false, 0), ("anonymous", true, 0)]
+                {
+                    let rules = Rules { confirmed_by_sms, ..Rules::from(&Config::default().notices) };
+                    let promise = FollowUp {
+                        follow_up_id: FollowUpId::new(UnixMs(1)),
+                        contact: Some(Redacted::new(contact.into())),
+                        ..promise()
+                    };
+                    promise_with_jobs(db, &promise, &rules)?;
+                    promise_with_jobs(db, &promise, &rules).unwrap_err();
+                    let notices = notices_of(db, &promise.follow_up_id.to_string())?;
+                    assert_eq!(notices.len(), expected, "{contact} {confirmed_by_sms}");
+                    assert!(notices.iter().all(|notice| notice.new.kind == NoticeKind::PromiseMade));
+                }
                 Ok(())
             })
             .unwrap();

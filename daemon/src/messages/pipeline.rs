@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Zoned;
 use tracing::{debug, error, info, warn};
 
 use super::particulars::Particulars;
@@ -67,7 +68,9 @@ impl Lane {
     fn has(self, kind: JobKind) -> bool {
         match kind {
             JobKind::Transcribe => self == Lane::Words,
-            JobKind::Understand | JobKind::Notify | JobKind::Remind | JobKind::Escalate => self == Lane::Others,
+            JobKind::Understand | JobKind::Notify | JobKind::Remind | JobKind::Escalate | JobKind::Report => {
+                self == Lane::Others
+            }
         }
     }
 }
@@ -82,9 +85,11 @@ impl Pipeline {
     /// Does what is to be done, and what comes, until the bell is silenced.
     pub async fn run(self) {
         let now = UnixMs::now();
+        let today = Zoned::now().with_time_zone(self.shop.staff.office().time_zone().clone());
         let taken_up = self.shop.storage.write(move |sql_tx| {
             // Whoever could still have changed their message is gone.
             let released = release_jobs(sql_tx, JobKind::Transcribe, now)?;
+            follow_ups::expect_report(sql_tx, &today)?;
             Ok(released + requeue_begun_jobs(sql_tx, now)?)
         });
         match taken_up.await {
@@ -163,6 +168,7 @@ impl Pipeline {
             JobKind::Understand => self.understand(job).await,
             JobKind::Notify => self.notify(job).await,
             JobKind::Remind | JobKind::Escalate => self.follow_up(job).await,
+            JobKind::Report => self.report(job).await,
         }
     }
 
@@ -259,6 +265,21 @@ impl Pipeline {
             finish_job(sql_tx, job_id, now)?;
             let told = (&shop.recipients, &*shop.staff.office());
             follow_ups::tell(sql_tx, id, kind == JobKind::Escalate, told, now)
+        });
+        Ok(written.await?)
+    }
+}
+
+impl Pipeline {
+    async fn report(&self, job: &DurableJob) -> anyhow::Result<()> {
+        let begins = UnixMs(job.subject.parse()?);
+        let (shop, job_id) = (Arc::clone(&self.shop), job.job_id);
+        let written = self.shop.storage.write(move |sql_tx| {
+            let now = UnixMs::now();
+            finish_job(sql_tx, job_id, now)?;
+            let office = shop.staff.office();
+            follow_ups::report(sql_tx, begins, (&shop.recipients, &office), now)?;
+            follow_ups::expect_report(sql_tx, &Zoned::now().with_time_zone(office.time_zone().clone()))
         });
         Ok(written.await?)
     }

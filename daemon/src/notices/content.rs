@@ -1,6 +1,7 @@
 //! The facts of a notice, as far as the office wants them to leave the box.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,15 +13,16 @@ use crate::config::{Config, Notices as Policy, PersonalData};
 use crate::messages::{Particulars, Requested};
 use crate::office::Office;
 use crate::redact::Redacted;
+use crate::retry::later;
 use crate::storage::{
     Contact, Notice, NoticeKind, Recording, StorageError, UnixMs, VoicemailId, find_contact, find_follow_up,
-    find_recording, find_voicemail, promise_for, reference_of, session_detail,
+    find_recording, find_voicemail, follow_ups_between, promise_for, reference_of, session_detail,
 };
 
 /// What a template may say. A field that is not known, or not to be told, is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Facts {
-    /// `message`, `follow_up_due`, `follow_up_overdue`.
+    /// `message`, `follow_up_due`, `follow_up_overdue`, `promise_made`, `missed_promises`.
     pub kind: &'static str,
     /// The office's name.
     pub office: String,
@@ -54,6 +56,10 @@ pub struct Facts {
     pub owner: Option<String>,
     /// When it is due, in the office's time.
     pub due: Option<String>,
+    /// Promises that were due in the week of a report.
+    pub promised: usize,
+    /// Those of them that were not kept in time.
+    pub missed: Vec<Missed>,
     /// Where the office finds the rest.
     pub link: Option<String>,
     /// `attached`, `left_out` or `none`.
@@ -61,6 +67,24 @@ pub struct Facts {
     /// Some of the above is left out because the office wants it so.
     pub withheld: bool,
 }
+
+/// A promise that was not kept in time, in a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missed {
+    /// As the caller was told it.
+    pub reference: String,
+    /// When it was due, in the office's time.
+    pub due: String,
+    /// Who had to keep it.
+    pub owner: Option<String>,
+    /// To whom it was made, where that may leave the box.
+    pub whom: Option<String>,
+    /// What became of it since: `open`, `acknowledged`, `done`, …
+    pub state: String,
+}
+
+/// What a report is about.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A notice put together.
 #[derive(Debug, Clone)]
@@ -114,11 +138,18 @@ impl Composer {
     pub fn compose(&self, db: &Connection, notice: &Notice, now: UnixMs) -> Result<Option<Content>, StorageError> {
         let composed = match notice.new.kind {
             NoticeKind::Message => self.message(db, &notice.new.subject)?,
-            NoticeKind::FollowUpDue | NoticeKind::FollowUpOverdue => self.promise(db, &notice.new.subject)?,
+            NoticeKind::FollowUpDue | NoticeKind::FollowUpOverdue | NoticeKind::PromiseMade => {
+                self.promise(db, &notice.new.subject)?
+            }
+            NoticeKind::MissedPromises => self.missed(db, &notice.new.subject)?,
         };
         Ok(composed.map(|mut content| {
             content.facts.kind = notice.new.kind.as_str();
             content.facts.office.clone_from(&self.office.name);
+            if notice.new.kind == NoticeKind::PromiseMade {
+                // It goes to a caller: the office's pages are not for them.
+                return content;
+            }
             content.facts.link = self.links.as_ref().map(|links| links.to(&notice.new.subject, now));
             // Larger ones stay in the box.
             let limit_bytes = u64::from(self.policy.attachment_limit_megabytes) * 1_000_000;
@@ -178,6 +209,39 @@ impl Composer {
             ..Facts::default()
         };
         Ok(Some(Content { facts, recording: None, contact }))
+    }
+}
+
+impl Composer {
+    /// The promises of the week that begins with that moment.
+    fn missed(&self, db: &Connection, key: &str) -> Result<Option<Content>, StorageError> {
+        let Ok(since) = key.parse().map(UnixMs) else { return Ok(None) };
+        let until = later(since, WEEK);
+        let due = follow_ups_between(db, since, until)?;
+        let missed: Vec<Missed> = due
+            .iter()
+            .filter(|promise| promise.escalated_at.is_some())
+            .map(|promise| {
+                let whom = promise.contact_name.as_ref().or(promise.contact.as_ref()).map(|whom| whom.reveal().clone());
+                let state = promise.closed_reason.map_or(promise.state.as_str(), |reason| reason.as_str());
+                Missed {
+                    reference: promise.reference.clone(),
+                    due: office_time(promise.due_at, self.office.time_zone()),
+                    owner: promise.owner.clone(),
+                    whom: whom.filter(|_| self.policy.personal_data == PersonalData::Full),
+                    state: state.replace('_', " "),
+                }
+            })
+            .collect();
+        let facts = Facts {
+            promised: due.len(),
+            missed,
+            received: office_time(since, self.office.time_zone()),
+            due: Some(office_time(until, self.office.time_zone())),
+            recording: "none",
+            ..Facts::default()
+        };
+        Ok(Some(Content { facts, recording: None, contact: None }))
     }
 }
 

@@ -102,6 +102,7 @@ struct Rig {
     over: bool,
     /// A message is kept that may still be changed.
     is_held: bool,
+    is_rated: bool,
     /// Since when an ended utterance waits for an answer, while nothing sounds.
     owed_since: Option<Instant>,
 }
@@ -123,6 +124,7 @@ impl Rig {
             said_yes: false,
             over: false,
             is_held: false,
+            is_rated: false,
             owed_since: None,
         };
         rig.input(Input::Answered);
@@ -156,6 +158,9 @@ impl Rig {
                     self.owed_since = None;
                 }
                 Command::SendMessage => assert!(std::mem::take(&mut self.is_held), "sent twice"),
+                Command::Rate { rating } => {
+                    assert!((1..=5).contains(&rating) && !std::mem::replace(&mut self.is_rated, true))
+                }
                 Command::Transcribe { utterance, frames, .. } => {
                     assert!(frames.start < frames.end && frames.end <= self.frame);
                     assert!(frames.start >= self.needed_from, "{frames:?} is forgotten");
@@ -332,12 +337,15 @@ fn any_reply(sentences: u8, action: u8, yes: bool) -> Reply {
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
-    (prop::bool::weighted(0.9), prop::bool::weighted(0.9)).prop_map(|(speech_to_text, text_to_speech)| Settings {
-        speech_to_text,
-        text_to_speech,
-        max_call: Duration::from_secs(120),
-        ..Settings::default()
-    })
+    (prop::bool::weighted(0.9), prop::bool::weighted(0.9), any::<bool>()).prop_map(
+        |(speech_to_text, text_to_speech, asks_for_rating)| Settings {
+            asks_for_rating,
+            speech_to_text,
+            text_to_speech,
+            max_call: Duration::from_secs(120),
+            ..Settings::default()
+        },
+    )
 }
 
 proptest! {

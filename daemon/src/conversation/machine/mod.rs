@@ -17,6 +17,7 @@
 //! Left out on purpose: how somebody is reached, and any thinking. What an utterance means and what to answer comes from the shell.
 
 mod listen;
+mod rating;
 mod review;
 mod speak;
 mod timers;
@@ -39,6 +40,7 @@ use super::escalation::{Escalation, Reason};
 use super::{answer, phrases};
 use crate::office::{Office, Route};
 use listen::Turn;
+use rating::Rating;
 use review::Review;
 use speak::{After, Interrupted, Kind, Line, Saying};
 use std::collections::VecDeque;
@@ -94,6 +96,7 @@ pub struct Conversation {
     message_taken: bool,
     /// The message that the caller may still change. While it is recorded anew, that is the earlier one.
     review: Option<Review>,
+    rating: Rating,
     speech_failures: u32,
     next_utterance: u32,
     next_speech: u32,
@@ -129,6 +132,7 @@ impl Conversation {
             silences: 0,
             message_taken: false,
             review: None,
+            rating: Rating::NotAsked,
             speech_failures: 0,
             next_utterance: 0,
             next_speech: 0,
@@ -369,6 +373,9 @@ impl Conversation {
                 self.stop_recording(now);
             }
             return;
+        }
+        if self.is_being_rated() {
+            return self.rate(digit, now);
         }
         let committed = self.leaving.is_some() || self.is_committed();
         if self.review.is_some() && !committed {

@@ -337,7 +337,10 @@ impl Conversation {
         match after {
             After::HangUp => {
                 let unknown = Ending { cause: "caller_goodbye", class: EndClass::Success };
-                self.hang_up(self.leaving.unwrap_or(unknown), now);
+                let ending = self.leaving.unwrap_or(unknown);
+                if !self.ask_for_rating(ending, now) {
+                    self.hang_up(ending, now);
+                }
             }
             After::Record => self.start_recording(now),
             After::HandOver => self.hand_over(now),
@@ -406,6 +409,9 @@ impl Conversation {
             return;
         }
         let Some(saying) = self.saying.take() else { return };
+        if self.is_being_rated() {
+            return self.end_unrated(now);
+        }
         let mut line = saying.line;
         if let Kind::Recorded(what) = line.kind {
             return self.not_played(what, now);

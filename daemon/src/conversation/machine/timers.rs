@@ -1,5 +1,6 @@
 //! Every wait of the conversation and what happens when it is over.
 
+use super::rating::RATING_WITHIN;
 use super::review::KEY_WITHIN;
 use super::speak::{After, Kind, Line};
 use super::{Command, Conversation, EndClass, Ending, Failure, Phase};
@@ -145,7 +146,11 @@ impl Conversation {
     fn silence_timer(&self) -> Option<Instant> {
         let idle = self.saying.is_none() && self.queue.is_empty() && self.turn.is_none() && !self.endpointer.is_open();
         let talking = self.phase == Phase::Talking;
-        let within = if self.review.is_some() { KEY_WITHIN } else { self.settings.silence };
+        let within = match self.review.is_some() {
+            _ if self.is_being_rated() => RATING_WITHIN,
+            true => KEY_WITHIN,
+            false => self.settings.silence,
+        };
         self.silent_since.filter(|_| idle && talking).map(|at| at + within)
     }
 
@@ -208,6 +213,9 @@ impl Conversation {
     }
 
     fn caller_silent(&mut self, now: Instant) {
+        if self.is_being_rated() {
+            return self.end_unrated(now);
+        }
         if self.review.is_some() {
             return self.review_over(now);
         }

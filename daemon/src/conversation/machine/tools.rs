@@ -122,7 +122,9 @@ impl Conversation {
             Ok(sentences) if !sentences.is_empty() => {
                 self.context.misses = 0;
                 record.sources.push(call.source());
-                Line::fixed(sentences)
+                let is_offer = sentences.last().is_some_and(|last| last == phrases::ANYTHING_ELSE);
+                let line = Line::fixed(sentences);
+                if is_offer { line.offering(Offer::AnythingElse) } else { line }
             }
             Ok(_) => {
                 record.sources.push(call.source());

@@ -55,6 +55,8 @@ pub struct Settings {
     pub anybody: Option<Route>,
     /// What is known of the caller.
     pub caller: Caller,
+    /// Whether callers are asked at the end how the call was.
+    pub asks_for_rating: bool,
 }
 
 /// What is said first.
@@ -122,6 +124,7 @@ impl Default for Settings {
             turns_before: 0,
             anybody: None,
             caller: Caller::default(),
+            asks_for_rating: false,
         }
     }
 }
@@ -415,6 +418,11 @@ pub enum Command {
         speech: SpeechId,
         /// Which sound.
         what: Recorded,
+    },
+    /// How the caller has found the call, from 1, bad, to 5, very good.
+    Rate {
+        /// The key.
+        rating: u8,
     },
     /// The message that was kept last cannot wait.
     MarkUrgent,

@@ -2,6 +2,7 @@
 
 use jiff::Zoned;
 
+use super::built_in;
 use super::choose::{Candidate, choose};
 use super::fill::{Source, question};
 use super::{Argument, Kind, Pending, Stage, Tool};
@@ -53,14 +54,30 @@ impl Asked<'_> {
             Intent::OpeningHours
             | Intent::Address
             | Intent::Person
-            | Intent::LeaveMessage
             | Intent::Repeat
             | Intent::Goodbye
             | Intent::Confirm
             | Intent::Deny
             | Intent::SmallTalk
             | Intent::Complaint => return None,
+            Intent::LeaveMessage if self.wants_to_speak() => return None,
+            // What they want to leave may be no more than where they can be called.
+            Intent::LeaveMessage => {
+                let own: Vec<Candidate> =
+                    candidates.iter().filter(|candidate| candidate.tool.is_built_in()).cloned().collect();
+                return self.begin_one_of(&own);
+            }
         }
+        self.begin_one_of(candidates)
+    }
+
+    /// Whether they want to leave words of their own.
+    fn wants_to_speak(&self) -> bool {
+        let said = words(self.text);
+        said.iter().any(|word| matches!(word.as_str(), "message" | "voicemail" | "tell" | "record"))
+    }
+
+    fn begin_one_of(&self, candidates: &[Candidate]) -> Option<Reply> {
         let tool = choose(self.understanding, self.vector, candidates)?;
         let mut pending = Pending {
             tool: tool.clone(),
@@ -75,6 +92,8 @@ impl Asked<'_> {
 
     fn go_on(&self, pending: &Pending, candidates: &[Candidate]) -> Option<Reply> {
         match self.understanding.intent {
+            // "Call me at …" answers what was asked for that.
+            Intent::LeaveMessage if pending.tool.is_built_in() && !self.wants_to_speak() => {}
             Intent::Person | Intent::LeaveMessage | Intent::Goodbye | Intent::Repeat | Intent::Complaint => {
                 return None;
             }
@@ -170,6 +189,8 @@ impl Asked<'_> {
             let said = if is_moment { &together } else { &said };
             let value = said.value(argument, is_asked).filter(|_| is_open);
             let value = value.or_else(|| before.value(argument, false).filter(|_| is_first && argument.required));
+            let known = || built_in::known(&pending.tool, argument, context).filter(|_| is_first);
+            let value = value.or_else(known);
             let Some(value) = value else { continue };
             changes |= !pending.given.contains(&value);
             pending.given.retain(|given| given.argument != value.argument);

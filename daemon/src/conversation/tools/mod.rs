@@ -11,6 +11,7 @@
 //! Left out on purpose: using a tool (the shell does), lists and objects as arguments, and tools that need two values of one
 //! kind.
 
+pub mod built_in;
 mod choose;
 mod decide;
 mod fill;
@@ -79,7 +80,15 @@ pub struct ToolCall {
 impl ToolCall {
     /// How turn rows cite it.
     pub fn source(&self) -> String {
-        format!("mcp:{}/{}", self.server, self.name)
+        match self.is_built_in() {
+            true => built_in::SOURCE.to_owned(),
+            false => format!("mcp:{}/{}", self.server, self.name),
+        }
+    }
+
+    /// Whether the box does it itself.
+    pub fn is_built_in(&self) -> bool {
+        built_in::is_built_in(&self.server)
     }
 }
 

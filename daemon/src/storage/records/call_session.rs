@@ -132,6 +132,8 @@ pub struct CallSession {
     pub disposition: Option<String>,
     /// One or two sentences about the call.
     pub summary: Option<Redacted<String>>,
+    /// How the caller has found it, from 1, bad, to 5, very good.
+    pub rating: Option<u8>,
 }
 
 impl CallSession {
@@ -198,6 +200,15 @@ pub fn name_trunk(sql_tx: &Connection, call_id: CallId, trunk: &str, at: UnixMs)
         )?
         .execute(params![call_id, trunk, at, INSIDE])?;
     Ok(())
+}
+
+/// Keeps how the caller has found the call, from 1, bad, to 5, very good.
+///
+/// # Errors
+/// Another rating; [`StorageError::NotFound`] if there is no such call.
+pub fn rate_call(sql_tx: &Connection, call_id: CallId, rating: u8, at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE call_sessions SET rating = ?2, updated_at = ?3, row_version = row_version + 1 WHERE call_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![call_id, rating, at])?, "call")
 }
 
 /// Notes that the 200 OK went out.
@@ -394,5 +405,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CallSession> {
         hangup_cause: row.get("hangup_cause")?,
         disposition: row.get("disposition")?,
         summary: secret("summary")?,
+        rating: row.get("rating")?,
     })
 }

@@ -116,6 +116,15 @@ pub fn insert_follow_up(sql_tx: &Connection, follow_up: &FollowUp) -> Result<boo
     Ok(inserted == 1)
 }
 
+/// Keeps in which turn it was promised.
+///
+/// # Errors
+/// [`StorageError::NotFound`] if there is no such promise.
+pub fn set_promise_turn(sql_tx: &Connection, id: FollowUpId, turn: TurnId) -> Result<(), StorageError> {
+    let sql = "UPDATE follow_ups SET turn_id = ?2 WHERE follow_up_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![id, turn])?, "promise")
+}
+
 /// Notes that the owner was reminded. Whether that was still to be done: not if it is over, or somebody has taken it.
 ///
 /// # Errors
@@ -183,6 +192,17 @@ pub fn missed_follow_ups(db: &Connection, since: UnixMs) -> Result<Vec<FollowUp>
         "SELECT * FROM follow_ups WHERE escalated_at IS NOT NULL AND due_at >= ?1 ORDER BY due_at, follow_up_id",
     )?;
     let rows = statement.query_map([since], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The promises that were due from `since` on and before `until`, in that order.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn follow_ups_between(db: &Connection, since: UnixMs, until: UnixMs) -> Result<Vec<FollowUp>, StorageError> {
+    let mut statement =
+        db.prepare_cached("SELECT * FROM follow_ups WHERE due_at >= ?1 AND due_at < ?2 ORDER BY due_at, follow_up_id")?;
+    let rows = statement.query_map([since, until], from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -30,6 +30,8 @@ text_enum! {
         Remind = "remind",
         /// Tell everybody that a promise was not kept.
         Escalate = "escalate",
+        /// Tell which promises of a week were not kept.
+        Report = "report",
     }
 }
 

@@ -28,7 +28,7 @@ pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
 pub use call_session::{
     CallCounts, CallSession, Direction, EndedSession, INSIDE, NewSession, PeerAddressKind, SessionDetail, SessionState,
     Termination, close_interrupted_sessions, count_calls, end_session, find_by_sip_call_id, find_call, insert_session,
-    list_sessions, mark_answered, name_trunk, session_detail, set_summary, talked_outside_ms,
+    list_sessions, mark_answered, name_trunk, rate_call, session_detail, set_summary, talked_outside_ms,
 };
 pub use change::{Change, ChangeOp, changes_after};
 pub use contact::{Contact, begin_thread, find_contact, resume_sms, set_contact, stop_sms};
@@ -39,8 +39,8 @@ pub use diversion::{Diversion, diversions, set_diversion};
 pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{
     ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
-    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_called,
-    open_promise_to, promise_for,
+    follow_ups_between, insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder,
+    open_promise_called, open_promise_to, promise_for, set_promise_turn,
 };
 pub use job::{
     DurableJob, JobKind, JobState, begin_job, cancel_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,

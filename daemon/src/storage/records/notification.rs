@@ -15,6 +15,10 @@ text_enum! {
         FollowUpDue = "follow_up_due",
         /// A promise was not kept.
         FollowUpOverdue = "follow_up_overdue",
+        /// A promise was made: for whoever it was made to.
+        PromiseMade = "promise_made",
+        /// The promises of a week that were not kept.
+        MissedPromises = "missed_promises",
     }
 }
 

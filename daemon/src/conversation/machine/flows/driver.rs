@@ -210,6 +210,7 @@ impl Driver {
                 self.playing = Some(Playing { speech, sentences: 1, started: None, begins_ms, sentence_ms });
             }
             Command::MarkUrgent => self.note("", "marked as urgent"),
+            Command::Rate { rating } => self.note("", &format!("rated {rating}")),
             Command::SendMessage => self.note("", "message sent"),
             Command::LogTurn(turn) => self.log(&turn),
             Command::Escalate { escalation, .. } => self.note("", &format!("escalated: {}", escalation.reason)),

@@ -812,3 +812,49 @@ fn a_caller_is_taken_over_whatever_is_said() {
     "#]],
     );
 }
+
+/// At the end the caller is asked how it was, if the office wants to know: one key counts, nothing but a key does, and
+/// whoever presses none is hung up on.
+#[test]
+fn a_call_is_rated_at_its_end() {
+    let rate = |after: &[Act], expected: Expect| {
+        let settings = Settings { asks_for_rating: true, ..Settings::default() };
+        let bye = [Listen, Say("No, thank you, goodbye.", 900), UntilWeSpeak];
+        check_flow(settings, Models::default(), &[&bye[..], after].concat(), expected);
+    };
+    rate(
+        &[Wait(6_000), Press('0'), Press('4'), Press('1'), Listen],
+        expect![[r#"
+            seconds  who    what
+               0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+               4.26  us     How can I help you?
+               5.82  caller "No, thank you, goodbye."
+               6.86         transcribe? 0
+               7.12  us     Thank you for calling. Goodbye. (firm)
+               8.68  turn   1 goodbye [] gap 460 ms
+               8.68  us     One last thing: how was this call? Press a key from 1, bad, to 5, very good, or just hang up.
+              13.18  caller presses 0
+              13.18  caller presses 4
+              13.18         rated 4
+              13.18  us     ~ stopped
+              13.18  caller presses 1
+              13.20  us     Thank you. (firm)
+              13.86  us     hangs up: caller_goodbye Success
+        "#]],
+    );
+    rate(
+        &[Wait(6_000), Say("It was fine.", 900), Wait(6_000)],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     How can I help you?
+           5.82  caller "No, thank you, goodbye."
+           6.86         transcribe? 0
+           7.12  us     Thank you for calling. Goodbye. (firm)
+           8.68  turn   1 goodbye [] gap 460 ms
+           8.68  us     One last thing: how was this call? Press a key from 1, bad, to 5, very good, or just hang up.
+          13.18  caller "It was fine."
+          20.04  us     hangs up: caller_goodbye Success
+    "#]],
+    );
+}
