@@ -114,7 +114,7 @@ impl Softphone {
     pub fn start(folder: &Path, profile: &Profile<'_>) -> Softphone {
         let phone = Softphone::start_unregistered(folder, profile);
         // Printed rather than told: it may have happened before the control socket was open.
-        phone.wait_for_output("binding]");
+        phone.wait_for_output(" binding");
         phone
     }
 

@@ -630,9 +630,10 @@ impl CallTask {
         let promised = Promised { call_id: self.call_id, number, name, owner, day, time, due_text: said };
         let (services, done) = (Arc::clone(&self.services), self.done_sender.clone());
         tokio::spawn(async move {
-            let owner = promised.owner.clone();
+            let (owner, is_exact) = (promised.owner.clone(), promised.time.is_some());
             let kept = keep(&services, promised).await;
-            let told = |Kept { reference, due, .. }: &Kept| built_in::promised(owner.as_deref(), reference, due);
+            let told =
+                |Kept { reference, due, .. }: &Kept| built_in::promised(owner.as_deref(), reference, due, is_exact);
             let result = kept.as_ref().map(told).ok_or(Failure::Failed);
             let promise = kept.map(|kept| kept.id);
             let _ = done.send(Done::Promised { tool_use, promise, result }).await;

@@ -98,7 +98,9 @@ pub(super) fn deserialize(mut table: Table, mistakes: &mut Vec<ConfigMistake>) -
             path.push(unknown.to_owned());
         }
         path.retain(|part| !part.is_empty());
-        let found = remove(&mut table, &path).map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+        let found = value_at(&table, &path).map(ToString::to_string);
+        let removed = remove(&mut table, &path).map(|value| value.to_string());
+        let found = found.or(removed).unwrap_or_else(|| "nothing".to_owned());
         mistakes.push(ConfigMistake::new(&path.join("."), found, expectation(&message)));
         if path.is_empty() {
             break;
@@ -122,6 +124,20 @@ fn expectation(message: &str) -> String {
         Some((_, "a boolean")) => "true or false".to_owned(),
         Some((_, expected)) => expected.to_owned(),
         None => format!("something else: {message}"),
+    }
+}
+
+/// The value at `path` itself, also within an array (`[2]`).
+fn value_at<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    let (name, indices) = first.split_once('[').map_or((first.as_str(), None), |(name, rest)| (name, Some(rest)));
+    let mut value = table.get(name)?;
+    for index in indices.into_iter().flat_map(|rest| rest.split('[')) {
+        value = value.as_array()?.get(index.trim_end_matches(']').parse::<usize>().ok()?)?;
+    }
+    match rest {
+        [] => Some(value),
+        rest => value_at(value.as_table()?, rest),
     }
 }
 

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(built_in.render(Part::Subject, &facts), "Urgent: Message from Anna <Bell>");
         for part in [Part::Text, Part::Html, Part::Sms] {
             let text = built_in.render(part, &facts);
-            for word in ["+15550100", "call_back", "0417"] {
+            for word in ["+15550100", "call back", "0417"] {
                 assert!(text.contains(word), "{part:?} without {word}: {text}");
             }
         }

@@ -88,9 +88,10 @@ impl CallBack {
     }
 }
 
-/// What the caller is told of a promise that is kept.
-pub fn promised(owner: Option<&str>, reference: &str, due: &Zoned) -> Vec<String> {
-    let (date, time) = (read_back::date(due.date()), read_back::time_of_day(TimeOfDay::Until(due.time())));
+/// What the caller is told of a promise that is kept. `is_exact`: they have said at which hour.
+pub fn promised(owner: Option<&str>, reference: &str, due: &Zoned, is_exact: bool) -> Vec<String> {
+    let time = if is_exact { TimeOfDay::At(due.time()) } else { TimeOfDay::Until(due.time()) };
+    let (date, time) = (read_back::date(due.date()), read_back::time_of_day(time));
     let who = owner.unwrap_or("Somebody");
     vec![
         format!("{who} will call you back on {date}, {time}."),
