@@ -1,6 +1,7 @@
 //! The central service: what boxes send, kept so that nothing is lost and nothing doubled.
 //!
-//! Left out so far: the service itself (its streams, its database, its commands). What is here is what decides: a stream's
-//! state machine and the rules by which rows are taken, both without clocks, sockets and threads.
+//! Left out so far: the service itself (its sockets, its commands). What is here is what decides, a stream's state machine and
+//! the rules by which rows are taken, both without clocks, sockets and threads; and a store that keeps the rows.
 
+pub mod store;
 pub mod sync;

@@ -143,7 +143,7 @@ pub enum Applied {
 ///
 /// # Errors
 /// Of the store.
-pub fn greet<T: Transaction>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T::Error> {
+pub fn greet<T: Transaction + ?Sized>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T::Error> {
     let known = sql_tx.box_state()?;
     let applied = known.as_ref().map_or(0, |state| state.applied);
     match known {
@@ -163,7 +163,7 @@ pub fn greet<T: Transaction>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T
 ///
 /// # Errors
 /// Of the store.
-pub fn apply<T: Transaction>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied, T::Error> {
+pub fn apply<T: Transaction + ?Sized>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied, T::Error> {
     let Some(mut state) = sql_tx.box_state()? else { return Ok(Applied::Fenced { current: 0 }) };
     if state.epoch != batch.epoch {
         return Ok(Applied::Fenced { current: state.epoch });
@@ -189,7 +189,7 @@ pub fn apply<T: Transaction>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied
     Ok(Applied::Taken { watermark })
 }
 
-fn take_rows<T: Transaction>(sql_tx: &mut T, rows: &TableRows, state: &BoxState) -> Result<(), T::Error> {
+fn take_rows<T: Transaction + ?Sized>(sql_tx: &mut T, rows: &TableRows, state: &BoxState) -> Result<(), T::Error> {
     let table = rows.table.as_str();
     for row in &rows.rows {
         let new = stored(table, &rows.columns, row, state);
@@ -230,7 +230,7 @@ fn gone(old: Option<&StoredRow>, state: &BoxState) -> StoredRow {
 }
 
 /// Rows of a range that the box does not have, unless they came here after it was asked for.
-fn forget_absent<T: Transaction>(
+fn forget_absent<T: Transaction + ?Sized>(
     sql_tx: &mut T,
     range: &KeyRange,
     tables: &[TableRows],
@@ -250,7 +250,7 @@ fn forget_absent<T: Transaction>(
 ///
 /// # Errors
 /// Of the store.
-pub fn compare<T: Transaction>(sql_tx: &mut T, digest: &Digest) -> Result<Verdict, T::Error> {
+pub fn compare<T: Transaction + ?Sized>(sql_tx: &mut T, digest: &Digest) -> Result<Verdict, T::Error> {
     let mut verdict = Verdict { as_of_seq: digest.as_of_seq, ..Verdict::default() };
     let Some(state) = sql_tx.box_state()?.filter(|state| state.watermark == digest.as_of_seq) else {
         return Ok(verdict);
