@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cloud_api::digest::Sum;
 use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch::Scope, value::Kind};
 
-use super::{BoxName, Store, StoreError, answer};
+use super::{BoxName, Claim, Heard, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
 use crate::sync::stream::{Event, Request};
 
@@ -19,6 +19,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     tells_boxes_apart(&open());
     finds_ranges_and_keeps_sums(&open());
     answers_requests(&open());
+    knows_boxes(&open());
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {
@@ -160,4 +161,55 @@ fn answers_requests<S: Store>(store: &S) {
         assert_eq!(answer(store, &of, &batch), Event::Applied(Applied::Taken { watermark: 4 }));
     }
     assert_eq!(answer(store, &of, &greet), Event::Greeted(Greeted::Welcome { watermark: 4 }));
+}
+
+/// A code is one box's, a box is known from its claim on, and nothing is heard of one that is revoked.
+fn knows_boxes<S: Store>(store: &S) {
+    store.check().unwrap();
+    let (code, other) = ([1; 32], [2; 32]);
+    let claim = Claim { code_sha256: code, tenant_id: "fleet".to_owned(), expires_at: 100 };
+    store.add_claim(&claim).unwrap();
+    store.add_claim(&claim).unwrap_err();
+    let take = |code, box_id, now| store.take_claim(&code, box_id, now).unwrap();
+    assert_eq!(take(other, "1", 10), None, "nobody was given this code");
+    assert_eq!(take(code, "1", 100), None, "too late");
+    for now in [10, 99] {
+        assert_eq!(take(code, "1", now), Some("fleet".to_owned()), "again, because the answer may have been lost");
+    }
+    assert_eq!(take(code, "2", 10), None, "it is the other box's");
+    assert!(store.tenants().unwrap().contains(&"fleet".to_owned()));
+
+    let of = name("fleet", "1");
+    store.enroll(&of, 20).unwrap();
+    assert!(store.note_heard(&of, Heard::Release("0.1.0"), 30).unwrap());
+    assert!(store.note_heard(&of, Heard::Equal, 40).unwrap());
+    assert!(store.note_heard(&of, Heard::Alive, 50).unwrap());
+    let state = BoxState { epoch: 2, incarnation: vec![1; 16], watermark: 3, applied: 4 };
+    store.transact(&of, |rows| rows.set_box_state(state.clone())).unwrap();
+    assert!(store.note_heard(&name("fleet", "0"), Heard::Alive, 60).unwrap(), "the store may be an older one");
+    let boxes = store.boxes("fleet").unwrap();
+    let [unknown, known] = boxes.as_slice() else { panic!("{boxes:?}") };
+    assert_eq!((unknown.name.box_id.as_str(), unknown.enrolled_at, unknown.state.as_ref()), ("0", 60, None));
+    assert_eq!((known.enrolled_at, known.release.as_str(), known.state.as_ref()), (20, "0.1.0", Some(&state)));
+    assert_eq!((known.heard_at, known.equal_at, known.revoked_at), (Some(50), Some(40), None));
+    assert_eq!(store.boxes("another").unwrap(), []);
+
+    assert!(!store.is_revoked(&of).unwrap());
+    assert!(store.revoke(&of, 70).unwrap());
+    assert!(!store.revoke(&name("fleet", "9"), 70).unwrap(), "there is no such box");
+    assert!(store.is_revoked(&of).unwrap());
+    assert!(!store.note_heard(&of, Heard::Alive, 80).unwrap());
+    assert_eq!(store.boxes("fleet").unwrap()[1].heard_at, Some(50));
+    store.enroll(&of, 90).unwrap();
+    assert!(!store.is_revoked(&of).unwrap(), "it was claimed anew");
+
+    let put = store.transact(&of, |rows| {
+        rows.put_row(TABLE, &key(1, 1), row(2, 1, 1))?;
+        rows.put_row(TABLE, &key(1, 2), gone(2, 1))?;
+        rows.put_row(TABLE, &key(2, 1), row(2, 1, 3))
+    });
+    put.unwrap();
+    let latest = |limit| store.latest_rows(&of, TABLE, limit).unwrap();
+    assert_eq!(latest(10), [(key(2, 1), row(2, 1, 3)), (key(1, 1), row(2, 1, 1))]);
+    assert_eq!(latest(1), [(key(2, 1), row(2, 1, 3))]);
 }

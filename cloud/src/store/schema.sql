@@ -36,3 +36,23 @@ CREATE TABLE day_sums (
     hash       BLOB NOT NULL CHECK (length(hash) = 16),      -- little endian
     PRIMARY KEY (tenant_id, box_id, table_name, epoch, day)
 ) STRICT, WITHOUT ROWID;
+
+-- Which boxes there are.
+CREATE TABLE enrolled (
+    tenant_id   TEXT NOT NULL,
+    box_id      TEXT NOT NULL,
+    enrolled_at INTEGER NOT NULL,
+    release     TEXT NOT NULL,
+    heard_at    INTEGER,
+    equal_at    INTEGER,
+    revoked_at  INTEGER,
+    PRIMARY KEY (tenant_id, box_id)
+) STRICT, WITHOUT ROWID;
+
+-- Found by whoever has the code, who has no tenant yet. It holds no code.
+CREATE TABLE claims (
+    code_sha256 BLOB PRIMARY KEY CHECK (length(code_sha256) = 32),
+    tenant_id   TEXT NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    box_id      TEXT                                         -- whose it is; NULL: nobody's yet
+) STRICT, WITHOUT ROWID;

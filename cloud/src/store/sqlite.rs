@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloud_api::digest::{Sum, day_of};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, Rows, Store, StoreError};
+use super::{BoxName, BoxRecord, Claim, Heard, Rows, Store, StoreError};
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
@@ -50,6 +50,11 @@ impl Sqlite {
         }
         Ok(Sqlite { db: Mutex::new(db) })
     }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction of a thread that panicked was rolled back when it was dropped.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store for Sqlite {
@@ -58,12 +63,103 @@ impl Store for Sqlite {
         of: &BoxName,
         mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // A transaction of a thread that panicked was rolled back when it was dropped.
-        let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut db = self.lock();
         let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = work(&mut SqliteRows { sql_tx: &sql_tx, of })?;
         sql_tx.commit()?;
         Ok(done)
+    }
+
+    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND columns IS NOT NULL
+            ORDER BY row_key DESC LIMIT ?4";
+        let db = self.lock();
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![of.tenant_id, of.box_id, table, limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, stored(row, 1)?));
+        }
+        Ok(found)
+    }
+
+    fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES (?1, ?2, ?3)";
+        self.lock().execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
+        Ok(())
+    }
+
+    fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
+        let sql = "UPDATE claims SET box_id = ?2
+            WHERE code_sha256 = ?1 AND expires_at > ?3 AND (box_id IS NULL OR box_id = ?2) RETURNING tenant_id";
+        let taken = self.lock().query_row(sql, params![code_sha256, box_id, now], |row| row.get(0));
+        Ok(taken.optional()?)
+    }
+
+    fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES (?1, ?2, ?3, '')
+            ON CONFLICT DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
+        self.lock().execute(sql, params![of.tenant_id, of.box_id, now])?;
+        Ok(())
+    }
+
+    fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release, heard_at, equal_at)
+            VALUES (?1, ?2, ?3, coalesce(?4, ''), ?3, ?5)
+            ON CONFLICT DO UPDATE SET release = coalesce(?4, release), heard_at = excluded.heard_at,
+                equal_at = coalesce(?5, equal_at) WHERE revoked_at IS NULL";
+        let (release, equal_at) = heard.columns(now);
+        let noted =
+            self.lock().prepare_cached(sql)?.execute(params![of.tenant_id, of.box_id, now, release, equal_at])?;
+        Ok(noted > 0)
+    }
+
+    fn is_revoked(&self, of: &BoxName) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = ?1 AND box_id = ?2 AND revoked_at IS NOT NULL";
+        Ok(self.lock().query_row(sql, [&of.tenant_id, &of.box_id], |row| row.get(0))?)
+    }
+
+    fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
+        Ok(self.lock().execute(sql, params![of.tenant_id, of.box_id, now])? > 0)
+    }
+
+    fn tenants(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled ORDER BY 1";
+        let db = self.lock();
+        let mut statement = db.prepare(sql)?;
+        let tenants = statement.query_map([], |row| row.get(0))?;
+        Ok(tenants.collect::<Result<_, _>>()?)
+    }
+
+    fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
+        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at,
+                epoch, incarnation, watermark, applied
+            FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = ?1 ORDER BY box_id";
+        let db = self.lock();
+        let mut statement = db.prepare(sql)?;
+        let boxes = statement.query_map([tenant_id], |row| {
+            let epoch: Option<i64> = row.get(6)?;
+            let state = match epoch {
+                Some(_) => Some(box_state(row, 6)?),
+                None => None,
+            };
+            Ok(BoxRecord {
+                name: BoxName { tenant_id: tenant_id.to_owned(), box_id: row.get(0)? },
+                enrolled_at: row.get(1)?,
+                release: row.get(2)?,
+                heard_at: row.get(3)?,
+                equal_at: row.get(4)?,
+                revoked_at: row.get(5)?,
+                state,
+            })
+        })?;
+        Ok(boxes.collect::<Result<_, _>>()?)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(self.lock().query_row("SELECT 1 FROM boxes LIMIT 1", [], |_| Ok(())).optional().map(|_| ())?)
     }
 }
 
@@ -79,6 +175,16 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.unsigned_abs())
+}
+
+/// Epoch, incarnation, watermark and transactions from the column `first` on.
+fn box_state(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<BoxState> {
+    Ok(BoxState {
+        epoch: unsigned(row, first)?,
+        incarnation: row.get(first + 1)?,
+        watermark: row.get(first + 2)?,
+        applied: unsigned(row, first + 3)?,
+    })
 }
 
 /// Epoch, version, transaction, hash and columns from the column `first` on.
@@ -127,14 +233,8 @@ impl Transaction for SqliteRows<'_> {
 
     fn box_state(&mut self) -> Result<Option<BoxState>, StoreError> {
         let sql = "SELECT epoch, incarnation, watermark, applied FROM boxes WHERE tenant_id = ?1 AND box_id = ?2";
-        let state = self.sql_tx.prepare_cached(sql)?.query_row([&self.of.tenant_id, &self.of.box_id], |row| {
-            Ok(BoxState {
-                epoch: unsigned(row, 0)?,
-                incarnation: row.get(1)?,
-                watermark: row.get(2)?,
-                applied: unsigned(row, 3)?,
-            })
-        });
+        let state =
+            self.sql_tx.prepare_cached(sql)?.query_row([&self.of.tenant_id, &self.of.box_id], |row| box_state(row, 0));
         Ok(state.optional()?)
     }
 
@@ -226,7 +326,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_named() {
         let store = Sqlite::prepare(Connection::open_in_memory().unwrap()).unwrap();
-        store.db.lock().unwrap().execute_batch("PRAGMA max_page_count = 5").unwrap();
+        store.lock().execute_batch("PRAGMA max_page_count = 9").unwrap();
         let of = BoxName { tenant_id: "t".to_owned(), box_id: "b".to_owned() };
         let filled = store.transact(&of, |rows| {
             let incarnation = vec![0; 100_000];

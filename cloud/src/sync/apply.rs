@@ -82,6 +82,15 @@ pub trait Transaction {
     /// Of the store.
     fn set_box_state(&mut self, state: BoxState) -> Result<(), Self::Error>;
 
+    /// The rows with these keys will be asked for: a store that is far away fetches them together.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn expect(&mut self, table: &str, keys: &[&str]) -> Result<(), Self::Error> {
+        let _ = (table, keys);
+        Ok(())
+    }
+
     /// The row with this key, also one that is gone.
     ///
     /// # Errors
@@ -191,6 +200,8 @@ pub fn apply<T: Transaction + ?Sized>(sql_tx: &mut T, batch: &RowBatch) -> Resul
 
 fn take_rows<T: Transaction + ?Sized>(sql_tx: &mut T, rows: &TableRows, state: &BoxState) -> Result<(), T::Error> {
     let table = rows.table.as_str();
+    let keys = rows.rows.iter().map(|row| row.key.as_str()).chain(rows.deleted_keys.iter().map(String::as_str));
+    sql_tx.expect(table, &keys.collect::<Vec<_>>())?;
     for row in &rows.rows {
         let new = stored(table, &rows.columns, row, state);
         if sql_tx.row(table, &row.key)?.is_none_or(|old| is_news(&old, &new)) {
