@@ -9,9 +9,9 @@
 //!
 //! The service comes to it as the user `offhook`, who owns the tables and is no superuser, so that row-level security holds.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +20,7 @@ use std::time::Duration;
 use postgres::{Client, Config, NoTls};
 
 use crate::clock;
+use crate::files::make_folder;
 
 /// Where Debian puts the versions; the PATH is looked at first, since other systems have it there.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -132,9 +133,12 @@ impl LocalPostgres {
             make_folder(&folder).map_err(|source| io_error(&folder, source))?;
             if let Some((user, group)) = unprivileged() {
                 chown(&folder, Some(user), Some(group)).map_err(|source| io_error(&folder, source))?;
-                // Whoever may enter a folder must be able to come to it.
-                let above = self.folder.as_path();
-                chown(above, Some(user), Some(group)).map_err(|source| io_error(above, source))?;
+                chown(&self.folder, Some(user), Some(group)).map_err(|source| io_error(&self.folder, source))?;
+                // Whoever may enter a folder must be able to come to it, without seeing what else is there.
+                let above = self.folder.parent().unwrap_or(Path::new("/"));
+                let passable = fs::metadata(above).map(|above| above.permissions().mode() | 0o011);
+                let passed = passable.and_then(|mode| fs::set_permissions(above, Permissions::from_mode(mode)));
+                passed.map_err(|source| io_error(above, source))?;
             }
         }
         if self.data().join("PG_VERSION").exists() {
@@ -245,10 +249,6 @@ impl Drop for LocalPostgres {
     fn drop(&mut self) {
         self.kill_child();
     }
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn io_error(what: &Path, source: io::Error) -> LocalPostgresError {

@@ -39,6 +39,12 @@ pub struct BoxName {
     pub box_id: String,
 }
 
+impl std::fmt::Display for BoxName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.tenant_id, self.box_id)
+    }
+}
+
 /// A code with which one box gets its first certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {

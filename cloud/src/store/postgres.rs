@@ -281,7 +281,7 @@ impl Store for Postgres {
         self.with(|connection| {
             let (mut sql_tx, statements) = connection.transaction(&of.tenant_id)?;
             // Two names with one hash wait for each other for nothing.
-            let place = format!("{}/{}", of.tenant_id, of.box_id);
+            let place = of.to_string();
             sql_tx.execute(&statements.lock_box, &[&place])?;
             let mut rows = PostgresRows::new(sql_tx, statements, of);
             let done = work(&mut rows)?;
