@@ -43,6 +43,7 @@ use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, close_mailboxes,
     forget_trunk_states, restore_registrations, talked_outside_ms,
 };
+use crate::sync::CloudSync;
 
 /// Calls beyond the limit that may be under way to their refusal.
 const REFUSED_CALLS: usize = 64;
@@ -62,6 +63,7 @@ pub struct Service {
     rehearsal: JoinHandle<()>,
     heard_again: Option<JoinHandle<()>>,
     errands: Errands,
+    cloud: CloudSync,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -145,6 +147,7 @@ impl Service {
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &staff, sounds, hearing, bell.clone()).await?;
+        let cloud = CloudSync::start(&config, &storage);
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -203,6 +206,7 @@ impl Service {
             rehearsal,
             heard_again,
             errands,
+            cloud,
             api,
             degraded,
             knowledge_watch,
@@ -269,6 +273,7 @@ impl Service {
             api.stop().await;
         }
         self.errands.stop().await;
+        self.cloud.stop();
         self.storage.close().await;
         info!("Stopped");
     }

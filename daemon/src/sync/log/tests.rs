@@ -68,8 +68,10 @@ impl Rig {
     }
 }
 
-/// Keys and versions by table, and the keys that are gone.
-fn rows(tables: &[TableRows]) -> Vec<(&str, Vec<(&str, i64)>, usize)> {
+/// A table, keys and versions of its rows, and how many are gone.
+type Rows<'a> = (&'a str, Vec<(&'a str, i64)>, usize);
+
+fn rows(tables: &[TableRows]) -> Vec<Rows<'_>> {
     let rows = |table: &TableRows| table.rows.iter().map(|row| row.row_version).collect::<Vec<_>>();
     let keyed = |table| rows(table).into_iter();
     tables
@@ -258,6 +260,25 @@ fn entries_are_kept_for_a_week_after_the_cloud_has_them() {
         note_acked(db, 4, UnixMs(0))
     });
     assert_eq!(trimmed(300 * DAY_MS), Trimmed::default());
+}
+
+#[test]
+fn progress_is_what_the_cloud_has_and_what_it_does_not() {
+    let rig = Rig::new();
+    let progress = || rig.storage.read_blocking(progress).unwrap();
+    assert_eq!(progress(), Progress::default());
+    for day in 0..5 {
+        rig.call(day);
+    }
+    assert_eq!(progress(), Progress { backlog: 5, ..Progress::default() });
+    rig.write(|db| {
+        identity(db, [1; 16])?;
+        note_acked(db, 2, UnixMs(10))?;
+        note_acked(db, 3, UnixMs(20))?;
+        note_equal(db, 3, UnixMs(30))
+    });
+    let expected = Progress { acked: Some((3, UnixMs(20))), backlog: 2, equal: Some((3, UnixMs(30))) };
+    assert_eq!(progress(), expected);
 }
 
 #[test]
