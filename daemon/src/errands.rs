@@ -12,9 +12,8 @@ use crate::follow_ups;
 use crate::inference::Queue;
 use crate::messages::{Pipeline, Workshop};
 use crate::notices::{Notifier, Recipients};
-use crate::office::Staff;
-use crate::requests;
-use crate::storage::{AudioFiles, Storage};
+use crate::requests::{self, Desk};
+use crate::storage::AudioFiles;
 
 /// How long what is under way has to end when the box stops. What does not is taken up by the next start.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -33,15 +32,15 @@ impl Errands {
     /// As [`Notifier::open`].
     pub async fn start(
         config: &Config,
-        staff: &Staff,
-        (storage, files): (&Storage, &AudioFiles),
+        files: &AudioFiles,
         (ears, can_hear): (Queue<Ears>, bool),
-        bell: Bell,
+        desk: Desk,
     ) -> anyhow::Result<Errands> {
+        let (storage, staff, bell) = (&desk.storage, &desk.staff, desk.bell.clone());
         let notifier = {
-            let (config, office) = (config.clone(), staff.office());
+            let (config, staff) = (config.clone(), staff.clone());
             let (storage, files) = (storage.clone(), files.clone());
-            tokio::task::spawn_blocking(move || Notifier::open(&config, office, storage, files)).await??
+            tokio::task::spawn_blocking(move || Notifier::open(&config, staff, storage, files)).await??
         };
         let pipeline = Pipeline::new(Workshop {
             storage: storage.clone(),
@@ -55,7 +54,7 @@ impl Errands {
             bell: bell.clone(),
         });
         let tasks = vec![tokio::spawn(notifier.run(bell.ear())), tokio::spawn(pipeline.run())];
-        let requests = tokio::spawn(requests::follow(storage.clone(), bell.clone()));
+        let requests = tokio::spawn(requests::follow(desk));
         Ok(Errands { bell, tasks, requests })
     }
 

@@ -39,3 +39,4 @@ pub mod storage;
 pub mod sync;
 pub mod tuned;
 pub mod update;
+pub mod views;

@@ -16,12 +16,15 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use crate::bell::Bell;
+use crate::call::Switchboard;
 use crate::durable;
+use crate::office::Staff;
 use crate::redact::Redacted;
 use crate::storage::{
     ClosedReason, FollowUpId, JobKind, NotificationId, OpenError, PersonRow, Storage, StorageConfig, StorageError,
-    UnixMs, VoicemailId, VoicemailStatus, acknowledge_follow_up, add_absence, close_follow_up, delete_person,
-    end_absences, revive_job, revive_notice, set_person, set_voicemail_status,
+    TurnId, UnixMs, Verdict, VoicemailId, VoicemailStatus, acknowledge_follow_up, add_absence, close_follow_up,
+    delete_person, end_absences, find_follow_up, revive_job, revive_notice, set_person, set_verdict,
+    set_voicemail_status,
 };
 
 /// How often the running box looks.
@@ -64,6 +67,31 @@ pub enum Request {
         id: FollowUpId,
         /// Text of a [`ClosedReason`].
         reason: String,
+    },
+    /// The caller with whom the attendant talks is given to somebody.
+    TakeOver {
+        /// The beginning of the call's id.
+        call: String,
+        /// The extension that is to ring.
+        by: String,
+    },
+    /// A promise is kept now: a phone of the office rings, and then its caller is called.
+    CallBack {
+        /// Its key.
+        id: FollowUpId,
+        /// Which one; `None`: that of whoever owns it.
+        extension: Option<String>,
+    },
+    /// What somebody thinks of an answer of the box.
+    Judge {
+        /// The turn.
+        turn: TurnId,
+        /// Whether it was right.
+        is_right: bool,
+        /// What should have been said.
+        better_answer: Option<String>,
+        /// Who thinks so.
+        by: Option<String>,
     },
     /// People of an address book, all or none.
     ImportPeople {
@@ -145,6 +173,15 @@ impl Request {
                 let known = ClosedReason::ALL.iter().find(|known| known.as_str() == reason);
                 close_follow_up(sql_tx, *id, *known.ok_or(StorageError::Refused("no such reason"))?, at)
             }
+            // Without a box that runs nobody is called.
+            Request::TakeOver { .. } | Request::CallBack { .. } => {
+                Err(StorageError::Refused("the box does not run, so nobody is called"))
+            }
+            Request::Judge { turn, is_right, better_answer, by } => {
+                let (better_answer, judged_by) = (better_answer.clone(), by.clone());
+                let verdict = Verdict { turn_id: *turn, is_right: *is_right, better_answer, judged_by, created_at: at };
+                set_verdict(sql_tx, &verdict)
+            }
             Request::ImportPeople { people } => {
                 people.iter().try_for_each(|person| set_person(sql_tx, &person.clone().into(), at))
             }
@@ -196,19 +233,54 @@ fn ask(folder: &Path, request: &Request) -> anyhow::Result<()> {
     anyhow::bail!("the box did not answer within {} s", ANSWER_LIMIT.as_secs())
 }
 
+/// The box that runs, for whoever asks it for something.
+#[derive(Clone)]
+pub struct Desk {
+    /// The database.
+    pub storage: Storage,
+    /// The people.
+    pub staff: Staff,
+    /// The calls.
+    pub switchboard: Switchboard,
+    /// Rung when something was done.
+    pub bell: Bell,
+}
+
+impl Desk {
+    /// Does what is asked for. Blocks.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn carry_out(&self, request: Request) -> anyhow::Result<()> {
+        // Not the request itself, which may hold names and numbers.
+        debug!("Request");
+        match request {
+            Request::TakeOver { call, by } => {
+                self.switchboard.take_over(&call, &by)?;
+            }
+            Request::CallBack { id, extension } => {
+                let promise = self.storage.read_blocking(|db| find_follow_up(db, id))?;
+                let promise = promise.ok_or(StorageError::NotFound("promise"))?;
+                self.switchboard.call_back(promise, extension, &self.staff.office())?;
+            }
+            request => self.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?,
+        }
+        self.bell.ring();
+        Ok(())
+    }
+}
+
 /// Carries out what is asked for until the box stops.
-pub async fn follow(storage: Storage, bell: Bell) {
+pub async fn follow(desk: Desk) {
+    let storage = &desk.storage;
     forget_answers(storage.dir());
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let storage = storage.clone();
-        let done = tokio::task::spawn_blocking(move || carry_out_all(&storage)).await;
-        match done {
-            Ok(0) => {}
-            Ok(_) => bell.ring(),
-            Err(error) => warn!(%error, "Requests not carried out"),
+        let desk = desk.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || carry_out_all(&desk)).await {
+            warn!(%error, "Requests not carried out");
         }
     }
 }
@@ -226,13 +298,13 @@ fn forget_answers(folder: &Path) {
 }
 
 /// How many there were.
-fn carry_out_all(storage: &Storage) -> usize {
-    let Ok(folder) = fs::read_dir(requests(storage.dir())) else { return 0 };
+fn carry_out_all(desk: &Desk) -> usize {
+    let Ok(folder) = fs::read_dir(requests(desk.storage.dir())) else { return 0 };
     let paths = folder.flatten().map(|entry| entry.path());
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     paths.sort();
     for path in &paths {
-        let answer = match carry_out(storage, path) {
+        let answer = match carry_out(desk, path) {
             Ok(()) => String::new(),
             Err(error) => format!("{error:#}"),
         };
@@ -245,18 +317,22 @@ fn carry_out_all(storage: &Storage) -> usize {
     paths.len()
 }
 
-fn carry_out(storage: &Storage, path: &Path) -> anyhow::Result<()> {
+fn carry_out(desk: &Desk, path: &Path) -> anyhow::Result<()> {
     let size = fs::metadata(path)?.len();
     anyhow::ensure!(size <= REQUEST_MAX_BYTES, "{size} bytes are no request");
-    let request: Request = serde_json::from_slice(&fs::read(path)?)?;
-    // Not the request itself, which may hold names and numbers.
-    debug!("Request");
-    Ok(storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?)
+    desk.carry_out(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn desk(folder: &Path) -> Desk {
+        let storage = Storage::open(&StorageConfig::new(folder)).unwrap().storage;
+        let office = std::sync::Arc::new(crate::office::sample::office().unwrap());
+        let (switchboard, _) = Switchboard::new(crate::call::CallsUp::default(), &crate::config::Config::default());
+        Desk { storage, staff: Staff::new(office), switchboard, bell: Bell::default() }
+    }
 
     #[test]
     fn without_a_box_a_request_is_carried_out_here_and_with_one_there() {
@@ -265,12 +341,12 @@ mod tests {
         let refusal = |asked: anyhow::Result<()>| asked.unwrap_err().to_string();
         let expected = "no notice that waits or was given up with this id";
         assert_eq!(refusal(submit(folder.path(), &request)), expected);
-        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let desk = desk(folder.path());
         let asked = std::thread::spawn({
             let folder = folder.path().to_owned();
             move || submit(&folder, &request)
         });
-        while carry_out_all(&storage) == 0 {
+        while carry_out_all(&desk) == 0 {
             std::thread::yield_now();
         }
         assert_eq!(refusal(asked.join().unwrap()), expected);
@@ -280,15 +356,30 @@ mod tests {
     #[test]
     fn what_is_no_request_is_answered_and_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
+        let desk = desk(folder.path());
         let path = requests(folder.path()).join("a.json");
         durable::write(&path, b"{\"request\":\"drop_table\"}", 0o600).unwrap();
-        assert_eq!(carry_out_all(&storage), 1);
+        assert_eq!(carry_out_all(&desk), 1);
         assert!(!path.exists());
         assert!(fs::read_to_string(path.with_extension("answer")).unwrap().contains("drop_table"));
         durable::write(&path, b"{}", 0o600).unwrap();
         forget_answers(folder.path());
         assert!(path.exists() && !path.with_extension("answer").exists(), "only what was answered is forgotten");
+    }
+
+    /// What is done by telephone takes a box that runs, and says in a sentence why it is not done.
+    #[test]
+    fn calls_are_not_placed_without_a_box_nor_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = |done: anyhow::Result<()>| done.unwrap_err().to_string();
+        let take_over = Request::TakeOver { call: "0".into(), by: "101".into() };
+        let call_back = Request::CallBack { id: FollowUpId::new(UnixMs(1)), extension: None };
+        for request in [&take_over, &call_back] {
+            assert!(refusal(submit(folder.path(), request)).contains("does not run"));
+        }
+        let desk = desk(folder.path());
+        assert_eq!(refusal(desk.carry_out(take_over)), "there is no extension \"101\" in [[extensions]]");
+        assert_eq!(refusal(desk.carry_out(call_back)), "no promise with this id");
     }
 
     /// Carried out twice, as after a power cut between deed and answer, an import changes nothing more; names stay out of the log.

@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
-use crate::api::{Api, Sources};
+use crate::api::{Api, Callbacks, Inside, Outside, Pages, Sources};
 use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
-    Pickups, Places, Router, Services, Tones, TrunkWatch, hold_music, monitor,
+    Pickups, Places, Router, Services, Switchboard, Tones, TrunkWatch, hold_music, monitor, serve_desk,
 };
 use crate::config::Config;
 use crate::conversation::{machine::Settings, phrases};
@@ -33,10 +33,12 @@ use crate::io::ports::PortPool;
 use crate::io::sip::{self, SipConfig, SipHandle};
 use crate::knowledge::{Knowledge, Watch};
 use crate::mcp::ToolBox;
+use crate::notices::Composer;
 use crate::office::{Office, Staff};
 use crate::registrar::Registrar;
 use crate::registrar::pins::Pins;
 use crate::rehearsal;
+use crate::requests::Desk;
 use crate::second_hearing::SecondHearing;
 use crate::speaker::{Mouth, Speaker};
 use crate::storage::{
@@ -132,21 +134,24 @@ impl Service {
         let up = CallsUp::default();
         let monitor = config.local_audio.monitor_device.clone();
         let monitor = monitor.map(|device| tokio::spawn(monitor::run(up.clone(), device)));
+        let bell = Bell::default();
+        let (switchboard, call_backs) = Switchboard::new(up.clone(), &config);
+        let desk = Desk { storage: storage.clone(), staff: staff.clone(), switchboard, bell: bell.clone() };
         let api = match config.api.enabled {
             true => {
                 let sources = Sources { knowledge, storage: storage.clone(), office: Arc::clone(&office) };
-                Some(Api::start(&config.api, up.clone(), sources).await?)
+                let outside = outside(&config, &staff, (&storage, &audio_files), &bell).await?;
+                let (calls, desk, files) = (up.clone(), desk.clone(), audio_files.clone());
+                Some(Api::start(&config.api, Inside { calls, desk, files, sources }, outside).await?)
             }
             false => None,
         };
-        let bell = Bell::default();
-        let sounds = (&storage, &audio_files);
         let scribe_queue = scribe.as_ref().unwrap_or(&ears).queue();
         let hearing = (scribe_queue, abilities.speech_to_text || scribe.is_some());
         let second = scribe.as_ref().map(|scribe| SecondHearing::start(scribe.queue(), storage.clone(), up.clone()));
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
-        let errands = Errands::start(&config, &staff, sounds, hearing, bell.clone()).await?;
+        let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
         let cloud = CloudSync::start(&config, &storage);
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
@@ -191,6 +196,7 @@ impl Service {
         });
         learn_tools(Arc::clone(&tools), mind.queue());
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve_desk(Arc::clone(&services), call_backs, stopped.clone()));
         let router = tokio::spawn(Router::new(services).run(events, stopped));
         Ok(Service {
             sip,
@@ -304,6 +310,24 @@ async fn follow(follower: Follower, sip: SipHandle) {
 fn advertise(endpoint: &mut Endpoint, reached: Reached) {
     endpoint.set_advertised(&Host::from(reached.outside()));
     endpoint.set_advertised_inside(reached.inside().map(Host::from));
+}
+
+/// What is reached from outside of the office.
+async fn outside(
+    config: &Config,
+    staff: &Staff,
+    (storage, files): (&Storage, &AudioFiles),
+    bell: &Bell,
+) -> anyhow::Result<Outside> {
+    let (config, staff, bell) = (config.clone(), staff.clone(), bell.clone());
+    let (storage, files) = (storage.clone(), files.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let composer = Composer::open(&config, staff.office())?;
+        let callbacks = Callbacks::open(&config.sms, storage.clone(), staff, bell.clone())?;
+        let pages = composer.links.clone().map(|links| Pages { links, composer, storage, files, bell });
+        Ok(Outside { pages, callbacks })
+    });
+    opened.await?
 }
 
 async fn open_storage(config: &Config) -> anyhow::Result<(Storage, AudioFiles)> {

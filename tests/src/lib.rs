@@ -15,6 +15,7 @@ pub mod listener;
 pub mod load;
 pub mod mail_server;
 pub mod mcp;
+pub mod messages;
 pub mod mind;
 pub mod noise;
 pub mod offhook;
@@ -31,6 +32,7 @@ pub mod stun;
 pub mod talkers;
 pub mod tcp_relay;
 pub mod torture;
+pub mod web_client;
 pub mod web_server;
 
 use std::time::{Duration, Instant};

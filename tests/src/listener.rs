@@ -1,6 +1,5 @@
 //! Another program of the box's machine: asks its HTTP interface, and hears calls by WebSocket.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,8 @@ use socket2::{Domain, Socket, Type};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message, WebSocket};
+
+use crate::web_client::request;
 
 /// How long something may take that the box does at once.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -29,15 +30,10 @@ pub struct Answer {
 /// # Panics
 /// When nobody answers, or not in JSON.
 pub fn get(box_address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut stream = TcpStream::connect(box_address).unwrap();
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    write!(stream, "GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let media_type = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default().to_owned();
-    Answer { status, media_type, body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}")) }
+    let reply = request(box_address, &format!("GET {path}"), headers, "");
+    let media_type = reply.header("content-type").unwrap_or_default().to_owned();
+    let body = serde_json::from_str(reply.text()).unwrap_or_else(|error| panic!("{error}: {}", reply.text()));
+    Answer { status: reply.status, media_type, body }
 }
 
 /// Waits until one call of that kind is up; its id.

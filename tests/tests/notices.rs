@@ -14,17 +14,17 @@ use daemon::caller::{CallPlan, Line, Protection, place};
 use daemon::config::{Config, MailEncryption, Webhook};
 use daemon::messages::Particulars;
 use daemon::notices::{Notifier, Recipients};
-use daemon::office::sample;
+use daemon::office::{Staff, sample};
 use daemon::requests::{Request, submit};
 use daemon::service::Service;
 use daemon::storage::{
-    AudioFiles, CallId, Channel, Direction, FollowUpState, JobKind, NewSession, Notice, NoticeFailure, NoticeKind,
-    NoticeState, PeerAddressKind, PlainWav, Storage, StorageConfig, UnixMs, Voicemail, VoicemailEnd, VoicemailId,
-    VoicemailStatus, insert_session, insert_voicemail, list_follow_ups, list_notices, list_voicemails, notices_of,
-    queue_job, queue_notice, revive_notice, set_contact,
+    AudioFiles, Channel, FollowUpState, JobKind, Notice, NoticeFailure, NoticeKind, NoticeState, PlainWav, Storage,
+    StorageConfig, UnixMs, VoicemailId, await_delivery, find_contact, find_follow_up, list_follow_ups, list_notices,
+    list_voicemails, notices_of, queue_job, queue_notice, revive_notice,
 };
 use serde_json::Value;
 use tests::mail_server::{MailServer, header};
+use tests::messages::leave_message;
 use tests::offhook::Offhook;
 use tests::scripted::{config, engines, tone};
 use tests::web_server::{Answer, Asked, WebServer};
@@ -50,7 +50,8 @@ impl Rig {
     async fn notify(&self, config: &Config) {
         let (config, storage) = (config.clone(), self.storage.clone());
         let files = AudioFiles::open(self.folder.path(), Arc::new(PlainWav)).unwrap();
-        let open = move || Notifier::open(&config, Arc::new(sample::office().unwrap()), storage, files).unwrap();
+        let open =
+            move || Notifier::open(&config, Staff::new(Arc::new(sample::office().unwrap())), storage, files).unwrap();
         let notifier = tokio::task::spawn_blocking(open).await.unwrap();
         tokio::spawn(notifier.run(self.bell.ear()));
     }
@@ -59,7 +60,7 @@ impl Rig {
     async fn message(&self, config: &Config, is_urgent: bool) -> VoicemailId {
         let recipients = Recipients::new(config);
         let id = self.storage.write(move |sql_tx| {
-            let voicemail = voicemail(sql_tx)?;
+            let voicemail = leave_message(sql_tx)?;
             let (subject, thread) = (voicemail.voicemail_id.to_string(), voicemail.call_id.to_string());
             for notice in recipients.notices(NoticeKind::Message, &subject, &thread, is_urgent) {
                 assert!(queue_notice(sql_tx, &notice, UnixMs::now())?);
@@ -93,38 +94,6 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.bell.silence();
     }
-}
-
-fn voicemail(sql_tx: &rusqlite::Connection) -> Result<Voicemail, daemon::storage::StorageError> {
-    let now = UnixMs::now();
-    let call_id = CallId::new(now);
-    let session = NewSession {
-        call_id,
-        direction: Direction::Inbound,
-        trunk: "trunk".into(),
-        peer_address_kind: PeerAddressKind::Public,
-        caller_id: Some("+12125550142".to_owned().into()),
-        called: None,
-        sip_call_id: call_id.to_string(),
-        started_at: now,
-    };
-    insert_session(sql_tx, &session)?;
-    set_contact(sql_tx, "+12125550142", Some("Anna Bell"), None, now)?;
-    let voicemail = Voicemail {
-        voicemail_id: VoicemailId::new(now),
-        call_id,
-        recording_id: None,
-        status: VoicemailStatus::New,
-        ended_by: VoicemailEnd::Silence,
-        duration_ms: 3_000,
-        transcript: Some("Please call me back.".to_owned().into()),
-        transcript_confidence: None,
-        is_urgent: false,
-        mailbox: None,
-        created_at: now,
-    };
-    insert_voicemail(sql_tx, &voicemail)?;
-    Ok(voicemail)
 }
 
 fn is_tried(notices: &[Notice]) -> bool {
@@ -277,7 +246,7 @@ fn a_box_that_is_killed_again_and_again_loses_no_message() {
     storage
         .write_blocking(move |sql_tx| {
             for _ in 0..MESSAGES {
-                let (voicemail, now) = (voicemail(sql_tx)?, UnixMs::now());
+                let (voicemail, now) = (leave_message(sql_tx)?, UnixMs::now());
                 queue_job(sql_tx, JobKind::Transcribe, &voicemail.voicemail_id.to_string(), now, now)?;
             }
             Ok(())
@@ -436,4 +405,64 @@ async fn text_messages_respect_stop_and_the_months_limit() {
     assert_eq!(service.asked().len(), asked + 1, "two are 20 cents, three would be 30");
     let all = rig.storage.read(|db| list_notices(db, Some(NoticeState::Sent), 10)).await.unwrap();
     assert!(all.iter().all(|notice| notice.new.channel == Channel::Sms), "{all:#?}");
+}
+
+/// A service that has taken a text says later whether it arrived, and has the answers to it: both are asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_followed_until_they_arrive_and_their_answers_count() {
+    let states = AtomicUsize::new(0);
+    let service = WebServer::start(move |asked: &Asked| {
+        let path = asked.line.split_once("/Messages").unwrap().1;
+        let body = match path {
+            ".json" => serde_json::json!({ "sid": format!("SM{}", asked.body.len()), "status": "queued" }),
+            // What the office's number got: the latest first, and our own texts among them.
+            _ if path.starts_with(".json?To=%2B12125550100") => serde_json::json!({ "messages": [
+                { "sid": "SM9", "direction": "inbound", "from": "+12125550142", "to": "+12125550100", "body": "done 0417" },
+                { "sid": "SM8", "direction": "inbound", "from": "+12125550142", "to": "+12125550100", "body": "OK 0417" },
+                { "sid": "SM7", "direction": "inbound", "from": "+12125550143", "to": "+12125550100", "body": "STOP" },
+                { "sid": "SM6", "direction": "outbound-api", "from": "+12125550100", "body": "DONE 0417" },
+            ] }),
+            _ => match states.fetch_add(1, Ordering::SeqCst) {
+                0 => serde_json::json!({ "status": "sent", "error_code": null }),
+                _ => serde_json::json!({ "status": "undelivered", "error_code": 30006 }),
+            },
+        };
+        Answer::Status(200, body.to_string())
+    });
+    let rig = Rig::new();
+    let secret_file = rig.folder.path().join("sms");
+    std::fs::write(&secret_file, "secret").unwrap();
+    let mut config = Config::default();
+    config.sms.enabled = true;
+    config.sms.account = "AC1".into();
+    config.sms.secret_file = Some(secret_file);
+    config.sms.from = Some("+12125550100".into());
+    config.sms.to = vec!["+12125550142".into()];
+    config.sms.api_url = service.url();
+    let promise = tests::messages::promise("0417");
+    let promised = promise.follow_up_id;
+    let kept = rig.storage.write(move |sql_tx| daemon::storage::insert_follow_up(sql_tx, &promise)).await.unwrap();
+    assert!(kept);
+    rig.notify(&config).await;
+    let id = rig.message(&config, true).await;
+    let notices = rig.until(id, is_tried).await;
+    assert_eq!((notices[0].state, notices[0].delivery.as_deref()), (NoticeState::Sent, None), "{notices:#?}");
+    let notice = notices[0].notification_id;
+    for expected in
+        [("sent", NoticeState::Sent, None), ("undelivered", NoticeState::Dead, Some(NoticeFailure::Recipient))]
+    {
+        // A person would wait for it.
+        rig.storage.write(move |sql_tx| await_delivery(sql_tx, notice, UnixMs::now())).await.unwrap();
+        rig.bell.ring();
+        let is_said = |notices: &[Notice]| notices[0].delivery.as_deref() == Some(expected.0);
+        let notices = rig.until(id, is_said).await;
+        assert_eq!((notices[0].state, notices[0].failure), (expected.1, expected.2), "{notices:#?}");
+    }
+    let followed = rig.storage.read(move |db| {
+        let promise = find_follow_up(db, promised)?.unwrap();
+        let stopped = find_contact(db, "+12125550143")?.unwrap().sms_stopped_at.is_some();
+        Ok((promise.state, promise.acknowledged_by, stopped))
+    });
+    let (state, by, is_stopped) = followed.await.unwrap();
+    assert_eq!((state, by.as_deref(), is_stopped), (FollowUpState::Closed, Some("+12125550142"), true));
 }

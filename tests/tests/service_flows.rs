@@ -24,8 +24,8 @@ use daemon::registrar::pins::Pins;
 use daemon::registrar::secrets::Secrets;
 use daemon::service::Service;
 use daemon::storage::{
-    EscalationOutcome, FollowUp, Reader, SessionDetail, SessionState, VoicemailStatus, jobs_of, list_follow_ups,
-    list_sessions, session_detail,
+    EscalationOutcome, FollowUp, FollowUpState, Reader, SessionDetail, SessionState, VoicemailStatus, jobs_of,
+    list_follow_ups, list_sessions, session_detail,
 };
 use models::{LevelVad, ScriptedReply, ScriptedStt, SpeechToText, SttError, TranscribeOptions, Transcript};
 use tests::carrier::{Account, Carrier, EDGE};
@@ -498,7 +498,7 @@ async fn the_mailbox_of_a_mobile_does_not_get_the_caller() {
 }
 
 /// A message in a mailbox with a recorded greeting is played at the phone of that mailbox (baresip), which knows its PIN, and
-/// is a saved one afterwards; the office's messages are not.
+/// is a saved one afterwards, and what was promised is whose phone it is; the office's messages are not played.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_played_at_a_phone_after_its_pin() {
     if !is_installed("baresip") {
@@ -520,20 +520,26 @@ async fn messages_are_played_at_a_phone_after_its_pin() {
         ..Mailbox::default()
     }];
     config.inbound = vec![Inbound { to: Target::Mailbox("anna weber".into()), ..Inbound::default() }];
-    let service = start(config, engines(&[])).await;
+    let service = start(config, engines(&["please call me back"])).await;
     call(&service, "", vec![tone(0, Cue::AfterAnswer), Line::Press("#".into())]).await;
     let (phone_folder, address) = (folder.path().join("phone"), service.address());
+    let state = folder.path().to_owned();
     let heard = tokio::task::spawn_blocking(move || {
+        let reader = Reader::open(&state, 1).unwrap();
+        let promised = || reader.read_blocking(|db| list_follow_ups(db, false, 1)).unwrap().pop();
+        tests::poll(Duration::from_secs(20), promised).expect("a promise");
         let profile = Profile::new("101", &password, address, PHONE_HZ);
         let mut phone = Softphone::start(&phone_folder, &Profile { says: Duration::from_secs(60), ..profile });
         phone.tell("dial", &format!("sip:*98@{address}"));
         phone.wait_for_output("Call established");
         // A wrong one first.
-        phone.tell("sndcode", &format!("0#{pin}#2"));
+        phone.tell("sndcode", &format!("0#{pin}#52"));
         phone.wait_for("CALL_CLOSED");
-        phone.heard()
+        (phone.heard(), promised().unwrap())
     });
-    let heard = heard.await.unwrap();
+    let (heard, promise) = heard.await.unwrap();
+    assert_eq!(promise.state, FollowUpState::Acknowledged, "{promise:#?}");
+    assert_eq!(promise.acknowledged_by.as_deref(), Some("extension 101"));
     let details = laws(service, folder.path(), 2).await;
     assert_eq!(details[0].session.hangup_cause.as_deref(), Some("feature_code"), "{details:#?}");
     let left = &details[1].voicemails[0];

@@ -1,7 +1,7 @@
 //! Which tables this cloud knows. A box with others is told so by name, and sends the rest.
 
 /// In the order of their names.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 16] = [
     "absences",
     "call_metrics",
     "call_sessions",
@@ -14,7 +14,9 @@ pub const TABLES: [&str; 14] = [
     "knowledge_passages",
     "notifications",
     "people",
+    "received_texts",
     "recordings",
+    "verdicts",
     "voicemails",
 ];
 

@@ -3,16 +3,26 @@
 //! ```text
 //! GET /v1/calls               the calls that are up
 //! GET /v1/calls/{id}/listen   a WebSocket with the sound of one, live
+//! GET /v1/messages, /v1/messages/{id}, /v1/messages/{id}/sound, /v1/followups, /v1/notices, /v1/people
+//! POST /v1/requests           what the command line has done: a promise taken, a caller taken over, …
 //! POST /mcp                   the box as a server of the Model Context Protocol, for programs with a token
+//!
+//! GET  /links/{key}           what a notice is about, for whoever has its link
+//! POST /callbacks/twilio      what became of text messages, and what is answered to them
 //! ```
-//! It is on loopback only and knows no logins yet but those tokens, so `guard` turns away what a web page could make a browser send. What
-//! goes wrong is told as RFC 9457 has it (`problem`).
+//! It is on loopback only and knows no logins yet but those tokens, so `guard` turns away what a web page could make a
+//! browser send. The last two are for the office's own way from outside: each request proves by a signature that it may.
+//! What goes wrong is told as RFC 9457 has it (`problem`).
 
+mod callbacks;
 mod calls;
 mod guard;
+mod links;
 mod listen;
 mod mcp;
 mod problem;
+mod rows;
+mod sound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,17 +32,21 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+pub use self::callbacks::Callbacks;
+pub use self::links::Pages;
 pub use self::mcp::Sources;
 use self::problem::Problem;
 use crate::call::CallsUp;
 use crate::config;
+use crate::requests::Desk;
+use crate::storage::AudioFiles;
 
 /// What the system may hold back of what we send. Sound that waits there is late, and cannot be dropped any more: this is
 /// half a second of both sides (Linux takes it twice).
@@ -44,7 +58,30 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 struct State {
     calls: CallsUp,
+    desk: Desk,
+    files: AudioFiles,
     stop: watch::Receiver<bool>,
+}
+
+/// What programs of this machine may ask for.
+pub struct Inside {
+    /// The calls that are up.
+    pub calls: CallsUp,
+    /// What is done for somebody.
+    pub desk: Desk,
+    /// Recordings.
+    pub files: AudioFiles,
+    /// What the tools of `/mcp` read.
+    pub sources: Sources,
+}
+
+/// What may be asked from outside; `None`: nothing of that kind is configured.
+#[derive(Default)]
+pub struct Outside {
+    /// By people, with links.
+    pub pages: Option<Pages>,
+    /// By the service of text messages.
+    pub callbacks: Option<Callbacks>,
 }
 
 /// The interface while it is served; end it with [`stop`](Api::stop).
@@ -59,15 +96,16 @@ impl Api {
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn start(config: &config::Api, calls: CallsUp, sources: Sources) -> anyhow::Result<Api> {
+    pub async fn start(config: &config::Api, inside: Inside, outside: Outside) -> anyhow::Result<Api> {
+        let Inside { calls, desk, files, sources } = inside;
         let listen = SocketAddr::new(config.address, config.port);
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("api.address and api.port cannot be used: {listen}; --set api.port=8070 chooses another")
         })?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let state = State { calls, stop: stopped.clone() };
-        let service = router(state, config, sources).into_make_service_with_connect_info::<SocketAddr>();
+        let state = State { calls, desk, files, stop: stopped.clone() };
+        let service = router(state, config, sources, outside).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(told(stopped));
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
@@ -98,7 +136,7 @@ impl Api {
     }
 }
 
-fn router(state: State, config: &config::Api, sources: Sources) -> Router {
+fn router(state: State, config: &config::Api, sources: Sources, Outside { pages, callbacks }: Outside) -> Router {
     let mut router = Router::new();
     if !config.mcp_tokens.is_empty() {
         let admission = from_fn_with_state(Arc::new(config.mcp_tokens.clone()), mcp::admit);
@@ -107,12 +145,21 @@ fn router(state: State, config: &config::Api, sources: Sources) -> Router {
     router
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}/listen", get(listen::listen))
+        .route("/v1/messages", get(rows::messages))
+        .route("/v1/messages/{id}", get(rows::message))
+        .route("/v1/messages/{id}/sound", get(rows::message_sound))
+        .route("/v1/followups", get(rows::follow_ups))
+        .route("/v1/notices", get(rows::notices))
+        .route("/v1/people", get(rows::people))
+        .route("/v1/requests", post(rows::request))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not known here")
         })
         .layer(from_fn(guard::guard))
         .with_state(state)
+        .merge(pages.map_or_else(Router::new, links::router))
+        .merge(callbacks.map_or_else(Router::new, callbacks::router))
 }
 
 fn set_up(stream: &mut TcpStream) {

@@ -20,8 +20,6 @@ use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 
 /// From the end of what is said until no key counts as a no.
 const KEY_LIMIT: Duration = Duration::from_secs(10);
-/// What is said at the end has been heard by then.
-const FAREWELL_LIMIT: Duration = Duration::from_secs(8);
 
 /// What the callee wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +40,16 @@ pub(super) enum Verdict {
 
 /// Has the words made, while phones still ring.
 pub(super) fn prepare(services: &Services, summary: &str) {
-    for sentence in sentences(summary) {
+    for sentence in [speakable(summary), speakable(phrases::CALLEE_MENU)].concat() {
         services.speaker.render(&sentence, Priority::Speculative, |_| {});
     }
 }
 
-/// Asks whoever is on `leg`. Without a voice nobody can be asked, and the call is theirs.
-pub(super) async fn consult(services: &Services, leg: &mut Leg, summary: &str) -> Verdict {
-    let Some(said) = spoken(services, &sentences(summary)).await else { return Verdict::Take };
-    let menu = spoken(services, &speakable(phrases::CALLEE_MENU)).await;
+/// Asks whoever is on `leg`, with the keys that `menu` names. Without a voice nobody can be asked, and the call is theirs.
+pub(super) async fn consult(services: &Services, leg: &mut Leg, summary: &str, menu: &str) -> Verdict {
+    let menu = speakable(menu);
+    let Some(said) = spoken(services, &[speakable(summary), menu.clone()].concat()).await else { return Verdict::Take };
+    let menu = spoken(services, &menu).await;
     let mut deadline = play(leg, said);
     let mut is_warned = false;
     loop {
@@ -88,27 +87,49 @@ pub(super) async fn consult(services: &Services, leg: &mut Leg, summary: &str) -
     }
 }
 
+/// Tells whoever is on `leg` about the caller they will talk with at once; a key ends it. Whether they are still there.
+pub(super) async fn announce(services: &Services, leg: &mut Leg, summary: &str) -> bool {
+    match spoken(services, &speakable(summary)).await {
+        Some(said) => heard(leg, said).await,
+        None => true,
+    }
+}
+
 /// Tells whoever has decided that it is done, and hangs up.
 pub(super) async fn take_leave(services: Arc<Services>, mut leg: Leg, text: &str) {
-    if let Some(said) = spoken(&services, &speakable(text)).await {
-        play(&leg, said);
-        let heard = async {
-            loop {
-                tokio::select! {
-                    event = leg.events.recv() => match event {
-                        Some(event) => if let LegNews::Ended(_) = leg.handle(event).await { return },
-                        None => return,
-                    },
-                    Some(event) = leg.frames.recv() => {
-                        if let MediaEvent::ClipFinished { clip: ANNOUNCEMENT, .. } = event { return }
-                    }
-                }
-            }
-        };
-        // A phone on hold hears nothing to its end.
-        let _ = tokio::time::timeout(FAREWELL_LIMIT, heard).await;
+    if let Some(said) = spoken(&services, &speakable(text)).await
+        && !heard(&mut leg, said).await
+    {
+        return;
     }
     leg.hang_up(None).await;
+}
+
+/// Plays it until it is over, or a key is pressed. Whether whoever hears it is still there.
+async fn heard(leg: &mut Leg, samples: Samples) -> bool {
+    // A phone on hold hears nothing to its end.
+    let deadline = play(leg, samples);
+    loop {
+        tokio::select! {
+            event = leg.events.recv() => match event {
+                Some(event) => match leg.handle(event).await {
+                    LegNews::Nothing => {}
+                    LegNews::Pressed(_) => break,
+                    LegNews::Ended(_) => return false,
+                },
+                None => return false,
+            },
+            Ok(()) = leg.moved.changed() => leg.follow_address().await,
+            Some(event) = leg.frames.recv() => {
+                if matches!(event, MediaEvent::ClipFinished { clip: ANNOUNCEMENT, .. } | MediaEvent::Digit(_)) {
+                    break;
+                }
+            }
+            () = sleep_until(deadline) => break,
+        }
+    }
+    leg.command(|media, _| media.stop());
+    true
 }
 
 /// Plays it, and tells until when a key may come.
@@ -116,10 +137,6 @@ fn play(leg: &Leg, samples: Samples) -> Instant {
     let length = SPEECH_SAMPLE_RATE.duration_of(samples.len() as u64);
     leg.command(|media, _| media.play(ANNOUNCEMENT, samples));
     Instant::now() + length + KEY_LIMIT
-}
-
-fn sentences(summary: &str) -> Vec<String> {
-    [speakable(summary), speakable(phrases::CALLEE_MENU)].concat()
 }
 
 /// The sound of several sentences in a row.

@@ -11,6 +11,7 @@ use super::incoming::{CallerKind, Incoming};
 use super::leg::Leg;
 use super::mailbox::mailbox;
 use super::paging::page;
+use super::serve::answered_party;
 use super::services::Services;
 use super::supervise::supervise;
 use super::task::End;
@@ -31,6 +32,7 @@ pub(super) async fn serve(incoming: &mut Incoming, feature: Feature, stop: watch
             take(incoming, claim).await
         }
         Feature::Supervise { extension } => supervise(incoming, &by, extension, stop).await,
+        Feature::TakeOver => take_over(incoming, &by).await,
         Feature::Park { place } => take(incoming, services.pickups.claim_parked(&by, place)).await,
         Feature::DoNotDisturb { is_on } => {
             let changed = services.diversions.change(&services.storage, &by, |own| own.do_not_disturb = is_on).await;
@@ -68,6 +70,20 @@ pub(super) async fn take(incoming: &mut Incoming, claim: Option<oneshot::Sender<
     // Whoever called has given up in the meantime: the leg comes back, and hangs up when it is dropped.
     let taken = claim.send(leg).is_ok();
     incoming.close_as(if taken { End::TRANSFERRED } else { End::CALLER_HANGUP }, "picked_up").await;
+    Ok(())
+}
+
+/// The phone is answered, and has the caller with whom the attendant talks as soon as it has heard who that is.
+async fn take_over(incoming: &mut Incoming, by: &str) -> Result<(), End> {
+    let services = Arc::clone(&incoming.services);
+    if !services.up.is_anybody_attended() {
+        info!("Nobody there to take over");
+        return Err(incoming.reject(StatusCode::NOT_FOUND, End::denied("nothing_to_take_over")).await);
+    }
+    let phone = answered_party(incoming).await?;
+    // The caller has gone in the meantime: the phone is dropped, and hung up.
+    let taken = services.up.take_over_latest(by, phone);
+    incoming.close_as(if taken.is_some() { End::TRANSFERRED } else { End::CALLER_HANGUP }, "picked_up").await;
     Ok(())
 }
 

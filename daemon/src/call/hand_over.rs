@@ -13,14 +13,14 @@ use jiff::Zoned;
 use tracing::{info, warn};
 
 use super::bridge::Party;
-use super::consult::{Verdict, consult, prepare, take_leave};
+use super::consult::{Verdict, announce, consult, prepare, take_leave};
 use super::onward::{Step, follow};
 use super::reach::{Course, Outside, course_to};
 use super::services::Services;
 use super::waiting::{Interrupted, Patience, Waiting};
 use crate::conversation::machine::{Opening, Unreached};
 use crate::conversation::phrases;
-use crate::dial_plan::{Decision, Target, from_phone};
+use crate::dial_plan::{Decision, from_phone};
 use crate::follow_ups::{self, due, promise_with_jobs};
 use crate::office::Route;
 use crate::redact::Redacted;
@@ -41,6 +41,10 @@ pub(super) struct HandOver {
     pub(super) name: Option<String>,
     /// Where they call from, if that can be called.
     pub(super) number: Option<String>,
+    /// They did not ask for it: they are told that they are connected.
+    pub(super) is_sudden: bool,
+    /// Who wants them already: nobody is rung then.
+    pub(super) phone: Option<Box<Party>>,
 }
 
 /// What one way to somebody came to.
@@ -70,14 +74,20 @@ fn outcome_of(why: Unreached) -> EscalationOutcome {
 }
 
 /// Rings whoever is at the end of the route, and follows what they decide.
-pub(super) async fn hand_over(waiting: &mut Waiting, wanted: &HandOver) -> Result<Step, Interrupted> {
+pub(super) async fn hand_over(waiting: &mut Waiting, mut wanted: HandOver) -> Result<Step, Interrupted> {
     let services = Arc::clone(&waiting.services);
     // Whatever comes of it: a message is for whom they wanted.
     waiting.mailbox = services.config.mailbox_at(&wanted.route).map(|mailbox| mailbox.name.clone());
     if is_asked(&services) {
         prepare(&services, &wanted.summary);
     }
-    let tried = ways(waiting, wanted).await;
+    if wanted.is_sudden {
+        waiting.say(phrases::CONNECTING).await;
+    }
+    let tried = match wanted.phone.take() {
+        Some(phone) => taken_over(waiting, *phone, &wanted.summary).await,
+        None => ways(waiting, &wanted).await,
+    };
     let outcome = match &tried {
         Ok((_, outcome)) => *outcome,
         Err(_) => EscalationOutcome::CallerGone,
@@ -89,6 +99,21 @@ pub(super) async fn hand_over(waiting: &mut Waiting, wanted: &HandOver) -> Resul
         });
     }
     tried.map(|(step, _)| step)
+}
+
+/// Whoever wants the caller hears who that is, and has them.
+async fn taken_over(
+    waiting: &mut Waiting,
+    mut phone: Party,
+    summary: &str,
+) -> Result<(Step, EscalationOutcome), Interrupted> {
+    let services = Arc::clone(&waiting.services);
+    waiting.wait_with(Patience::Music);
+    let is_there = waiting.until_whatever_is_pressed(announce(&services, &mut phone.leg, summary)).await?;
+    Ok(match is_there {
+        true => (Step::Connected { party: Box::new(phone), places: Vec::new() }, EscalationOutcome::Taken),
+        false => (Step::AttendWith(Opening::NobodyAnswered), EscalationOutcome::HungUp),
+    })
 }
 
 /// Whether whoever is rung is asked.
@@ -145,7 +170,9 @@ async fn one_way(
     }
     waiting.wait_with(Patience::Music);
     let mut party = party;
-    let verdict = waiting.until_whatever_is_pressed(consult(&services, &mut party.leg, &wanted.summary)).await?;
+    let verdict = waiting
+        .until_whatever_is_pressed(consult(&services, &mut party.leg, &wanted.summary, phrases::CALLEE_MENU))
+        .await?;
     if waiting.mailbox.is_none()
         && let Some(mailbox) = party.extension().and_then(|extension| services.config.mailbox_of(extension))
     {
@@ -192,11 +219,8 @@ async fn promise(waiting: &Waiting, wanted: &HandOver, party: &Party) -> Option<
     let services = &waiting.services;
     let number = wanted.number.clone()?;
     let office = services.staff.office();
-    let at_phone = party.extension().and_then(|extension| {
-        let reach = Target::Extension(extension.to_owned());
-        office.people.iter().find(|person| person.reach.as_ref() == Some(&reach)).map(|person| person.name.clone())
-    });
-    let owner = wanted.route.person.clone().or(at_phone);
+    let at_phone = || Some(office.person_at(party.extension()?)?.name.clone());
+    let owner = wanted.route.person.clone().or_else(at_phone);
     let (at, now) = (UnixMs::now(), Zoned::now());
     let follow_up_id = FollowUpId::new(at);
     let reference = reference_of(VoicemailId::from(*follow_up_id.as_uuid()));

@@ -2,7 +2,7 @@
 //! of it.
 //!
 //! ```text
-//!  PIN # ─► message n of m, from whom, when ─► its sound ─► 1 again, 2 keep, 3 delete, 4 call back, # next
+//!  PIN # ─► message n of m, from whom, when ─► its sound ─► 1 again, 2 keep, 3 delete, 4 call back, 5 take it, # next
 //!             ▲                                                │            │
 //!             └────────────────────────────────────────────────┘            └─► the caller's number is dialled
 //! ```
@@ -31,8 +31,8 @@ use crate::messages::Particulars;
 use crate::redact::Redacted;
 use crate::speaker::{SPEECH_SAMPLE_RATE, Samples};
 use crate::storage::{
-    StorageError, UnixMs, Voicemail, VoicemailStatus, find_recording, session_detail, set_voicemail_status,
-    voicemails_in,
+    FollowUp, FollowUpState, StorageError, UnixMs, Voicemail, VoicemailStatus, acknowledge_follow_up, find_recording,
+    promise_for, session_detail, set_voicemail_status, voicemails_in,
 };
 
 /// How long is waited for a key after what was said; then it is said once more.
@@ -49,12 +49,16 @@ const MESSAGES_LIMIT: u32 = 100;
 const PLAYED_MAX_SAMPLES: usize = 600 * 8_000;
 
 const MENU: &str = "Press 1 to hear it again, 2 to keep it, 3 to delete it, 4 to call back, or hash for the next.";
+/// Of a message that somebody has promised to answer, and nobody has taken.
+const MENU_OF_PROMISE: &str = "Press 1 to hear it again, 2 to keep it, 3 to delete it, 4 to call back, 5 to take care of it, or hash for the next.";
 
 /// A message, with what is said about it.
 struct Item {
     voicemail: Voicemail,
     from: String,
     number: Option<Redacted<String>>,
+    /// What was promised because of it, while that is to be done.
+    promise: Option<FollowUp>,
 }
 
 /// What becomes of the call after a message.
@@ -103,7 +107,7 @@ async fn served(waiting: &mut Waiting, by: &str) -> Result<Option<Box<Outside>>,
     let mut pressed = say_over(waiting, &counted(new, items.len() - new)).await?;
     let count = items.len();
     for (index, item) in items.iter().enumerate() {
-        match play(waiting, item, (index + 1, count), pressed).await? {
+        match play(waiting, item, by, (index + 1, count), pressed).await? {
             After::Next(key) => pressed = key,
             After::Dial(number) => return Ok(Some(number)),
         }
@@ -176,7 +180,9 @@ fn items(db: &rusqlite::Connection, mailbox: Option<&str>) -> Result<Vec<Item>, 
             let session = session_detail(db, &voicemail.call_id.to_string())?.session;
             let number = particulars.callback_number.map(Redacted::new).or(session.caller_id);
             let from = particulars.name.unwrap_or_else(|| "somebody".into());
-            items.push(Item { voicemail, from, number });
+            let promise = promise_for(db, voicemail.voicemail_id)?;
+            let promise = promise.filter(|promise| promise.state != FollowUpState::Closed);
+            items.push(Item { voicemail, from, number, promise });
         }
     }
     Ok(items)
@@ -198,6 +204,7 @@ fn counted(new: usize, saved: usize) -> String {
 async fn play(
     waiting: &mut Waiting,
     item: &Item,
+    by: &str,
     (number, count): (usize, usize),
     mut pressed: Option<char>,
 ) -> Result<After, Interrupted> {
@@ -209,7 +216,7 @@ async fn play(
     if pressed.is_none() {
         pressed = say_over(waiting, &announced).await?;
     }
-    let mut is_played = false;
+    let (mut is_played, mut is_taken) = (false, false);
     loop {
         // What is not pressed yet comes after the sound, or over it.
         if pressed.is_none() && !is_played {
@@ -224,7 +231,10 @@ async fn play(
         }
         let key = match pressed.take() {
             Some(key) => Some(key),
-            None => ask(waiting, MENU).await?,
+            None => {
+                let open = item.promise.as_ref().filter(|promise| promise.state == FollowUpState::Open);
+                ask(waiting, if open.is_some() && !is_taken { MENU_OF_PROMISE } else { MENU }).await?
+            }
         };
         let status = match key {
             Some('1') => {
@@ -235,7 +245,7 @@ async fn play(
             Some('3') => VoicemailStatus::Archived,
             Some('4') => match callable(&services, item) {
                 Some(number) => {
-                    set(&services, item, VoicemailStatus::Heard).await;
+                    take(&services, item, by).await;
                     return Ok(After::Dial(Box::new(number)));
                 }
                 None => {
@@ -243,6 +253,12 @@ async fn play(
                     continue;
                 }
             },
+            Some('5') if item.promise.is_some() => {
+                is_taken = take(&services, item, by).await;
+                pressed =
+                    say_over(waiting, if is_taken { "It is yours." } else { "I am sorry, that did not work." }).await?;
+                continue;
+            }
             Some('#') => return Ok(After::Next(None)),
             // Whoever has put the phone beside it keeps what is new.
             None => return Err(Interrupted::Ended(End::FEATURE)),
@@ -264,6 +280,28 @@ async fn set(services: &Services, item: &Item, status: VoicemailStatus) {
     }
 }
 
+/// Whoever is at the phone takes care of it, and of what was promised because of it. Whether that is kept.
+async fn take(services: &Services, item: &Item, by: &str) -> bool {
+    let office = services.staff.office();
+    let by = office.person_at(by).map_or_else(|| format!("extension {by}"), |person| person.name.clone());
+    let (id, promise) = (item.voicemail.voicemail_id, item.promise.as_ref().map(|promise| promise.follow_up_id));
+    let taken = services.storage.write(move |sql_tx| {
+        let now = UnixMs::now();
+        if let Some(promise) = promise {
+            acknowledge_follow_up(sql_tx, promise, &by, now)?;
+        }
+        set_voicemail_status(sql_tx, id, VoicemailStatus::Heard, now)
+    });
+    match taken.await {
+        Ok(()) => services.bell.ring(),
+        Err(error) => {
+            warn!(%error, "A message is not taken");
+            return false;
+        }
+    }
+    true
+}
+
 /// Its number, if phones of the office may call it.
 fn callable(services: &Services, item: &Item) -> Option<Outside> {
     match from_phone(&services.config, item.number.as_ref()?.reveal(), services.is_open()) {
@@ -273,7 +311,8 @@ fn callable(services: &Services, item: &Item) -> Option<Outside> {
     }
 }
 
-async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
+/// Has whoever is at the phone talk with that number.
+pub(super) async fn call_back(mut waiting: Waiting, number: Outside) -> Result<(), End> {
     match follow(&mut waiting, Course::Outside(number)).await {
         Ok(Step::Connected { party, places }) => {
             Box::pin(connect(waiting, *party, places)).await;

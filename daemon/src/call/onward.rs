@@ -85,7 +85,7 @@ pub(super) async fn onward(mut waiting: Waiting, mut next: Onward) {
     for _ in 0..HOP_LIMIT {
         let step = match next {
             Onward::Course(course) => Box::pin(follow(&mut waiting, course)).await,
-            Onward::HandOver(wanted) => Box::pin(hand_over(&mut waiting, &wanted)).await,
+            Onward::HandOver(wanted) => Box::pin(hand_over(&mut waiting, wanted)).await,
             Onward::Parked { place, offered, by } => Box::pin(parked(&mut waiting, place, offered, by)).await,
         };
         match step {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
+use super::bridge::Party;
 use super::carriers::Place;
 use super::hand_over::HandOver;
 use super::incoming::{CallerKind, user_of};
@@ -27,7 +28,7 @@ use super::music::file_sound;
 use super::record::{Work, turn_row, write_end};
 use super::services::{Services, Thought};
 use super::tap::{Channel, Tap};
-use super::up::{Seat, Talk, Words};
+use super::up::{Seat, TakeOver, Talk, Words};
 use super::voice::{Voice, tone_clip};
 use super::waiting::Waiting;
 use crate::config::MailboxGreeting;
@@ -39,7 +40,7 @@ use crate::conversation::machine::{
 use crate::conversation::slots::Slots;
 use crate::conversation::summary::summary;
 use crate::conversation::tools::{self, ToolCall};
-use crate::dial_plan::is_e164;
+use crate::dial_plan::{Target, is_e164};
 use crate::inference::Priority;
 use crate::io::media::{GiveWay, MediaEvent, MediaSession};
 use crate::io::sleep_until;
@@ -176,6 +177,8 @@ pub(super) struct CallTask {
     stop: watch::Receiver<bool>,
     done: mpsc::Receiver<Done>,
     done_sender: mpsc::Sender<Done>,
+    /// Who wants the caller.
+    take_over: mpsc::Receiver<TakeOver>,
     conversation: Conversation,
     listener: Listener,
     voice: Voice,
@@ -248,6 +251,7 @@ impl CallTask {
             stop,
             done,
             done_sender,
+            take_over: services.up.attend(call_id),
             conversation: Conversation::new(settings, office, now),
             listener: Listener::new((services.voice_activity)()),
             voice: Voice::default(),
@@ -277,7 +281,7 @@ impl CallTask {
         let end = loop {
             match self.drain() {
                 Some(Outcome::Over(end)) => break end,
-                Some(Outcome::HandOver(route)) => return Some(Box::pin(self.hand_over(route)).await),
+                Some(Outcome::HandOver(route)) => return Some(Box::pin(self.hand_over(route, None)).await),
                 None => {}
             }
             let deadline = self.conversation.poll_timeout().map(|(at, _)| at);
@@ -291,6 +295,7 @@ impl CallTask {
                 Some(done) = self.done.recv() => { self.handle_done(done); None }
                 Some(event) = self.leg.frames.recv() => self.handle_sound(event),
                 () = self.tap.changed() => { self.tap.follow(&self.leg); None }
+                Some(wanted) = self.take_over.recv() => return Some(Box::pin(self.give_away(wanted)).await),
                 () = sleep_until(deadline) => { self.conversation.handle_timeout(Instant::now()); None }
                 Ok(()) = self.stop.changed() => { let told = *self.stop.borrow(); told.then_some(End::STOPPED) }
             };
@@ -302,9 +307,27 @@ impl CallTask {
         None
     }
 
+    /// Somebody of the office wants the caller, in the middle of whatever is said. A message that is being left is kept.
+    async fn give_away(mut self, TakeOver { by, phone }: TakeOver) -> (Waiting, HandOver) {
+        info!("Taken over");
+        // Whoever comes second is told so.
+        self.take_over.close();
+        let person = self.services.staff.office().person_at(&by).map(|person| person.name.clone());
+        let route = Route { person, reach: Some(Target::Extension(by)), mobile: None };
+        let to = Some(route.clone());
+        self.note_escalation(None, Escalation { reason: Reason::TakenOver, detail: None, to });
+        self.keep_messages().await;
+        self.feed(Input::TakenOver);
+        self.execute_all();
+        self.media_command(MediaSession::stop);
+        let (waiting, wanted) = self.hand_over(route, phone).await;
+        (waiting, HandOver { is_sudden: true, ..wanted })
+    }
+
     /// The caller waits from now on. Nothing is said or recorded at this moment: the conversation has ended.
-    async fn hand_over(mut self, route: Route) -> (Waiting, HandOver) {
+    async fn hand_over(mut self, route: Route, phone: Option<Box<Party>>) -> (Waiting, HandOver) {
         info!("Handed over");
+        self.take_over.close();
         let number = user_of(&self.identity.1.uri).filter(|number| is_e164(number));
         let context = self.conversation.context();
         let (escalation, reason) = self.escalation.map_or((None, None), |(id, reason)| (Some(id), Some(reason)));
@@ -314,6 +337,8 @@ impl CallTask {
             summary: summary(context, reason, number.as_deref(), &self.services.office, &jiff::Zoned::now()),
             name: context.slots.name.clone(),
             number,
+            is_sudden: false,
+            phone,
         };
         self.tap.finish_recording().await;
         self.leg.command(|media, _| media.listen(false));
@@ -726,7 +751,35 @@ impl CallTask {
 
     /// Ends the dialog, keeps a message that was being left and writes the last rows.
     async fn finish(&mut self, end: End) {
-        // Before the conversation's last commands, which would end it in the background.
+        self.take_over.close();
+        self.keep_messages().await;
+        self.execute_all();
+        self.leg.hang_up(None).await;
+        self.tap.finish_recording().await;
+        self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
+        let stats = self.leg.media.stats();
+        let (metrics, ended) = self.last_rows(end);
+        write_end(&self.services.storage, self.call_id, vec![metrics], ended).await;
+        info!(
+            cause = end.cause,
+            class = end.termination.as_str(),
+            seconds = self.began.elapsed().as_secs(),
+            packets_received = stats.received.received,
+            packets_lost = stats.received.lost,
+            "Call ended"
+        );
+    }
+
+    /// What the conversation wants done at its end.
+    fn execute_all(&mut self) {
+        while let Some(command) = self.conversation.poll_command() {
+            self.execute(command);
+        }
+    }
+
+    /// Ends the message that is being left, and sends what may still have been changed. Before the conversation's last
+    /// commands, which would end it in the background.
+    async fn keep_messages(&mut self) {
         if let Some(message) = self.message.take() {
             let kept = message.keep(RecordingEnd::HungUp).await;
             // What is held is sent when this is dropped.
@@ -742,23 +795,6 @@ impl CallTask {
             }
         }
         self.held = None;
-        while let Some(command) = self.conversation.poll_command() {
-            self.execute(command);
-        }
-        self.leg.hang_up(None).await;
-        self.tap.finish_recording().await;
-        self.decodes.values().for_each(|abort| abort.store(true, Ordering::Relaxed));
-        let stats = self.leg.media.stats();
-        let (metrics, ended) = self.last_rows(end);
-        write_end(&self.services.storage, self.call_id, vec![metrics], ended).await;
-        info!(
-            cause = end.cause,
-            class = end.termination.as_str(),
-            seconds = self.began.elapsed().as_secs(),
-            packets_received = stats.received.received,
-            packets_lost = stats.received.lost,
-            "Call ended"
-        );
     }
 
     fn last_rows(&mut self, end: End) -> (CallMetrics, EndedSession) {

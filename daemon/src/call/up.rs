@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use audio::Frame;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 
+use super::bridge::Party;
 use super::incoming::{CallerKind, Incoming, user_of};
 use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
@@ -65,6 +66,16 @@ struct Up {
     listeners: watch::Sender<usize>,
     /// There is one.
     supervisor: Arc<Semaphore>,
+    /// While the attendant talks with the caller: whoever wants to instead.
+    take_over: Option<mpsc::Sender<TakeOver>>,
+}
+
+/// Somebody of the office who wants the caller that the attendant talks with.
+pub(super) struct TakeOver {
+    /// Whose extension.
+    pub(super) by: String,
+    /// Their phone; without it, theirs ring.
+    pub(super) phone: Option<Box<Party>>,
 }
 
 /// Who talks.
@@ -160,6 +171,20 @@ pub enum ListenError {
     TooMany,
 }
 
+/// Why a call cannot be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TakeOverError {
+    /// None that is up has an id that begins so.
+    #[error("no call with this id is up")]
+    NoSuchCall,
+    /// More than one has.
+    #[error("more than one call that is up has an id that begins so")]
+    Ambiguous,
+    /// The attendant does not talk with its caller.
+    #[error("the attendant does not talk with this caller, or no more")]
+    NotAttended,
+}
+
 /// Somebody who hears a call, live; dropped, they do not any more.
 pub struct Listening {
     /// Which.
@@ -214,11 +239,17 @@ impl CallsUp {
         self.insert(incoming.call_id, from, incoming.called())
     }
 
+    /// A call that the box places for a desk.
+    pub(super) fn enter_outbound(&self, call_id: CallId, from: &str, to: &str) -> Entry {
+        self.insert(call_id, Some(from.to_owned()), Some(to.to_owned()))
+    }
+
     fn insert(&self, call_id: CallId, from: Option<String>, to: Option<String>) -> Entry {
         let (sound, listeners, talk) = (Sound::default(), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
         let supervisor = Arc::new(Semaphore::new(1));
         let words = broadcast::Sender::new(RING_WORDS);
-        self.table().insert(call_id, Up { from, to, since: None, talk, sound, words, listeners, supervisor });
+        let up = Up { from, to, since: None, talk, sound, words, listeners, supervisor, take_over: None };
+        self.table().insert(call_id, up);
         Entry { calls: self.clone(), call_id }
     }
 
@@ -229,6 +260,43 @@ impl CallsUp {
             up.talk.send_replace(talk);
         }
         self.0.talks.send_replace(());
+    }
+
+    /// What the attendant of a call is told by those who want its caller; until it is dropped.
+    pub(super) fn attend(&self, call_id: CallId) -> mpsc::Receiver<TakeOver> {
+        let (take_over, wanted) = mpsc::channel(1);
+        if let Some(up) = self.table().get_mut(&call_id) {
+            up.take_over = Some(take_over);
+        }
+        wanted
+    }
+
+    /// Has the phones of extension `by` ring for the caller of the call whose id begins with `id`, with whom the attendant
+    /// talks.
+    ///
+    /// # Errors
+    /// [`TakeOverError`].
+    pub fn take_over(&self, id: &str, by: &str) -> Result<CallId, TakeOverError> {
+        let table = self.table();
+        let (call_id, up) = one_of(&table, id).map_err(|error| match error {
+            ListenError::Ambiguous => TakeOverError::Ambiguous,
+            ListenError::NoSuchCall | ListenError::TooMany => TakeOverError::NoSuchCall,
+        })?;
+        up.give(TakeOver { by: by.to_owned(), phone: None }).map_err(|_| TakeOverError::NotAttended)?;
+        Ok(call_id)
+    }
+
+    /// Whether the attendant talks with anybody.
+    pub(super) fn is_anybody_attended(&self) -> bool {
+        self.table().values().any(Up::is_attended)
+    }
+
+    /// Gives the latest caller with whom the attendant talks to `phone`, of extension `by`. Without one any more it is
+    /// hung up; which call it is.
+    pub(super) fn take_over_latest(&self, by: &str, phone: Party) -> Option<CallId> {
+        let table = self.table();
+        let (call_id, up) = table.iter().rev().find(|(_, up)| up.is_attended())?;
+        up.give(TakeOver { by: by.to_owned(), phone: Some(Box::new(phone)) }).ok().map(|()| *call_id)
     }
 
     /// Changes whenever who talks in a call does.
@@ -287,12 +355,8 @@ impl CallsUp {
     /// [`ListenError`].
     pub fn listen(&self, id: &str) -> Result<Listening, ListenError> {
         let table = self.table();
-        let mut found = table.iter().filter(|(call_id, up)| up.since.is_some() && call_id.to_string().starts_with(id));
-        let (call_id, up) = found.next().filter(|_| !id.is_empty()).ok_or(ListenError::NoSuchCall)?;
-        if found.next().is_some() {
-            return Err(ListenError::Ambiguous);
-        }
-        up.hear(*call_id).ok_or(ListenError::TooMany)
+        let (call_id, up) = one_of(&table, id)?;
+        up.hear(call_id).ok_or(ListenError::TooMany)
     }
 
     /// Hears the latest call in which two talk and that may still be listened to, from now on.
@@ -303,7 +367,26 @@ impl CallsUp {
     }
 }
 
+/// The call that is answered and whose id begins with `id`.
+fn one_of<'a>(table: &'a BTreeMap<CallId, Up>, id: &str) -> Result<(CallId, &'a Up), ListenError> {
+    let mut found = table.iter().filter(|(call_id, up)| up.since.is_some() && call_id.to_string().starts_with(id));
+    let (call_id, up) = found.next().filter(|_| !id.is_empty()).ok_or(ListenError::NoSuchCall)?;
+    match found.next() {
+        Some(_) => Err(ListenError::Ambiguous),
+        None => Ok((*call_id, up)),
+    }
+}
+
 impl Up {
+    fn is_attended(&self) -> bool {
+        self.take_over.as_ref().is_some_and(|take_over| !take_over.is_closed())
+    }
+
+    /// Fails where nobody takes it, or somebody else was quicker.
+    fn give(&self, wanted: TakeOver) -> Result<(), ()> {
+        self.take_over.as_ref().ok_or(())?.try_send(wanted).map_err(drop)
+    }
+
     /// `None` if [`LISTENER_LIMIT`] hear it already.
     fn hear(&self, call_id: CallId) -> Option<Listening> {
         let has_room = self.listeners.send_if_modified(|listeners| {
@@ -461,6 +544,24 @@ pub(super) mod tests {
         let all: Vec<_> = (0..LISTENER_LIMIT).map_while(|_| calls.listen_to_latest()).collect();
         assert!(all.len() == LISTENER_LIMIT && all.iter().all(|one| one.call_id == entry.call_id));
         assert!(calls.listen_to_latest().is_none(), "it is full");
+    }
+
+    /// One at a time, and only while the attendant talks with the caller.
+    #[test]
+    fn a_caller_is_taken_over_while_the_attendant_has_them() {
+        let (calls, entry, _outlet) = one_call();
+        let id = entry.call_id.to_string();
+        assert_eq!(calls.take_over(&id, "101"), Err(TakeOverError::NotAttended));
+        let mut wanted = calls.attend(entry.call_id);
+        assert!(calls.is_anybody_attended());
+        assert_eq!(calls.take_over(&id[..8], "101"), Ok(entry.call_id));
+        assert_eq!(calls.take_over(&id, "102"), Err(TakeOverError::NotAttended), "somebody was quicker");
+        assert!(wanted.try_recv().is_ok_and(|wanted| wanted.by == "101" && wanted.phone.is_none()));
+        drop(wanted);
+        assert!(!calls.is_anybody_attended());
+        assert_eq!(calls.take_over(&id, "101"), Err(TakeOverError::NotAttended));
+        drop(entry);
+        assert_eq!(calls.take_over(&id, "101"), Err(TakeOverError::NoSuchCall));
     }
 
     #[test]

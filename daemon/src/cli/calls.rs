@@ -10,17 +10,18 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use audio::opus_file::OpusWriter;
 use audio::wav::Pieces;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Common;
 use super::listen::Listen;
 use crate::config::Config;
 use crate::redact::Redacted;
+use crate::requests::{Request, submit};
 use crate::storage::{
     AudioFiles, CallSession, ConversationTurn, EscalationOutcome, EscalationRow, PassageId, PlainWav, Reader,
-    Recording, SessionDetail, StorageError, Talk, Unanswered, UnixMs, find_passage, list_sessions, session_detail,
-    unanswered,
+    Recording, SessionDetail, StorageError, Talk, Unanswered, UnixMs, WrongAnswer, find_passage, list_sessions,
+    session_detail, unanswered, wrong_answers,
 };
 
 /// Read at once from a recording: seconds.
@@ -47,7 +48,7 @@ pub(crate) enum Calls {
         #[arg(long)]
         json: bool,
     },
-    /// List what callers asked and were told nothing about: what the office's documents should say
+    /// List what callers asked and were told nothing about, or something wrong: what the office's documents should say
     Unanswered {
         /// Of how many days
         #[arg(long, default_value_t = 30)]
@@ -72,6 +73,39 @@ pub(crate) enum Calls {
         number: usize,
     },
     Listen(Listen),
+    /// Take the caller with whom the attendant talks: your phone rings
+    TakeOver {
+        /// The call's id, or the beginning of it
+        id: String,
+        /// Your extension
+        #[arg(long)]
+        by: String,
+    },
+    /// Note whether an answer of the box was right, for whoever writes the office's documents
+    Judge {
+        /// The call's id, or the beginning of it
+        id: String,
+        /// The turn, as `show` numbers them
+        turn: u32,
+        /// What it was
+        #[arg(value_enum)]
+        verdict: Judgement,
+        /// What should have been said
+        #[arg(long)]
+        better: Option<String>,
+        /// Who thinks so
+        #[arg(long)]
+        by: Option<String>,
+    },
+}
+
+/// What an answer was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Judgement {
+    /// It was right
+    Right,
+    /// It was wrong
+    Wrong,
 }
 
 impl Calls {
@@ -106,13 +140,16 @@ impl Calls {
             }
             Calls::Unanswered { days, limit, json } => {
                 let since = UnixMs(UnixMs::now().0 - i64::from(*days) * DAY_MS);
-                let questions = reader.read_blocking(|db| unanswered(db, since, *limit))?;
+                let (questions, wrong) = reader
+                    .read_blocking(|db| Ok((unanswered(db, since, *limit)?, wrong_answers(db, since, *limit)?)))?;
                 if *json {
-                    let rows: Vec<Value> = questions.iter().map(question_json).collect();
+                    let rows: Vec<Value> =
+                        questions.iter().map(question_json).chain(wrong.iter().map(wrong_json)).collect();
                     println!("{}", serde_json::to_string_pretty(&rows)?);
                 } else {
                     questions.iter().for_each(|question| println!("{}", question_line(question)));
-                    if questions.is_empty() {
+                    wrong.iter().for_each(|wrong| println!("{}", wrong_line(wrong)));
+                    if questions.is_empty() && wrong.is_empty() {
                         println!("Every question of the last {days} days had an answer.");
                     }
                 }
@@ -120,6 +157,23 @@ impl Calls {
             Calls::Audio { id, output, number } => {
                 let detail = reader.read_blocking(|db| session_detail(db, id))?;
                 export(&config, &detail, *number, output)?;
+            }
+            Calls::TakeOver { id, by } => {
+                submit(&config.state_directory(), &Request::TakeOver { call: id.clone(), by: by.clone() })?;
+                println!("The phone rings.");
+            }
+            Calls::Judge { id, turn, verdict, better, by } => {
+                let detail = reader.read_blocking(|db| session_detail(db, id))?;
+                let found = detail.turns.iter().find(|known| known.turn_index == *turn);
+                let turn = found
+                    .with_context(|| format!("this call has no turn {turn}; `offhook calls show {id}` shows them"))?;
+                let request = Request::Judge {
+                    turn: turn.turn_id,
+                    is_right: *verdict == Judgement::Right,
+                    better_answer: better.clone(),
+                    by: by.clone(),
+                };
+                submit(&config.state_directory(), &request)?;
             }
             // Of a box that runs, not of its database.
             Calls::Listen(_) => {}
@@ -299,6 +353,24 @@ fn question_json(question: &Unanswered) -> Value {
         "asked_at_ms": question.asked_at.0,
         "call_id": question.call_id.to_string(),
     })
+}
+
+/// What was answered wrongly.
+fn wrong_json(wrong: &WrongAnswer) -> Value {
+    json!({
+        "text": wrong.question.reveal(),
+        "wrong_answer": wrong.answer.as_ref().map(Redacted::reveal),
+        "better_answer": wrong.verdict.better_answer,
+        "judged_by": wrong.verdict.judged_by,
+        "asked_at_ms": wrong.verdict.created_at.0,
+        "call_id": wrong.call_id.to_string(),
+    })
+}
+
+fn wrong_line(wrong: &WrongAnswer) -> String {
+    let answer = wrong.answer.as_ref().map_or("nothing", |answer| answer.reveal());
+    let better = wrong.verdict.better_answer.as_deref().map(|better| format!("; better: {better}"));
+    format!("wrong  {}: {answer}{}", wrong.question.reveal(), better.unwrap_or_default())
 }
 
 fn session_line(session: &CallSession) -> String {

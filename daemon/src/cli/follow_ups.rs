@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
 
 use super::calls::{local_time, open_reader};
 use super::{Common, whole_key};
-use crate::redact::Redacted;
 use crate::requests::{Request, submit};
 use crate::storage::{
     ClosedReason, FollowUp, FollowUpId, StorageError, UnixMs, find_follow_up, list_follow_ups, missed_follow_ups,
 };
+use crate::views::promise_json;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -55,6 +54,14 @@ pub(crate) enum FollowUps {
         #[arg(long, value_enum, default_value_t)]
         reason: Reason,
     },
+    /// Keep a promise now: a phone of the office rings, then its caller is called
+    Call {
+        /// Its id, or the beginning of it
+        id: String,
+        /// Which phone; that of whoever owns it, if nothing is said
+        #[arg(long)]
+        extension: Option<String>,
+    },
     /// The promises that were not kept in time
     Missed {
         /// Of how many days
@@ -91,29 +98,6 @@ impl From<Reason> for ClosedReason {
     }
 }
 
-fn as_json(promise: &FollowUp) -> Value {
-    json!({
-        "follow_up_id": promise.follow_up_id,
-        "reference": promise.reference,
-        "call_id": promise.call_id,
-        "turn_id": promise.turn_id,
-        "voicemail_id": promise.voicemail_id,
-        "owner": promise.owner,
-        "channel": promise.channel,
-        "contact": promise.contact.as_ref().map(Redacted::reveal),
-        "contact_name": promise.contact_name.as_ref().map(Redacted::reveal),
-        "task": promise.task.reveal(),
-        "due_at": promise.due_at,
-        "due_text": promise.due_text,
-        "state": promise.state,
-        "reminded_at": promise.reminded_at,
-        "escalated_at": promise.escalated_at,
-        "acknowledged_by": promise.acknowledged_by,
-        "closed_reason": promise.closed_reason,
-        "created_at": promise.created_at,
-    })
-}
-
 fn line(promise: &FollowUp) -> String {
     let contact = promise.contact_name.as_ref().or(promise.contact.as_ref());
     format!(
@@ -131,7 +115,7 @@ fn line(promise: &FollowUp) -> String {
 
 fn show(promises: &[FollowUp], json: bool, none: &str) -> anyhow::Result<()> {
     if json {
-        let rows: Vec<_> = promises.iter().map(as_json).collect();
+        let rows: Vec<_> = promises.iter().map(promise_json).collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
@@ -158,7 +142,7 @@ impl FollowUps {
                 let found = reader.read_blocking(|db| find_follow_up(db, id)?.ok_or(StorageError::NotFound("promise")));
                 let found = found?;
                 if *json {
-                    println!("{}", serde_json::to_string_pretty(&as_json(&found))?);
+                    println!("{}", serde_json::to_string_pretty(&promise_json(&found))?);
                 } else {
                     println!("{}", line(&found));
                 }
@@ -170,6 +154,11 @@ impl FollowUps {
             FollowUps::Close { id, reason } => {
                 let reason = ClosedReason::from(*reason).as_str().to_owned();
                 submit(&config.state_directory(), &Request::Close { id: find(id)?, reason })?;
+            }
+            FollowUps::Call { id, extension } => {
+                let request = Request::CallBack { id: find(id)?, extension: extension.clone() };
+                submit(&config.state_directory(), &request)?;
+                println!("The phone rings; press 1 to be connected.");
             }
             FollowUps::Missed { days, json } => {
                 let since = UnixMs(UnixMs::now().0 - i64::from(*days) * DAY_MS);

@@ -4,19 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use rusqlite::Connection;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::calls::{local_time, open_reader};
-use super::notices::{notice_json, notice_line};
+use super::notices::notice_line;
 use super::{Common, whole_key};
-use crate::messages::Particulars;
-use crate::redact::Redacted;
 use crate::requests::{Request, submit};
-use crate::storage::{
-    DurableJob, Notice, StorageError, Voicemail, VoicemailId, VoicemailStatus, find_voicemail, jobs_of,
-    list_voicemails, notices_of, reference_of,
-};
+use crate::storage::{StorageError, VoicemailId, VoicemailStatus, find_voicemail, list_voicemails, reference_of};
+use crate::views::ShownMessage;
 
 /// Subcommands of `offhook messages`.
 #[derive(Debug, Subcommand)]
@@ -53,49 +48,7 @@ pub(crate) enum Messages {
     },
 }
 
-/// A message and everything about it.
-struct ShownMessage {
-    voicemail: Voicemail,
-    particulars: Option<Particulars>,
-    jobs: Vec<DurableJob>,
-    notices: Vec<Notice>,
-}
-
 impl ShownMessage {
-    fn load(db: &Connection, voicemail: Voicemail) -> Result<ShownMessage, StorageError> {
-        let key = voicemail.voicemail_id.to_string();
-        Ok(ShownMessage {
-            particulars: Particulars::of(db, voicemail.voicemail_id)?,
-            jobs: jobs_of(db, &key)?,
-            notices: notices_of(db, &key)?,
-            voicemail,
-        })
-    }
-
-    fn as_json(&self) -> Value {
-        let voicemail = &self.voicemail;
-        let job = |job: &DurableJob| {
-            json!({ "kind": job.kind, "state": job.state, "attempts": job.attempts, "due_at": job.due_at,
-                "error": job.error })
-        };
-        json!({
-            "voicemail_id": voicemail.voicemail_id,
-            "call_id": voicemail.call_id,
-            "reference": reference_of(voicemail.voicemail_id),
-            "created_at": voicemail.created_at,
-            "status": voicemail.status,
-            "ended_by": voicemail.ended_by,
-            "duration_ms": voicemail.duration_ms,
-            "mailbox": voicemail.mailbox,
-            "urgent": voicemail.is_urgent || self.particulars.as_ref().is_some_and(|found| found.is_urgent),
-            "transcript": voicemail.transcript.as_ref().map(Redacted::reveal),
-            "transcript_confidence": voicemail.transcript_confidence,
-            "particulars": self.particulars,
-            "jobs": self.jobs.iter().map(job).collect::<Vec<_>>(),
-            "notices": self.notices.iter().map(notice_json).collect::<Vec<_>>(),
-        })
-    }
-
     fn line(&self) -> String {
         let voicemail = &self.voicemail;
         let particulars = self.particulars.clone().unwrap_or_default();
@@ -125,6 +78,9 @@ impl ShownMessage {
             let error = within(": ", job.error.as_deref());
             println!("  job       {} {}, {} attempts{error}", job.kind, job.state, job.attempts);
         }
+        if let Some(promise) = &self.promise {
+            println!("  promise   {}, due {}", promise.state, local_time(promise.due_at));
+        }
         self.notices.iter().for_each(|notice| println!("  notice    {}", notice_line(notice)));
     }
 }
@@ -149,7 +105,7 @@ impl Messages {
                     found.into_iter().map(|one| ShownMessage::load(db, one)).collect::<Result<Vec<_>, _>>()
                 })?;
                 if *json {
-                    let rows: Vec<_> = messages.iter().map(ShownMessage::as_json).collect();
+                    let rows: Vec<Value> = messages.iter().map(ShownMessage::as_json).collect();
                     println!("{}", serde_json::to_string_pretty(&rows)?);
                 } else {
                     messages.iter().for_each(|message| println!("{}", message.line()));

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
 
 use super::calls::{local_time, open_reader};
 use super::{Common, whole_key};
 use crate::requests::{Request, submit};
 use crate::storage::{Notice, NoticeState, NotificationId, StorageError, find_notice, list_notices};
+use crate::views::notice_json;
 
 /// Subcommands of `offhook notices`.
 #[derive(Debug, Subcommand)]
@@ -63,26 +63,6 @@ impl From<State> for NoticeState {
             State::Dead => NoticeState::Dead,
         }
     }
-}
-
-pub(super) fn notice_json(notice: &Notice) -> Value {
-    json!({
-        "notification_id": notice.notification_id,
-        "kind": notice.new.kind,
-        "channel": notice.new.channel,
-        "recipient": notice.new.recipient.reveal(),
-        "subject": notice.new.subject,
-        "urgent": notice.new.is_urgent,
-        "state": notice.state,
-        "attempts": notice.attempts,
-        "deferrals": notice.deferrals,
-        "due_at": notice.due_at,
-        "failure": notice.failure,
-        "error": notice.error,
-        "reference": notice.reference,
-        "created_at": notice.created_at,
-        "sent_at": notice.sent_at,
-    })
 }
 
 pub(super) fn notice_line(notice: &Notice) -> String {

@@ -9,16 +9,16 @@ use clap::Subcommand;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Common;
 use crate::config::{Config, ConfigMistakes};
 use crate::dial_plan::{Decision, from_phone};
 use crate::office::import::{Change, FILE_MAX_BYTES, Format, compare, read};
 use crate::office::{Office, Person, Staff};
-use crate::redact::Redacted;
 use crate::requests::{ImportedPerson, Request, submit};
 use crate::storage::{PersonRow, Reader, UnixMs, list_people};
+use crate::views::person_json;
 
 /// Subcommands of `offhook people`.
 #[derive(Debug, Subcommand)]
@@ -178,24 +178,6 @@ fn shown(moment: &Zoned) -> String {
     moment.strftime("%a %Y-%m-%d %H:%M").to_string()
 }
 
-fn as_json(office: &Office, person: &Person, now: &Zoned) -> Value {
-    let presence = office.presence(person, now);
-    let absence =
-        |(from, until): (Timestamp, Timestamp)| json!({ "from": from.to_string(), "until": until.to_string() });
-    json!({
-        "name": person.name,
-        "department": person.department,
-        "reach": person.reach.as_ref().map(ToString::to_string),
-        "mobile": person.mobile.as_ref().map(Redacted::reveal),
-        "email": person.email.as_ref().map(Redacted::reveal),
-        "has_own_hours": person.hours.is_some(),
-        "absences": person.absences.iter().map(|one| absence((one.from, one.until))).collect::<Vec<_>>(),
-        "presence": presence.as_str(),
-        "is_reachable": presence.is_reachable(),
-        "until": presence.until().map(|until| until.timestamp().to_string()),
-    })
-}
-
 fn show<'a>(
     office: &Office,
     people: impl IntoIterator<Item = &'a Person>,
@@ -204,7 +186,7 @@ fn show<'a>(
 ) -> anyhow::Result<()> {
     let people: Vec<&Person> = people.into_iter().collect();
     if as_json_too {
-        let rows: Vec<_> = people.iter().map(|person| as_json(office, person, now)).collect();
+        let rows: Vec<_> = people.iter().map(|person| person_json(office, person, now)).collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }

@@ -26,6 +26,8 @@ pub struct Features {
     pub forward_off_code: String,
     /// Listens to a call, for extensions that may supervise: with an extension behind it the one that is in.
     pub supervise_code: String,
+    /// Takes the latest caller with whom the attendant talks.
+    pub take_over_code: String,
     /// Whether people hear a short tone when a supervisor comes to listen to them. Most places' law wants them to know.
     pub supervision_tone_enabled: bool,
     /// Plays the office's messages, after a PIN.
@@ -45,6 +47,7 @@ impl Default for Features {
             forward_on_code: "*72".into(),
             forward_off_code: "*73".into(),
             supervise_code: "*97".into(),
+            take_over_code: "*96".into(),
             supervision_tone_enabled: true,
             mailbox_code: "*98".into(),
             // Most boxes have no loudspeaker.
@@ -118,6 +121,7 @@ pub(super) fn check(features: &Features, mistakes: &mut Vec<ConfigMistake>) {
         ("forward_on_code", &features.forward_on_code),
         ("forward_off_code", &features.forward_off_code),
         ("supervise_code", &features.supervise_code),
+        ("take_over_code", &features.take_over_code),
         ("mailbox_code", &features.mailbox_code),
         ("paging_code", &features.paging_code),
     ];

@@ -26,9 +26,12 @@ pub struct Notices {
     /// Folder of the office's own templates: notice.subject, notice.txt, notice.html, notice.sms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub templates_directory: Option<PathBuf>,
-    /// Address of the office's own pages about messages; the key is put behind it.
+    /// Address by which people reach `/links` of the box's HTTP interface, or a page of the office: each notice brings
+    /// a link to what it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_base: Option<String>,
+    /// How long such a link holds. 1 to 90.
+    pub link_days: u32,
     /// How long before a promise is due its owner is reminded. 0 to 1 440.
     pub reminder_minutes: u32,
     /// How long after that it counts as not kept. 0 to 1 440.
@@ -56,6 +59,7 @@ impl Default for Notices {
             quiet_hours: None,
             templates_directory: None,
             link_base: None,
+            link_days: 7,
             reminder_minutes: 15,
             overdue_minutes: 30,
         }
@@ -175,6 +179,13 @@ pub struct Sms {
     /// File of the key's secret, as `email.password_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
+    /// Address by which the service reaches `/callbacks/twilio` of the box's HTTP interface, to tell what became of a
+    /// message and what is answered to it. Without it the box asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// File of the account's token, which the service signs with; needed with `callback_url` and `api_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Number they come from, in E.164; or `messaging_service`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -200,6 +211,8 @@ impl Default for Sms {
             account: String::new(),
             api_key: None,
             secret_file: None,
+            callback_url: None,
+            token_file: None,
             from: None,
             messaging_service: None,
             to: Vec::new(),
@@ -218,6 +231,17 @@ impl Sms {
     /// As [`Email::password`].
     pub fn secret(&self) -> anyhow::Result<String> {
         secret_of(self.secret_file.as_deref().unwrap_or(Path::new("")), "the secret of the SMS service")
+    }
+
+    /// The account's token.
+    ///
+    /// # Errors
+    /// As [`Email::password`].
+    pub fn token(&self) -> anyhow::Result<String> {
+        match &self.token_file {
+            Some(file) => secret_of(file, "the token of the SMS account"),
+            None => self.secret(),
+        }
     }
 }
 
@@ -261,6 +285,7 @@ fn check_notices(notices: &Notices, mistakes: &mut Mistakes<'_>) {
     mistakes.range("notices.attachment_limit_megabytes", notices.attachment_limit_megabytes, 1, 25);
     mistakes.range("notices.reminder_minutes", notices.reminder_minutes, 0, 1_440);
     mistakes.range("notices.overdue_minutes", notices.overdue_minutes, 0, 1_440);
+    mistakes.range("notices.link_days", notices.link_days, 1, 90);
     if let Some(link) = &notices.link_base {
         mistakes.unless(is_web_address(link), "notices.link_base", link, "an address that begins with https://");
     }
@@ -333,6 +358,21 @@ fn check_sms(sms: &Sms, mistakes: &mut Mistakes<'_>) {
     for to in &sms.to {
         mistakes.unless(is_number(to), "sms.to", to, NUMBER);
     }
+    if let Some(url) = &sms.callback_url {
+        // What the service takes as such an address (its error 21609).
+        let host = url.strip_prefix("https://").and_then(|rest| rest.split(['/', ':', '?']).next()).unwrap_or_default();
+        let is_public = host.contains('.') && !host.contains('_') && url.len() <= 4_000;
+        const CALLBACK: &str =
+            "an address such as https://phone.office.example/callbacks/twilio, without _ in its host";
+        mistakes.unless(is_public, "sms.callback_url", url, CALLBACK);
+        let has_token = sms.token_file.is_some() || sms.api_key.is_none();
+        mistakes.unless(
+            has_token,
+            "sms.token_file",
+            "",
+            "a file with the account's token, beside the API key's secret",
+        );
+    }
     let one = sms.from.is_some() != sms.messaging_service.is_some();
     mistakes.unless(one, "sms.from", "both or neither", "a number here, or sms.messaging_service");
 }
@@ -353,6 +393,8 @@ mod tests {
 
     #[test]
     fn each_mistake_names_its_key() {
+        const SMS: &str = "[sms]\nenabled = true\naccount = 'AC1'\nsecret_file = 'a'\nfrom = '+12125550142'\n\
+            to = ['+12125550143']\n";
         const EMAIL: &str = "[email]\nenabled = true\nserver = 'mail.office.example'\nfrom = 'a@b.example'\n";
         for (text, key) in [
             ("[notices]\nquiet_hours = 'night'", "notices.quiet_hours"),
@@ -370,6 +412,9 @@ mod tests {
                 "sms.to",
             ),
             ("[sms]\nenabled = true\naccount = 'AC1'\nsecret_file = 'a'\nto = ['+12125550142']", "sms.from"),
+            (&format!("{SMS}callback_url = 'http://a.example/callbacks/twilio'"), "sms.callback_url"),
+            (&format!("{SMS}callback_url = 'https://a_b.example/callbacks/twilio'"), "sms.callback_url"),
+            (&format!("{SMS}api_key = 'SK1'\ncallback_url = 'https://a.example/'"), "sms.token_file"),
         ] {
             let mistakes = mistakes_of(text);
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(key), "{text}: {mistakes:?}");

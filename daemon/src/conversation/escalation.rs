@@ -83,6 +83,8 @@ pub enum Reason {
     Misses,
     /// They were not heard well, again and again.
     LowConfidence,
+    /// Somebody of the office wants to talk with them.
+    TakenOver,
 }
 
 impl Reason {
@@ -98,6 +100,7 @@ impl Reason {
             Reason::Returning => "returning",
             Reason::Misses => "misses",
             Reason::LowConfidence => "low_confidence",
+            Reason::TakenOver => "taken_over",
         }
     }
 }
@@ -153,7 +156,8 @@ impl Policy {
                     | Reason::Vip
                     | Reason::Returning
                     | Reason::Misses
-                    | Reason::LowConfidence => Vec::new(),
+                    | Reason::LowConfidence
+                    | Reason::TakenOver => Vec::new(),
                 };
                 let (action, sentence) = match to {
                     Some(_) => (Action::Connect, phrases::CONNECTING),

@@ -93,6 +93,11 @@ pub const CALLEE_VOICEMAIL: &str = "The caller is asked for a message. Goodbye."
 /// To whoever has pressed 3.
 pub const CALLEE_CALLS_BACK: &str = "The caller is told that you will call back. Goodbye.";
 
+/// To whoever is to keep a promise, after to whom.
+pub const CALL_BACK_MENU: &str = "Press 1 to be connected, or just hang up.";
+/// To whoever has pressed 1.
+pub const CALLING: &str = "I am calling.";
+
 /// Whoever waits is the next.
 pub const NEXT_IN_LINE: &str = "You are the next in line.";
 
@@ -130,6 +135,8 @@ pub const ALL: &[&str] = &[
     CALLEE_MENU,
     CALLEE_VOICEMAIL,
     CALLEE_CALLS_BACK,
+    CALL_BACK_MENU,
+    CALLING,
     LOOKING_UP,
     DOING_IT,
     STILL_WAITING,

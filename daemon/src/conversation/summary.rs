@@ -34,13 +34,26 @@ pub fn summary(
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ") + "."
 }
 
+/// "Call back for Anna Meier, 212-555-0199, reference 0 4 1 7."
+pub fn call_back(name: Option<&str>, number: Option<&str>, reference: &str) -> String {
+    let whom = [name.map(str::to_owned), number.map(spoken)].into_iter().flatten().collect::<Vec<_>>();
+    let whom = if whom.is_empty() { "a caller".to_owned() } else { whom.join(", ") };
+    format!("Call back for {whom}, reference {}.", grouped(reference))
+}
+
 fn about(context: &Context, reason: Option<Reason>) -> Option<String> {
     match reason {
         Some(Reason::Emergency) => return Some("who may be in an emergency".into()),
         Some(Reason::Distress) => return Some("who is not happy".into()),
         Some(Reason::Returning) => return Some("who was promised a call".into()),
         Some(
-            Reason::Topic | Reason::AskedForPerson | Reason::Key | Reason::Vip | Reason::Misses | Reason::LowConfidence,
+            Reason::Topic
+            | Reason::AskedForPerson
+            | Reason::Key
+            | Reason::Vip
+            | Reason::Misses
+            | Reason::LowConfidence
+            | Reason::TakenOver,
         )
         | None => {}
     }

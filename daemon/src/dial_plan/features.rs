@@ -15,6 +15,8 @@ pub enum Feature {
         /// The call that this extension is in; if nobody is named the one that somebody has with the box, or the latest.
         extension: Option<String>,
     },
+    /// Takes the latest caller with whom the attendant talks.
+    TakeOver,
     /// A place to park a call: to leave it there when it is transferred, to take it back when it is dialled.
     Park {
         /// 1 to 9.
@@ -46,6 +48,7 @@ pub(super) fn dialled(config: &Config, dialled: &str) -> Option<Feature> {
         (&features.forward_off_code, Feature::Forward { to: None }),
         (pick_up_code, Feature::PickUp { extension: None }),
         (&features.supervise_code, Feature::Supervise { extension: None }),
+        (&features.take_over_code, Feature::TakeOver),
         (&features.paging_code, Feature::Page),
         (&features.mailbox_code, Feature::Mailbox),
     ];
@@ -100,6 +103,7 @@ mod tests {
             ("*73", Feature::Forward { to: None }),
             ("*97", Feature::Supervise { extension: None }),
             ("*97102", Feature::Supervise { extension: Some("102".into()) }),
+            ("*96", Feature::TakeOver),
             ("*80", Feature::Page),
             ("*98", Feature::Mailbox),
         ] {

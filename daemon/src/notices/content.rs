@@ -7,13 +7,14 @@ use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::config::{Notices as Policy, PersonalData};
-use crate::messages::Particulars;
+use super::link::Links;
+use crate::config::{Config, Notices as Policy, PersonalData};
+use crate::messages::{Particulars, Requested};
 use crate::office::Office;
 use crate::redact::Redacted;
 use crate::storage::{
     Contact, Notice, NoticeKind, Recording, StorageError, UnixMs, VoicemailId, find_contact, find_follow_up,
-    find_recording, find_voicemail, reference_of, session_detail,
+    find_recording, find_voicemail, promise_for, reference_of, session_detail,
 };
 
 /// What a template may say. A field that is not known, or not to be told, is empty.
@@ -41,6 +42,8 @@ pub struct Facts {
     pub message_for: Option<String>,
     /// What they want: `call_back`, `appointment`, …
     pub requested: Option<String>,
+    /// Somebody has to do it: an answer by text message with the reference takes it.
+    pub is_promised: bool,
     /// When, as they said.
     pub when: Option<String>,
     /// What was said.
@@ -71,20 +74,44 @@ pub struct Content {
 }
 
 /// Puts notices together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Composer {
     /// The office that is called.
     pub office: Arc<Office>,
     /// What may leave the box.
     pub policy: Policy,
+    /// Where the rest is to be found.
+    pub links: Option<Links>,
 }
 
 impl Composer {
-    /// The content of a notice; `None` if what it is about is gone.
+    /// As configured. Blocks.
+    ///
+    /// # Errors
+    /// As [`Links::open`].
+    pub fn open(config: &Config, office: Arc<Office>) -> std::io::Result<Composer> {
+        let policy = config.notices.clone();
+        let base = policy.link_base.as_deref();
+        let links = base.map(|base| Links::open(base, policy.link_days, &config.machine_directory())).transpose()?;
+        Ok(Composer { office, policy, links })
+    }
+
+    /// Everything about the message or the promise with this key; `None` if there is none, or not any more.
     ///
     /// # Errors
     /// [`StorageError::Sql`].
-    pub fn compose(&self, db: &Connection, notice: &Notice) -> Result<Option<Content>, StorageError> {
+    pub fn about(&self, db: &Connection, key: &str) -> Result<Option<Content>, StorageError> {
+        match self.message(db, key)? {
+            Some(message) => Ok(Some(message)),
+            None => self.promise(db, key),
+        }
+    }
+
+    /// The content of a notice that is sent at `now`; `None` if what it is about is gone.
+    ///
+    /// # Errors
+    /// [`StorageError::Sql`].
+    pub fn compose(&self, db: &Connection, notice: &Notice, now: UnixMs) -> Result<Option<Content>, StorageError> {
         let composed = match notice.new.kind {
             NoticeKind::Message => self.message(db, &notice.new.subject)?,
             NoticeKind::FollowUpDue | NoticeKind::FollowUpOverdue => self.promise(db, &notice.new.subject)?,
@@ -92,8 +119,13 @@ impl Composer {
         Ok(composed.map(|mut content| {
             content.facts.kind = notice.new.kind.as_str();
             content.facts.office.clone_from(&self.office.name);
-            let link = self.policy.link_base.as_ref();
-            content.facts.link = link.map(|base| format!("{}/{}", base.trim_end_matches('/'), notice.new.subject));
+            content.facts.link = self.links.as_ref().map(|links| links.to(&notice.new.subject, now));
+            // Larger ones stay in the box.
+            let limit_bytes = u64::from(self.policy.attachment_limit_megabytes) * 1_000_000;
+            let is_attached = |one: &Recording| self.policy.recording_attached && one.size_bytes <= limit_bytes;
+            if !content.recording.as_ref().is_some_and(is_attached) && content.recording.take().is_some() {
+                content.facts.recording = "left_out";
+            }
             withhold(&mut content, self.policy.personal_data);
             content
         }))
@@ -108,9 +140,6 @@ impl Composer {
         let contact = number.as_deref().map(|number| find_contact(db, number)).transpose()?.flatten();
         let known = contact.as_ref().and_then(|contact| contact.name.clone()).map(Redacted::into_revealed);
         let recording = voicemail.recording_id.map(|id| find_recording(db, id)).transpose()?.flatten();
-        let limit_bytes = u64::from(self.policy.attachment_limit_megabytes) * 1_000_000;
-        let is_attached = |one: &Recording| self.policy.recording_attached && one.size_bytes <= limit_bytes;
-        let attached = recording.clone().filter(is_attached);
         let facts = Facts {
             reference: reference_of(voicemail_id),
             received: office_time(voicemail.created_at, self.office.time_zone()),
@@ -120,18 +149,15 @@ impl Composer {
             callback_number: particulars.callback_number,
             caller_email: particulars.email,
             message_for: particulars.message_for,
-            requested: Some(particulars.requested.as_str().to_owned()),
+            requested: (particulars.requested != Requested::Unknown).then(|| particulars.requested.as_str().to_owned()),
+            is_promised: promise_for(db, voicemail_id)?.is_some(),
             when: particulars.when,
             transcript: voicemail.transcript.map(Redacted::into_revealed),
             urgent: voicemail.is_urgent || particulars.is_urgent,
-            recording: match (&attached, &recording) {
-                (Some(_), _) => "attached",
-                (None, Some(_)) => "left_out",
-                (None, None) => "none",
-            },
+            recording: if recording.is_some() { "attached" } else { "none" },
             ..Facts::default()
         };
-        Ok(Some(Content { facts, recording: attached, contact }))
+        Ok(Some(Content { facts, recording, contact }))
     }
 
     fn promise(&self, db: &Connection, key: &str) -> Result<Option<Content>, StorageError> {
@@ -146,6 +172,7 @@ impl Composer {
             requested: Some(promise.task.into_revealed()),
             when: promise.due_text,
             owner: promise.owner,
+            is_promised: true,
             due: Some(office_time(promise.due_at, self.office.time_zone())),
             recording: "none",
             ..Facts::default()

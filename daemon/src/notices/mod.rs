@@ -9,12 +9,15 @@
 //! attempt, and as taken after it. A process that dies in between sends it again under the same key: e-mail has the same
 //! Message-ID, a webhook the same idempotency key, a text message is looked up first.
 //!
-//! Left out on purpose: who is told of what (`messages`, `follow_ups`), and pages behind the links.
+//! Left out on purpose: who is told of what (`messages`, `follow_ups`), and pages behind the links (`api::links`).
 
 mod content;
 pub mod email;
 mod http;
+pub mod link;
+pub mod replies;
 mod runner;
+pub mod signature;
 pub mod sms;
 pub mod spool;
 pub mod template;

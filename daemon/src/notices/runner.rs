@@ -1,22 +1,35 @@
 //! The task that sends what waits: asks the spool, does what it says, and keeps how that went.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
 use super::content::{Composer, Content};
 use super::email::Email;
+use super::replies::follow;
 use super::sms::Sms;
 use super::spool::{Next, PATIENCE, Rules, Spool, Verdict, Waiting};
 use super::template::{Part, Templates};
 use super::webhook::Webhook;
 use super::{Delivered, Undelivered};
 use crate::bell::Ear;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::office::Staff;
+use crate::retry::{Backoff, later, seed_of};
 use crate::storage::{
     AudioFiles, Channel, FailedAttempt, Notice, NoticeFailure, NotificationId, Storage, StorageError, UnixMs,
-    begin_notice, begin_thread, fail_notice, find_notice, finish_notice, notices_cost_cents,
-    requeue_interrupted_notices, stop_sms, waiting_notices,
+    await_delivery, begin_notice, begin_thread, fail_notice, find_notice, finish_notice, last_text_sent_at,
+    note_delivery, notices_cost_cents, requeue_interrupted_notices, stop_sms, undelivered_notices, waiting_notices,
 };
+
+/// How often is asked where a text message is.
+const DELIVERY: Backoff = Backoff { first: Duration::from_secs(15), longest: Duration::from_secs(2 * 60 * 60) };
+/// What is not known after so many questions, most of a day, never will be.
+const DELIVERY_CHECKS_MAX: u32 = 16;
+/// How often is asked for answers, and how long after the last text message.
+const REPLIES_INTERVAL: Duration = Duration::from_secs(60);
+const REPLIES_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The ways that are configured.
 pub struct Ways {
@@ -51,6 +64,10 @@ pub struct Notifier {
     pub templates: Templates,
     /// The ways they go.
     pub ways: Ways,
+    /// Whose answers by text message count.
+    pub staff: Staff,
+    /// The numbers whose do, too.
+    pub texts: config::Sms,
 }
 
 impl Notifier {
@@ -58,16 +75,19 @@ impl Notifier {
     ///
     /// # Errors
     /// As [`Ways::open`]; a template that cannot be used.
-    pub fn open(
-        config: &Config,
-        office: std::sync::Arc<crate::office::Office>,
-        storage: Storage,
-        files: AudioFiles,
-    ) -> anyhow::Result<Notifier> {
+    pub fn open(config: &Config, staff: Staff, storage: Storage, files: AudioFiles) -> anyhow::Result<Notifier> {
         let templates = Templates::open(config.notices.templates_directory.as_deref())
             .map_err(|mistakes| anyhow::anyhow!("{}", mistakes.first().map(ToString::to_string).unwrap_or_default()))?;
-        let composer = Composer { office, policy: config.notices.clone() };
-        Ok(Notifier { storage, files, composer, templates, ways: Ways::open(config)? })
+        let composer = Composer::open(config, staff.office())?;
+        Ok(Notifier {
+            storage,
+            files,
+            composer,
+            templates,
+            ways: Ways::open(config)?,
+            staff,
+            texts: config.sms.clone(),
+        })
     }
 
     /// Sends what waits, and what comes. Returns when `ear` is told that it is over.
@@ -84,9 +104,14 @@ impl Notifier {
             backoff: PATIENCE.0,
             deferrals_max: PATIENCE.1,
         });
-        let mut until = None;
+        let (mut until, mut replies_at) = (None, UnixMs::now());
         while ear.wait(until).await {
-            until = match self.pass(&mut spool, &ear).await {
+            let passed = async {
+                let next = self.pass(&mut spool, &ear).await?;
+                let [deliveries, replies] = [self.deliveries(&ear).await?, self.replies(&mut replies_at).await?];
+                Ok::<_, StorageError>([next, deliveries, replies].into_iter().flatten().min())
+            };
+            until = match passed.await {
                 Ok(until) => until,
                 Err(error) => {
                     error!(%error, "Notices wait for the database");
@@ -94,6 +119,66 @@ impl Notifier {
                 }
             };
         }
+    }
+
+    /// Asks where text messages are of which that is not known. When that is to be done again.
+    async fn deliveries(&self, ear: &Ear) -> Result<Option<UnixMs>, StorageError> {
+        let Some(sms) = &self.ways.sms else { return Ok(None) };
+        let under_way = self.storage.read(undelivered_notices).await?;
+        for notice in under_way {
+            let (now, due_at) = (UnixMs::now(), notice.delivery_due_at.unwrap_or(UnixMs(0)));
+            if ear.is_over() || !DELIVERY.is_over(due_at, now) {
+                return Ok(Some(due_at));
+            }
+            let (id, checks) = (notice.notification_id, notice.delivery_checks + 1);
+            let next = DELIVERY.due_after(checks + 1, seed_of(id.as_uuid()), now);
+            let reference = notice.reference.unwrap_or_default();
+            let asked = {
+                let (sms, reference) = (sms.clone(), reference.clone());
+                blocking(move || sms.progress(&reference)).await
+            };
+            let asked = match asked {
+                Ok(progress) => progress.delivery(Some(next).filter(|_| checks < DELIVERY_CHECKS_MAX)),
+                Err(error) => {
+                    debug!(%id, %error, "Where a text message is is not known");
+                    self.storage.write(move |sql_tx| await_delivery(sql_tx, id, next)).await?;
+                    continue;
+                }
+            };
+            if let Some((failure, error)) = &asked.failed {
+                error!(%id, channel = "sms", failure = failure.as_str(), error, "Notice not delivered");
+            }
+            self.storage.write(move |sql_tx| note_delivery(sql_tx, &reference, &asked, now)).await?;
+        }
+        Ok(None)
+    }
+
+    /// Asks for answers to text messages, where nobody tells of them. When that is to be done again.
+    async fn replies(&self, due_at: &mut UnixMs) -> Result<Option<UnixMs>, StorageError> {
+        let Some(sms) = self.ways.sms.as_ref().filter(|_| self.texts.callback_url.is_none()) else { return Ok(None) };
+        let (now, last) = (UnixMs::now(), self.storage.read(last_text_sent_at).await?);
+        if last.is_none_or(|last| later(last, REPLIES_LIMIT) < now) {
+            return Ok(None);
+        }
+        if !DELIVERY.is_over(*due_at, now) {
+            return Ok(Some(*due_at));
+        }
+        *due_at = later(now, REPLIES_INTERVAL);
+        let sms = sms.clone();
+        let texts = match blocking(move || sms.received()).await {
+            Ok(texts) => texts,
+            Err(error) => {
+                debug!(%error, "Answers to text messages are not known");
+                return Ok(Some(*due_at));
+            }
+        };
+        let (office, config) = (self.staff.office(), self.texts.clone());
+        let written = self.storage.write(move |sql_tx| {
+            // Nothing is answered: whoever asks instead of being told pays for each text.
+            texts.iter().try_for_each(|text| follow(sql_tx, text, (&office, &config), now).map(drop))
+        });
+        written.await?;
+        Ok(Some(*due_at))
     }
 
     /// Sends everything that may go now. When the next one may.
@@ -116,7 +201,7 @@ impl Notifier {
         let composer = self.composer.clone();
         let composed = {
             let notice = notice.clone();
-            self.storage.read(move |db| composer.compose(db, &notice)).await?
+            self.storage.read(move |db| composer.compose(db, &notice, UnixMs::now())).await?
         };
         let sent = match &composed {
             Some(content) => self.send(&notice, content).await,
@@ -133,7 +218,11 @@ impl Notifier {
                     if let (Channel::Email, Some(number)) = (notice.new.channel, &number) {
                         begin_thread(sql_tx, number.reveal(), &delivered.reference, now)?;
                     }
-                    return finish_notice(sql_tx, id, &delivered.reference, delivered.cost_cents, now);
+                    finish_notice(sql_tx, id, &delivered.reference, delivered.cost_cents, now)?;
+                    if notice.new.channel == Channel::Sms {
+                        await_delivery(sql_tx, id, later(now, DELIVERY.first))?;
+                    }
+                    return Ok(());
                 }
                 Err(undelivered) => undelivered,
             };

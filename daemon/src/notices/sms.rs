@@ -1,8 +1,8 @@
 //! Notices as text messages through Twilio's Messages API (2010-04-01).
 //!
 //! The service has no key against sending twice. So an attempt whose end nobody knows is looked up in its list of
-//! messages first. Left out on purpose: the status callback, which needs an address that the service can reach; whether a
-//! message was delivered is asked for.
+//! messages first. That it has taken a message does not mean that it arrives: where it is, and what people answer, is
+//! asked for ([`Sms::progress`], [`Sms::received`]), or told at an address that the service can reach (`api::callbacks`).
 
 use std::time::Duration;
 
@@ -11,14 +11,22 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::http::{Answer, agent, failure_of, get, post};
+use super::replies::Text;
 use super::{Delivered, Undelivered};
 use crate::config;
-use crate::storage::NoticeFailure;
+use crate::redact::Redacted;
+use crate::storage::{Delivery, NoticeFailure, UnixMs};
 
 /// The recipient has answered STOP.
 const UNSUBSCRIBED: i64 = 21610;
 /// No such number, or one that takes no text messages.
 const NO_SUCH_NUMBER: [i64; 3] = [21211, 21614, 21612];
+/// The handset, its number or its kind of line takes no text messages.
+const NOT_REACHABLE: [i64; 4] = [30003, 30004, 30005, 30006];
+/// States in which nothing happens any more.
+const FINAL: [&str; 6] = ["delivered", "undelivered", "failed", "canceled", "received", "read"];
+/// Texts of one page of the service's list.
+const PAGE: &str = "50";
 /// Longest text: ten parts, which is what the service takes.
 const TEXT_MAX_CHARS: usize = 1_600;
 /// Characters of one part in the alphabet of GSM 03.38, and of each where there are several.
@@ -72,29 +80,87 @@ impl Sms {
             (None, Some(from)) => form.push(("From", from)),
             (None, None) => {}
         }
+        if let Some(url) = &self.config.callback_url {
+            form.push(("StatusCallback", url));
+        }
         let headers = [
             ("Authorization", self.authorization.clone()),
             ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
         ];
-        let answer = post(&self.agent, &self.url(), &headers, encoded(&form).as_bytes())?;
+        let answer = post(&self.agent, &self.url(""), &headers, encoded(&form).as_bytes())?;
         taken(&answer).map(|reference| Delivered { reference, cost_cents })
     }
 
     /// What the service calls the message that says `text` to `recipient`, if it has one of today or yesterday.
     fn find(&self, recipient: &str, text: &str) -> Result<Option<String>, Undelivered> {
-        let url = format!("{}?{}", self.url(), encoded(&[("To", recipient), ("PageSize", "50")]));
-        let answer = get(&self.agent, &url, &[("Authorization", self.authorization.clone())])?;
-        if let Some(failure) = failure_of(answer.status) {
-            return Err(Undelivered::new(failure, in_words(&answer)));
-        }
-        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let list = self.ask(&format!("{}?{}", self.url(""), encoded(&[("To", recipient), ("PageSize", PAGE)])))?;
         let messages = list["messages"].as_array().into_iter().flatten();
         let same = messages.filter(|message| message["body"] == text && message["to"] == recipient);
         Ok(same.filter_map(|message| message["sid"].as_str()).map(str::to_owned).next())
     }
 
-    fn url(&self) -> String {
-        format!("{}/2010-04-01/Accounts/{}/Messages.json", self.config.api_url, self.config.account)
+    /// Where the message is that the service calls `reference`. Blocks.
+    ///
+    /// # Errors
+    /// Why the service does not say.
+    pub fn progress(&self, reference: &str) -> Result<Progress, Undelivered> {
+        let message = self.ask(&self.url(&format!("/{reference}")))?;
+        let state = message["status"].as_str().unwrap_or_default().to_owned();
+        Ok(Progress { state, error_code: message["error_code"].as_i64() })
+    }
+
+    /// The latest texts that came for the number that ours come from, in the order in which they came; none where that is
+    /// a messaging service's. Blocks.
+    ///
+    /// # Errors
+    /// As [`progress`](Sms::progress).
+    pub fn received(&self) -> Result<Vec<Text>, Undelivered> {
+        let Some(number) = &self.config.from else { return Ok(Vec::new()) };
+        let list = self.ask(&format!("{}?{}", self.url(""), encoded(&[("To", number), ("PageSize", PAGE)])))?;
+        let messages = list["messages"].as_array().into_iter().flatten().rev();
+        let secret = |message: &Value, key: &str| message[key].as_str().map(|text| Redacted::new(text.to_owned()));
+        let text = |message: &Value| {
+            let reference = message["sid"].as_str()?.to_owned();
+            Some(Text { reference, sender: secret(message, "from")?, body: secret(message, "body")? })
+        };
+        Ok(messages.filter(|message| message["direction"] == "inbound").filter_map(text).collect())
+    }
+
+    fn ask(&self, url: &str) -> Result<Value, Undelivered> {
+        let answer = get(&self.agent, url, &[("Authorization", self.authorization.clone())])?;
+        match failure_of(answer.status) {
+            Some(failure) => Err(Undelivered::new(failure, in_words(&answer))),
+            None => Ok(serde_json::from_str(&answer.body).unwrap_or_default()),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/2010-04-01/Accounts/{}/Messages{path}.json", self.config.api_url, self.config.account)
+    }
+}
+
+/// Where the service has a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// In its words.
+    pub state: String,
+    /// Why it did not arrive.
+    pub error_code: Option<i64>,
+}
+
+impl Progress {
+    /// What is kept of it; the service is asked again at `due_at` unless nothing happens any more.
+    pub fn delivery(self, due_at: Option<UnixMs>) -> Delivery {
+        let is_final = FINAL.contains(&self.state.as_str());
+        let failure = match self.error_code {
+            Some(UNSUBSCRIBED) => NoticeFailure::Stopped,
+            Some(code) if NOT_REACHABLE.contains(&code) => NoticeFailure::Recipient,
+            Some(_) | None => NoticeFailure::Refused,
+        };
+        let code = self.error_code.map_or_else(String::new, |code| format!(", error {code}"));
+        let failed = matches!(self.state.as_str(), "undelivered" | "failed" | "canceled")
+            .then(|| (failure, format!("{}{code}", self.state)));
+        Delivery { state: self.state, failed, due_at: due_at.filter(|_| !is_final) }
     }
 }
 
@@ -136,16 +202,7 @@ fn parts(text: &str) -> u32 {
 
 /// `application/x-www-form-urlencoded`.
 fn encoded(form: &[(&str, &str)]) -> String {
-    let escaped = |text: &str| -> String {
-        text.bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => char::from(byte).to_string(),
-                b' ' => "+".to_owned(),
-                _ => format!("%{byte:02X}"),
-            })
-            .collect()
-    };
-    form.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect::<Vec<_>>().join("&")
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
 }
 
 #[cfg(test)]
@@ -155,6 +212,25 @@ mod tests {
     #[test]
     fn a_form_is_encoded_as_browsers_do() {
         assert_eq!(encoded(&[("To", "+1555"), ("Body", "é & b=c")]), "To=%2B1555&Body=%C3%A9+%26+b%3Dc");
+    }
+
+    #[test]
+    fn what_arrived_is_told_from_what_is_under_way_and_what_never_does() {
+        let due_at = Some(UnixMs(60));
+        for (state, error_code, failure, asked_again) in [
+            ("queued", None, None, true),
+            ("sent", None, None, true),
+            ("delivered", None, None, false),
+            ("undelivered", Some(30005), Some(NoticeFailure::Recipient), false),
+            ("undelivered", Some(30034), Some(NoticeFailure::Refused), false),
+            ("failed", Some(21610), Some(NoticeFailure::Stopped), false),
+            ("failed", None, Some(NoticeFailure::Refused), false),
+            ("something_new", None, None, true),
+        ] {
+            let found = Progress { state: state.into(), error_code }.delivery(due_at);
+            assert_eq!(found.failed.map(|(failure, _)| failure), failure, "{state}");
+            assert_eq!(found.due_at.is_some(), asked_again, "{state}");
+        }
     }
 
     #[test]

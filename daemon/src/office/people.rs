@@ -184,6 +184,12 @@ impl Rotation {
 }
 
 impl Office {
+    /// The person whose phones have this extension.
+    pub fn person_at(&self, extension: &str) -> Option<&Person> {
+        let is_theirs = |reach: &Target| matches!(reach, Target::Extension(number) if number == extension);
+        self.people.iter().find(|person| person.reach.as_ref().is_some_and(is_theirs))
+    }
+
     /// The person of this name, in any letters.
     pub fn person(&self, name: &str) -> Option<&Person> {
         let name = name.to_lowercase();

@@ -138,6 +138,10 @@ row_ids! {
     AbsenceId;
     /// Key of `escalations`.
     EscalationId;
+    /// Key of `received_texts`.
+    TextId;
+    /// Key of `verdicts`.
+    VerdictId;
     /// Key of `knowledge_documents`.
     DocumentId;
     /// Key of `knowledge_passages`: what a turn cites as its source.

@@ -52,7 +52,7 @@ pub use audio_files::{
 pub use error::{OpenError, StorageError, free_bytes};
 pub use ids::{
     AbsenceId, CallId, ContactId, DocumentId, EscalationId, FollowUpId, JobId, MetricsId, NotificationId, PassageId,
-    PersonId, RecordingId, TurnId, UnixMs, VoicemailId,
+    PersonId, RecordingId, TextId, TurnId, UnixMs, VerdictId, VoicemailId,
 };
 pub use open::SetAside;
 pub use reader::Reader;

@@ -14,7 +14,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
 }
 
 /// Every table that the change log is about, in the order of their names.
-pub const TABLES: [Table; 14] = [
+pub const TABLES: [Table; 16] = [
     table("absences", "absence_id"),
     table("call_metrics", "metrics_id"),
     table("call_sessions", "call_id"),
@@ -27,7 +27,9 @@ pub const TABLES: [Table; 14] = [
     table("knowledge_passages", "passage_id"),
     table("notifications", "notification_id"),
     table("people", "person_id"),
+    table("received_texts", "text_id"),
     table("recordings", "recording_id"),
+    table("verdicts", "verdict_id"),
     table("voicemails", "voicemail_id"),
 ];
 

@@ -50,6 +50,7 @@ enum Step {
         kept: bool,
     },
     HangUp,
+    TakeOver,
     /// An answer to a question that was never asked.
     Stale(u32),
 }
@@ -78,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::char::range('0', '9').prop_map(Step::Digit),
         2 => any::<bool>().prop_map(|kept| Step::RecordingEnded { kept }),
         1 => prop::bool::weighted(0.1).prop_map(|gone| if gone { Step::HangUp } else { Step::Pass { ms: 20 } }),
+        1 => prop::bool::weighted(0.1).prop_map(|taken| if taken { Step::TakeOver } else { Step::Pass { ms: 20 } }),
         1 => any::<u32>().prop_map(Step::Stale),
     ]
 }
@@ -128,7 +130,7 @@ impl Rig {
     }
 
     fn input(&mut self, input: Input) {
-        let gone = input == Input::PeerHungUp;
+        let gone = matches!(input, Input::PeerHungUp | Input::TakenOver);
         self.conversation.handle(input, self.now);
         self.drain();
         self.over |= gone;
@@ -269,6 +271,7 @@ impl Rig {
                 self.input(Input::RecordingEnded { why: RecordingEnd::Silence, kept });
             }
             Step::HangUp => self.input(Input::PeerHungUp),
+            Step::TakeOver => self.input(Input::TakenOver),
             Step::Stale(id) => {
                 self.input(Input::SpeechFinished { speech: SpeechId(id) });
                 self.input(Input::SentenceFinished { speech, sentence: id as usize });

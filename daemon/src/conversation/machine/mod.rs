@@ -143,6 +143,7 @@ impl Conversation {
             (Phase::Over, _) => {}
             (Phase::Ringing, Input::Answered) => self.answered(now),
             (_, Input::PeerHungUp) => self.peer_hung_up(now),
+            (_, Input::TakenOver) => self.taken_over(now),
             (Phase::Ringing, _) | (_, Input::Answered) => {}
             (_, Input::Frame { index, speech, level_dbov }) => self.frame(index, speech, level_dbov, now),
             (_, Input::Transcribed { utterance, result }) => self.transcribed(utterance, result, now),
@@ -265,16 +266,25 @@ impl Conversation {
         self.log_open_turns();
         self.drop_turn();
         self.push(Command::HandOver { to });
-        self.finish(Ending { cause: "handed_over", class: EndClass::Success });
+        self.finish(HANDED_OVER);
     }
 
     fn peer_hung_up(&mut self, now: Instant) {
+        let success = Ending { cause: "caller_hangup", class: EndClass::Success };
+        self.break_off(self.leaving.unwrap_or(success), now);
+    }
+
+    fn taken_over(&mut self, now: Instant) {
+        self.break_off(HANDED_OVER, now);
+    }
+
+    /// Nothing more is said or heard, from outside.
+    fn break_off(&mut self, ending: Ending, now: Instant) {
         self.abandon_tool(now);
         if let Phase::Recording { .. } = self.phase {
             self.push(Command::StopRecording);
         }
-        let success = Ending { cause: "caller_hangup", class: EndClass::Success };
-        self.finish(self.leaving.unwrap_or(success));
+        self.finish(ending);
     }
 
     /// Ends the conversation: whatever is still to be recorded is, then nothing comes any more.
@@ -408,6 +418,7 @@ impl Conversation {
 }
 
 const MESSAGE_TAKEN: Ending = Ending { cause: "message_taken", class: EndClass::Success };
+const HANDED_OVER: Ending = Ending { cause: "handed_over", class: EndClass::Success };
 const NO_SPEECH: Ending = Ending { cause: "no_speech", class: EndClass::CallerError };
 
 /// What a recorder may take beyond the longest message, or to answer a stop.

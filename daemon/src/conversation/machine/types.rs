@@ -290,6 +290,8 @@ pub enum Input {
         /// sent yet; otherwise why it is not.
         kept: Result<String, Failure>,
     },
+    /// Somebody of the office goes on with the caller, from this moment.
+    TakenOver,
     /// The caller is gone.
     PeerHungUp,
 }

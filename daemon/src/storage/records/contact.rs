@@ -72,6 +72,17 @@ pub fn stop_sms(sql_tx: &Connection, number: &str, at: UnixMs) -> Result<(), Sto
     Ok(())
 }
 
+/// Keeps that `number` wants text messages again.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn resume_sms(sql_tx: &Connection, number: &str, at: UnixMs) -> Result<(), StorageError> {
+    let sql =
+        "UPDATE contacts SET sms_stopped_at = NULL, updated_at = ?2 WHERE number = ?1 AND sms_stopped_at NOT NULL";
+    sql_tx.prepare_cached(sql)?.execute(params![number, at])?;
+    Ok(())
+}
+
 /// Who calls from `number`.
 ///
 /// # Errors

@@ -195,6 +195,24 @@ pub fn open_promise_to(db: &Connection, contact: &str) -> Result<Option<Option<S
     Ok(db.prepare_cached(sql)?.query_row([contact], |row| row.get(0)).optional()?)
 }
 
+/// The promise that goes by these four digits and is not over; of several the one that is due first.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn open_promise_called(db: &Connection, reference: &str) -> Result<Option<FollowUp>, StorageError> {
+    let sql = "SELECT * FROM follow_ups WHERE reference = ?1 AND state <> 'closed' ORDER BY due_at LIMIT 1";
+    Ok(db.prepare_cached(sql)?.query_row([reference], from_row).optional()?)
+}
+
+/// The promise that a message asked for.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn promise_for(db: &Connection, message: VoicemailId) -> Result<Option<FollowUp>, StorageError> {
+    let mut statement = db.prepare_cached("SELECT * FROM follow_ups WHERE voicemail_id = ?1")?;
+    Ok(statement.query_row([message], from_row).optional()?)
+}
+
 /// The promise with this key.
 ///
 /// # Errors

@@ -15,11 +15,13 @@ mod knowledge_document;
 mod knowledge_search;
 mod notification;
 mod person;
+mod received_text;
 mod recording;
 mod registration;
 mod trouble;
 mod trunk_state;
 mod unanswered;
+mod verdict;
 mod voicemail;
 
 pub use call_metrics::{CallMetrics, Leg, add_metrics, metrics_of};
@@ -29,7 +31,7 @@ pub use call_session::{
     list_sessions, mark_answered, name_trunk, session_detail, set_summary, talked_outside_ms,
 };
 pub use change::{Change, ChangeOp, changes_after};
-pub use contact::{Contact, begin_thread, find_contact, set_contact, stop_sms};
+pub use contact::{Contact, begin_thread, find_contact, resume_sms, set_contact, stop_sms};
 pub use conversation_turn::{
     ConversationTurn, Speaker, TurnTimings, correct_turn, insert_turn, turns_of, update_heard,
 };
@@ -37,7 +39,8 @@ pub use diversion::{Diversion, diversions, set_diversion};
 pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{
     ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
-    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_to,
+    insert_follow_up, list_follow_ups, missed_follow_ups, note_overdue, note_reminder, open_promise_called,
+    open_promise_to, promise_for,
 };
 pub use job::{
     DurableJob, JobKind, JobState, begin_job, cancel_job, fail_job, finish_job, jobs_of, queue_job, queued_jobs,
@@ -52,13 +55,15 @@ pub use knowledge_search::{
     passages_with_word,
 };
 pub use notification::{
-    Channel, FailedAttempt, NewNotice, Notice, NoticeFailure, NoticeKind, NoticeState, begin_notice, count_notices,
-    fail_notice, find_notice, finish_notice, list_notices, notices_cost_cents, notices_of, queue_notice,
-    requeue_interrupted_notices, revive_notice, waiting_notices,
+    Channel, Delivery, FailedAttempt, NewNotice, Notice, NoticeFailure, NoticeKind, NoticeState, await_delivery,
+    begin_notice, count_notices, fail_notice, find_notice, finish_notice, last_text_sent_at, list_notices,
+    note_delivery, notices_cost_cents, notices_of, queue_notice, requeue_interrupted_notices, revive_notice,
+    undelivered_notices, waiting_notices,
 };
 pub use person::{
     AbsenceRow, PersonRow, absences_after, add_absence, delete_person, end_absences, list_people, set_person,
 };
+pub use received_text::{ReceivedText, TextEffect, insert_received_text, is_text_known, list_received_texts};
 pub use recording::{Recording, RecordingKind, RecordingState, Talk, find_recording, insert_recording, recordings_of};
 pub use registration::{
     Registration, delete_registrations, phones_by_extension, registrations, replace_registrations,
@@ -67,6 +72,7 @@ pub use registration::{
 pub use trouble::{FailingJobs, FailingNotices, Trouble, trouble};
 pub use trunk_state::{TrunkState, forget_trunk_states, set_trunk_state, trunk_states};
 pub use unanswered::{Unanswered, unanswered};
+pub use verdict::{Verdict, WrongAnswer, set_verdict, verdict_on, wrong_answers};
 pub use voicemail::{
     Voicemail, VoicemailEnd, VoicemailStatus, close_mailboxes, count_voicemails, find_voicemail, insert_voicemail,
     list_voicemails, reference_of, set_voicemail_mailbox, set_voicemail_status, set_voicemail_transcript,

@@ -108,6 +108,12 @@ pub struct Notice {
     pub reference: Option<String>,
     /// When it was taken.
     pub sent_at: Option<UnixMs>,
+    /// Where the service has a text message, in its words.
+    pub delivery: Option<String>,
+    /// How often it was asked for that.
+    pub delivery_checks: u32,
+    /// When it is asked next; `None`: not any more.
+    pub delivery_due_at: Option<UnixMs>,
     /// When it was queued.
     pub created_at: UnixMs,
 }
@@ -202,6 +208,77 @@ pub fn fail_notice(
             ":at": at,
         })?;
     one_row(updated, "notice under way")
+}
+
+/// What a service says of a text message that it has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// In its words.
+    pub state: String,
+    /// Why it will never arrive, in our words and theirs.
+    pub failed: Option<(NoticeFailure, String)>,
+    /// When it is asked again; `None`: there will be no other answer.
+    pub due_at: Option<UnixMs>,
+}
+
+/// The service that has taken a text message is asked at `due_at` where it is.
+///
+/// # Errors
+/// [`StorageError::NotFound`] if there is no such notice.
+pub fn await_delivery(sql_tx: &Connection, id: NotificationId, due_at: UnixMs) -> Result<(), StorageError> {
+    let sql = "UPDATE notifications SET delivery_due_at = ?2 WHERE notification_id = ?1";
+    one_row(sql_tx.prepare_cached(sql)?.execute(params![id, due_at])?, "notice")
+}
+
+/// Keeps what the service says of the text message that it calls `reference`; one that will never arrive is given up.
+/// Whether there is one of which not everything was known.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn note_delivery(
+    sql_tx: &Connection,
+    reference: &str,
+    delivery: &Delivery,
+    at: UnixMs,
+) -> Result<bool, StorageError> {
+    let (failure, error) = delivery.failed.clone().unzip();
+    let updated = sql_tx
+        .prepare_cached(
+            "UPDATE notifications SET delivery = :delivery, delivery_due_at = :due_at,
+                delivery_checks = delivery_checks + 1, state = iif(:failure IS NULL, state, 'dead'),
+                failure = coalesce(:failure, failure), error = coalesce(:error, error), updated_at = :at
+             WHERE reference = :reference AND channel = 'sms' AND state = 'sent' AND delivery_due_at IS NOT NULL",
+        )?
+        .execute(named_params! {
+            ":reference": reference,
+            ":delivery": delivery.state,
+            ":due_at": delivery.due_at,
+            ":failure": failure,
+            ":error": error,
+            ":at": at,
+        })?;
+    Ok(updated == 1)
+}
+
+/// The text messages of which it is not known yet whether they have arrived, in the order in which the service is asked.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn undelivered_notices(db: &Connection) -> Result<Vec<Notice>, StorageError> {
+    let mut statement = db.prepare_cached(
+        "SELECT * FROM notifications WHERE delivery_due_at IS NOT NULL AND state = 'sent' ORDER BY delivery_due_at",
+    )?;
+    let rows = statement.query_map([], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When the last text message was sent.
+///
+/// # Errors
+/// [`StorageError::Sql`].
+pub fn last_text_sent_at(db: &Connection) -> Result<Option<UnixMs>, StorageError> {
+    let sql = "SELECT max(sent_at) FROM notifications WHERE channel = 'sms'";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
 /// A start: of the attempts the last process died in it is not known how they ended. How many there are.
@@ -310,6 +387,9 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Notice> {
         error: row.get("error")?,
         reference: row.get("reference")?,
         sent_at: row.get("sent_at")?,
+        delivery: row.get("delivery")?,
+        delivery_checks: row.get("delivery_checks")?,
+        delivery_due_at: row.get("delivery_due_at")?,
         created_at: row.get("created_at")?,
     })
 }
@@ -377,6 +457,38 @@ mod tests {
         let found = &notices[0];
         assert_eq!((found.state, found.attempts, found.deferrals), (NoticeState::Dead, 2, 1));
         assert_eq!((found.failure, found.error.as_deref()), (Some(NoticeFailure::Recipient), Some("550 unknown")));
+    }
+
+    #[test]
+    fn a_text_that_never_arrives_is_given_up_and_what_is_final_stays() {
+        let notices = check(|db| {
+            let text = |number: &str| NewNotice { channel: Channel::Sms, ..notice(number) };
+            for (number, reference) in [("+1555", "SM1"), ("+1556", "SM2")] {
+                queue_notice(db, &text(number), UnixMs(1))?;
+                let id = waiting_notices(db)?[0].notification_id;
+                begin_notice(db, id, UnixMs(2))?;
+                finish_notice(db, id, reference, 1.0, UnixMs(3))?;
+                await_delivery(db, id, UnixMs(20))?;
+            }
+            assert_eq!(last_text_sent_at(db)?, Some(UnixMs(3)));
+            let said = |state: &str, failed, due_at| Delivery { state: state.into(), failed, due_at };
+            assert!(note_delivery(db, "SM1", &said("sent", None, Some(UnixMs(60))), UnixMs(21))?);
+            assert_eq!(undelivered_notices(db)?.len(), 2);
+            let never = Some((NoticeFailure::Recipient, "undelivered, error 30005".to_owned()));
+            assert!(note_delivery(db, "SM1", &said("undelivered", never, None), UnixMs(61))?);
+            assert!(note_delivery(db, "SM2", &said("delivered", None, None), UnixMs(61))?);
+            assert!(!note_delivery(db, "SM2", &said("sent", None, Some(UnixMs(70))), UnixMs(62))?, "it comes too late");
+            assert!(!note_delivery(db, "SM3", &said("sent", None, None), UnixMs(62))?, "nobody knows it");
+            assert_eq!(undelivered_notices(db)?, []);
+            Ok(())
+        });
+        let found: Vec<_> = notices.iter().map(|one| (one.state, one.delivery.as_deref(), one.failure)).collect();
+        let expected = [
+            (NoticeState::Dead, Some("undelivered"), Some(NoticeFailure::Recipient)),
+            (NoticeState::Sent, Some("delivered"), None),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(notices[0].delivery_checks, 2);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) enum Act {
     UntilWeSpeak,
     Press(char),
     HangUp,
+    /// Somebody of the office takes the caller.
+    TakenOver,
 }
 
 /// How the models behave.
@@ -329,6 +331,11 @@ impl Driver {
             Act::Press(digit) => {
                 self.note("caller", &format!("presses {digit}"));
                 self.input(Input::Digit(*digit));
+            }
+            Act::TakenOver => {
+                self.note("desk", "takes the caller");
+                self.input(Input::TakenOver);
+                self.gone = true;
             }
             Act::HangUp => {
                 self.note("caller", "hangs up");

@@ -5,7 +5,7 @@ mod review;
 mod tools;
 
 use super::*;
-use driver::Act::{self, HangUp, Listen, Press, Say, UntilWeSpeak, Wait};
+use driver::Act::{self, HangUp, Listen, Press, Say, TakenOver, UntilWeSpeak, Wait};
 use driver::{Driver, Models};
 use expect_test::{Expect, expect};
 
@@ -777,5 +777,38 @@ fn the_longest_call_keeps_the_message() {
               16.04  us     Thank you. Your message is saved. Its reference is 4 7 2 1. | Thank you for calling. Goodbye. (firm)
               21.50  us     hangs up: call_limit CallerError
         "#]],
+    );
+}
+
+/// Somebody of the office wants the caller, in the middle of an answer and of a message: what was said until then is kept.
+#[test]
+fn a_caller_is_taken_over_whatever_is_said() {
+    check(
+        &[Listen, Say("Do you have parking?", 1100), UntilWeSpeak, Wait(500), TakenOver],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     How can I help you?
+           5.82  caller "Do you have parking?"
+           7.06         transcribe? 0
+           7.32  us     Yes, there is parking. | We have six free spaces behind the building.
+           7.88  desk   takes the caller
+           7.88  turn   1 question [passage-1] gap 460 ms interrupted
+           7.88         heard: ""
+    "#]],
+    );
+    check(
+        &[Listen, Press('1'), Listen, Say("This is Anna.", 2000), TakenOver],
+        expect![[r#"
+        seconds  who    what
+           0.00  us     Thank you for calling Riverside Dental Practice. You are speaking with an automatic assistant. (firm)
+           4.26  us     How can I help you?
+           5.82  caller presses 1
+           5.82  us     Please leave your name, your number and your message after the tone. | When you are done, press the hash key or just stop speaking. (firm)
+          13.08  us     (beep)
+          13.08  caller "This is Anna."
+          15.08  desk   takes the caller
+          15.08         recording ended: Stopped
+    "#]],
     );
 }
