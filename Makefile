@@ -15,7 +15,7 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
     initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
-.PHONY: help run demo test check bench eval fuzz laws soak build setup deny cross cross-test image bundle image-test
+.PHONY: help run demo cloud test check bench eval fuzz laws kills soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -23,12 +23,14 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
 help:
 	echo 'make run      install what is missing, build, fetch the models, start Offhook, place a demonstration call'
 	echo 'make demo     place the demonstration call again, to the Offhook that is running'
+	echo 'make cloud    build and start the central cloud, on a PostgreSQL of its own if that is installed'
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
 	echo 'make eval     conversations in figures: heard gap, interruptions, understanding, answers; QUICK=1 for a sample'
 	echo 'make fuzz     the parsers and state machines against made-up input, ten minutes each; SECONDS=N for another time'
 	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'
+	echo 'make kills    a box is killed a thousand times while it writes and syncs: is anything lost? (minutes)'
 	echo 'make soak     one call of ten minutes: does it stay in step?'
 	echo 'make build    the release build: $(OFFHOOK)'
 	echo 'make cross    the release build for the box (aarch64); make cross-test runs tests of it under emulation,'
@@ -48,6 +50,15 @@ run: build
 demo:
 	test -x $(OFFHOOK) || { echo 'Nothing is built yet: start with "make run".' >&2; exit 1; }
 	$(OFFHOOK) demo $(OPTIONS) $(ARGS)
+
+# PostgreSQL is set up in the state folder where it is installed; else one SQLite file does. The same engine for each command.
+CLOUD        := $(TARGET)/release/offhook-cloud
+CLOUD_ENGINE := --set store.engine=$(if $(wildcard /usr/lib/postgresql/*/bin/postgres),local-postgres,sqlite)
+
+cloud: setup
+	$(CARGO) build --release --locked --package cloud
+	echo 'A code for a box: $(CLOUD) claim OFFICE $(CLOUD_ENGINE)'
+	$(CLOUD) serve $(CLOUD_ENGINE) $(ARGS)
 
 build: setup
 	$(CARGO) build --release --locked --package daemon
@@ -109,6 +120,10 @@ fuzz: setup-test
 # A day is two minutes of business and what it takes to end it: together 99 h. OFFHOOK_SEED=N replays one.
 laws: setup-test
 	OFFHOOK_LAWS_SEEDS=1000 $(CARGO) test --package tests --no-default-features --locked --test laws -- --nocapture $(ARGS)
+
+kills: setup-test
+	OFFHOOK_KILLS=1000 $(CARGO) test --package tests --no-default-features --locked --test cloud \
+		what_was_acknowledged_survives_every_kill -- --nocapture $(ARGS)
 
 soak: setup-test
 	OFFHOOK_PACING_SECONDS=570 $(CARGO) bench --package tests --bench pacing --locked

@@ -1,6 +1,17 @@
 //! The central service: what boxes send, kept so that nothing is lost and nothing doubled.
 //!
-//! Left out so far: the service itself (its streams, its database, its commands). What is here is what decides: a stream's
-//! state machine and the rules by which rows are taken, both without clocks, sockets and threads.
+//! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
+//! threads. Around it are a [`store`] that keeps the rows, an [`authority`] that says who a box is, and the [`server`].
+//!
+//! Left out so far: recordings, wishes and commands of the fleet, more than one cell.
 
+pub mod authority;
+pub mod cli;
+pub mod clock;
+pub mod config;
+mod files;
+pub mod local_postgres;
+pub mod names;
+pub mod server;
+pub mod store;
 pub mod sync;

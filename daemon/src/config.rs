@@ -7,6 +7,7 @@
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
 mod api;
+mod cloud;
 mod dial_plan;
 mod escalation;
 mod features;
@@ -30,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
 pub use api::{Api, McpScope, McpToken};
+pub use cloud::Cloud;
+pub(crate) use cloud::host_and_port;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
 pub use escalation::{Escalation, EscalationTopic};
 pub use features::{Features, LocalAudio, Queue};
@@ -106,6 +109,8 @@ pub struct Config {
     pub webhook: Webhook,
     /// By text message.
     pub sms: Sms,
+    /// The central cloud.
+    pub cloud: Cloud,
     /// Updates of the whole box.
     pub update: Update,
     /// What belongs to the machine rather than to the daemon.
@@ -445,6 +450,7 @@ impl Config {
         features::check(&self.features, mistakes);
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);
+        cloud::check(&self.cloud, mistakes);
         persona::check(&self.persona, self.office.disclosure.as_deref(), mistakes);
         language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);

@@ -45,6 +45,7 @@ use crate::storage::{
     AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, close_interrupted_sessions, close_mailboxes,
     forget_trunk_states, restore_registrations, talked_outside_ms,
 };
+use crate::sync::CloudSync;
 
 /// Calls beyond the limit that may be under way to their refusal.
 const REFUSED_CALLS: usize = 64;
@@ -64,6 +65,7 @@ pub struct Service {
     rehearsal: JoinHandle<()>,
     heard_again: Option<JoinHandle<()>>,
     errands: Errands,
+    cloud: CloudSync,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -150,6 +152,7 @@ impl Service {
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
+        let cloud = CloudSync::start(&config, &storage);
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -209,6 +212,7 @@ impl Service {
             rehearsal,
             heard_again,
             errands,
+            cloud,
             api,
             degraded,
             knowledge_watch,
@@ -275,6 +279,7 @@ impl Service {
             api.stop().await;
         }
         self.errands.stop().await;
+        self.cloud.stop();
         self.storage.close().await;
         info!("Stopped");
     }

@@ -20,6 +20,7 @@ use crate::io::{bans, probe};
 use crate::knowledge::Trouble;
 use crate::office::Office;
 use crate::storage::{CallCounts, Reader, UnixMs, count_calls, phones_by_extension, trunk_states};
+use crate::sync;
 use crate::update::machine::Machine;
 
 /// So many extensions without a phone are named on the screen.
@@ -47,6 +48,8 @@ pub struct Status {
     banned: usize,
     /// The office's documents; none without a folder of its own, or before the first start.
     knowledge: Option<KnowledgeState>,
+    /// How sync with the cloud is; none where it is off.
+    cloud: Option<String>,
     /// What callers miss.
     degraded: Vec<String>,
     /// What waits for a person: notices, jobs of messages, promises.
@@ -136,9 +139,12 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
     let for_blocking = config.clone();
     let running = matches!(sip, SipState::Answering { .. });
     let read = tokio::task::spawn_blocking(move || {
-        (kept(&for_blocking, running), losses(&for_blocking), follow_through(&for_blocking))
+        let sync = sync::state::look(&for_blocking, running);
+        let mut alerts = follow_through(&for_blocking);
+        alerts.extend(sync.findings(UnixMs::now()).into_iter().filter(|finding| finding.verdict != Verdict::Good));
+        (kept(&for_blocking, running), losses(&for_blocking), alerts, sync)
     });
-    let (Kept { calls, trunks, phones, banned }, degraded, alerts) = read.await.unwrap_or_default();
+    let (Kept { calls, trunks, phones, banned }, degraded, alerts, sync) = read.await.unwrap_or_default();
     let knowledge = knowledge(config);
     let folder = IdentityFolder::below(&config.machine_directory());
     let secret = if with_secret { folder.setup_secret().ok().flatten() } else { None };
@@ -153,11 +159,17 @@ pub async fn look(config: &Config, with_secret: bool) -> Status {
         phones,
         banned,
         knowledge,
+        cloud: sync.in_words(),
         degraded,
         alerts,
         awaits_setup: folder.awaits_setup(),
         setup_secret: secret.map(|secret| secret.reveal().to_owned()),
     }
+}
+
+/// Whether Offhook runs here.
+pub(crate) async fn is_running(config: &Config) -> bool {
+    matches!(ask(config.own_sip_address()).await, SipState::Answering { .. } | SipState::Refusing { .. })
 }
 
 async fn ask(at: SocketAddr) -> SipState {
@@ -288,6 +300,7 @@ impl Status {
             lines.push(("banned", format!("{} addresses: offhook bans list", self.banned)));
         }
         lines.extend(self.knowledge.iter().flat_map(knowledge_in_words).map(|line| ("knowledge", line)));
+        lines.extend(self.cloud.iter().map(|words| ("cloud", words.clone())));
         lines.extend(self.degraded.iter().map(|loss| ("degraded", loss.clone())));
         lines.extend(self.alerts.iter().map(|alert| ("ALERT", alert.detail.clone())));
         match &self.setup_secret {
@@ -379,6 +392,7 @@ mod tests {
             phones: Phones::default(),
             banned: 0,
             knowledge: None,
+            cloud: None,
             degraded: vec![],
             alerts: vec![],
             awaits_setup: false,

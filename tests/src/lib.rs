@@ -4,6 +4,7 @@
 pub mod attempts;
 pub mod authority;
 pub mod carrier;
+pub mod cloud;
 pub mod echoing_line;
 pub mod endpoint;
 pub mod eval;
@@ -29,6 +30,7 @@ pub mod sipp_phone;
 pub mod softphone;
 pub mod stun;
 pub mod talkers;
+pub mod tcp_relay;
 pub mod torture;
 pub mod web_client;
 pub mod web_server;

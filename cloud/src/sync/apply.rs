@@ -82,6 +82,15 @@ pub trait Transaction {
     /// Of the store.
     fn set_box_state(&mut self, state: BoxState) -> Result<(), Self::Error>;
 
+    /// The rows with these keys will be asked for: a store that is far away fetches them together.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn expect(&mut self, table: &str, keys: &[&str]) -> Result<(), Self::Error> {
+        let _ = (table, keys);
+        Ok(())
+    }
+
     /// The row with this key, also one that is gone.
     ///
     /// # Errors
@@ -143,7 +152,7 @@ pub enum Applied {
 ///
 /// # Errors
 /// Of the store.
-pub fn greet<T: Transaction>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T::Error> {
+pub fn greet<T: Transaction + ?Sized>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T::Error> {
     let known = sql_tx.box_state()?;
     let applied = known.as_ref().map_or(0, |state| state.applied);
     match known {
@@ -163,7 +172,7 @@ pub fn greet<T: Transaction>(sql_tx: &mut T, hello: &Hello) -> Result<Greeted, T
 ///
 /// # Errors
 /// Of the store.
-pub fn apply<T: Transaction>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied, T::Error> {
+pub fn apply<T: Transaction + ?Sized>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied, T::Error> {
     let Some(mut state) = sql_tx.box_state()? else { return Ok(Applied::Fenced { current: 0 }) };
     if state.epoch != batch.epoch {
         return Ok(Applied::Fenced { current: state.epoch });
@@ -189,8 +198,10 @@ pub fn apply<T: Transaction>(sql_tx: &mut T, batch: &RowBatch) -> Result<Applied
     Ok(Applied::Taken { watermark })
 }
 
-fn take_rows<T: Transaction>(sql_tx: &mut T, rows: &TableRows, state: &BoxState) -> Result<(), T::Error> {
+fn take_rows<T: Transaction + ?Sized>(sql_tx: &mut T, rows: &TableRows, state: &BoxState) -> Result<(), T::Error> {
     let table = rows.table.as_str();
+    let keys = rows.rows.iter().map(|row| row.key.as_str()).chain(rows.deleted_keys.iter().map(String::as_str));
+    sql_tx.expect(table, &keys.collect::<Vec<_>>())?;
     for row in &rows.rows {
         let new = stored(table, &rows.columns, row, state);
         if sql_tx.row(table, &row.key)?.is_none_or(|old| is_news(&old, &new)) {
@@ -230,7 +241,7 @@ fn gone(old: Option<&StoredRow>, state: &BoxState) -> StoredRow {
 }
 
 /// Rows of a range that the box does not have, unless they came here after it was asked for.
-fn forget_absent<T: Transaction>(
+fn forget_absent<T: Transaction + ?Sized>(
     sql_tx: &mut T,
     range: &KeyRange,
     tables: &[TableRows],
@@ -250,7 +261,7 @@ fn forget_absent<T: Transaction>(
 ///
 /// # Errors
 /// Of the store.
-pub fn compare<T: Transaction>(sql_tx: &mut T, digest: &Digest) -> Result<Verdict, T::Error> {
+pub fn compare<T: Transaction + ?Sized>(sql_tx: &mut T, digest: &Digest) -> Result<Verdict, T::Error> {
     let mut verdict = Verdict { as_of_seq: digest.as_of_seq, ..Verdict::default() };
     let Some(state) = sql_tx.box_state()?.filter(|state| state.watermark == digest.as_of_seq) else {
         return Ok(verdict);

@@ -70,6 +70,8 @@ pub enum Event {
     Compared(Verdict),
     /// The store cannot, and why.
     Unavailable(String),
+    /// This instance stops: what the store is doing is acknowledged first, and the box is asked to come back.
+    Leaving,
     /// The stream is gone.
     Closed,
 }
@@ -107,6 +109,7 @@ pub struct Stream {
     /// What the store is busy with; its batch's id.
     busy: Option<u64>,
     waiting: VecDeque<Request>,
+    leaving: bool,
     actions: Vec<Action>,
 }
 
@@ -140,6 +143,7 @@ impl Stream {
             last_sent: now,
             busy: None,
             waiting: VecDeque::new(),
+            leaving: false,
             actions: Vec::new(),
         }
     }
@@ -159,6 +163,7 @@ impl Stream {
                 self.send(cloud_message::Body::Verdict(verdict), now);
             }
             Event::Unavailable(detail) => self.end(Reason::Unavailable, detail, 0),
+            Event::Leaving => self.leaving = true,
             Event::Closed => self.state = State::Over,
         }
         self.proceed(now);
@@ -193,6 +198,9 @@ impl Stream {
                 self.end(Reason::Silent, String::new(), 0);
             }
             // Between two requests: what the store is doing is acknowledged first.
+            State::Expecting | State::Greeting | State::Live if self.leaving && self.busy.is_none() => {
+                self.end(Reason::Aged, String::new(), 0);
+            }
             State::Live if self.began + self.config.age_max <= now && self.busy.is_none() => {
                 self.end(Reason::Aged, String::new(), 0);
             }

@@ -8,6 +8,7 @@ mod ask;
 mod bans;
 mod caller;
 mod calls;
+mod cloud;
 mod config;
 mod demo;
 mod doctor;
@@ -98,6 +99,9 @@ enum Verb {
     /// Addresses that gave wrong passwords too often: list them, hand them to the packet filter
     #[command(subcommand)]
     Bans(bans::Bans),
+    /// The central cloud: claim this box, see how sync is
+    #[command(subcommand)]
+    Cloud(cloud::Cloud),
     /// Tools of other programs that may be used during a call
     #[command(subcommand)]
     Mcp(mcp::Mcp),
@@ -162,6 +166,7 @@ pub fn main() -> ExitCode {
         Verb::People(people) => people.run(&command.common),
         Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Bans(bans) => bans.run(&command.common),
+        Verb::Cloud(cloud) => cloud.run(&command.common),
         Verb::Mcp(mcp) => mcp.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),

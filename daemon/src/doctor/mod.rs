@@ -70,5 +70,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(sound_card::outputs(config));
     findings.extend(follow_through::mail_server(config));
     findings.extend(follow_through(config));
+    // A box that does not run is looked at too: what it last said of its connection stands.
+    findings.extend(crate::sync::state::look(config, true).findings(crate::storage::UnixMs::now()));
     findings
 }

@@ -44,7 +44,7 @@ use std::{
 };
 
 use rusqlite::{Connection, Transaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use audio_files::{
     AudioFiles, FinishedRecording, NewAudio, PartialRecording, PlainWav, RECORDING_SAMPLE_RATE, Sealer,
@@ -268,6 +268,11 @@ impl Storage {
     /// The data folder.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
+    }
+
+    /// Changes with every commit: for whoever sends on what was written.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.shared.counters.subscribe()
     }
 
     /// Counts since the start.

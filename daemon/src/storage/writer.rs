@@ -27,7 +27,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
@@ -53,10 +53,16 @@ pub struct WriterStats {
 pub(super) struct Counters {
     commits: AtomicU64,
     committed: AtomicU64,
+    /// How many jobs were committed, for whoever waits for news.
+    news: watch::Sender<u64>,
     failed: AtomicU64,
 }
 
 impl Counters {
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     pub(super) fn snapshot(&self) -> WriterStats {
         WriterStats {
             commits_total: self.commits.load(Ordering::Relaxed),
@@ -288,6 +294,9 @@ impl Writer {
         self.counters.commits.fetch_add(u64::from(kept > 0), Ordering::Relaxed);
         self.counters.committed.fetch_add(kept, Ordering::Relaxed);
         self.counters.failed.fetch_add(jobs - kept, Ordering::Relaxed);
+        if kept > 0 {
+            self.counters.news.send_modify(|jobs| *jobs += kept);
+        }
     }
 }
 

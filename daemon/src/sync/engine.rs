@@ -30,6 +30,13 @@ use crate::retry::Backoff;
 #[cfg(test)]
 mod tests;
 
+/// Batches on the way at most.
+pub const BATCHES_MAX: usize = 32;
+/// Rows of a batch at most.
+const BATCH_ROWS_MAX: usize = 10_000;
+/// Encoded size after which a batch is full, in bytes, at most.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// What may be configured.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -497,12 +504,16 @@ impl Engine {
             // The cloud has read further than our log goes: this is a copy of the box as it was.
             return self.renew(self.identity.epoch);
         }
-        let at_least_1 = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
-        let limits = Limits { rows: at_least_1(welcome.batch_max_rows), bytes: at_least_1(welcome.batch_max_bytes) };
+        // Whatever a cloud would take, this is what a box has in memory at a time.
+        let within = |number: u32, most: usize| usize::try_from(number.max(1)).map_or(most, |number| number.min(most));
+        let limits = Limits {
+            rows: within(welcome.batch_max_rows, BATCH_ROWS_MAX),
+            bytes: within(welcome.batch_max_bytes, BATCH_BYTES_MAX),
+        };
         self.live = Live {
             sent_to: welcome.watermark,
             limits: Some(limits),
-            window: at_least_1(welcome.batches_in_flight),
+            window: within(welcome.batches_in_flight, BATCHES_MAX),
             keep_alive: Duration::from_millis(u64::from(welcome.keep_alive_ms.max(1_000))),
             ..Live::default()
         };

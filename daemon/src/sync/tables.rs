@@ -1,7 +1,7 @@
 //! What is synced, and who this box is to its cloud.
 
 /// A table that is synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,

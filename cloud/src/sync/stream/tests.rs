@@ -201,3 +201,20 @@ fn a_quiet_stream_is_pinged_a_silent_one_ends_and_an_old_one_too() {
     };
     assert_eq!((ended(&actions).0, rig.now - began), (Reason::Aged, Config::default().age_max));
 }
+
+/// An instance that stops acknowledges what it is storing and then asks the box to come back; what waits behind that is sent
+/// again to another.
+#[test]
+fn who_leaves_acknowledges_first() {
+    let mut rig = Rig::live();
+    rig.receive(box_message::Body::Batch(log(vec![])));
+    rig.receive(box_message::Body::Batch(RowBatch { batch_id: 2, ..log(vec![]) }));
+    assert_eq!(rig.step(Event::Leaving), []);
+    let actions = rig.step(Event::Applied(Applied::Taken { watermark: 5 }));
+    let [Action::Send(ack), rest @ ..] = &actions[..] else { panic!("{actions:?}") };
+    assert!(matches!(&ack.body, Some(cloud_message::Body::Ack(Ack { batch_id: 1, watermark: 5 }))), "{ack:?}");
+    assert_eq!(ended(rest).0, Reason::Aged);
+    assert!(rig.stream.is_over());
+    let mut fresh = Rig::new();
+    assert_eq!(ended(&fresh.step(Event::Leaving)).0, Reason::Aged);
+}

@@ -1,0 +1,72 @@
+//! Certificates for boxes: the first for a code, each further one for the one before.
+
+use std::sync::Arc;
+
+use cloud_api::v1::enroll_server::Enroll;
+use cloud_api::v1::{Certificate, ClaimRequest, RenewRequest};
+use tonic::{Request, Response, Status};
+
+use super::{Shared, peer};
+use crate::authority::AuthorityError;
+use crate::clock;
+use crate::names::{hash_of_code, is_name};
+use crate::store::{BoxName, Store as _};
+
+/// Longer than any code, in bytes.
+const CODE_MAX: usize = 64;
+
+pub(super) struct Service(pub(super) Arc<Shared>);
+
+impl Service {
+    fn certify(&self, name: &BoxName, request: &[u8]) -> Result<Response<Certificate>, Status> {
+        let Shared { authority, endpoint, metrics, .. } = &*self.0;
+        let made = authority.certify_box(name, request, clock::unix_ms()).map_err(|error| match error {
+            AuthorityError::Request => Status::invalid_argument(error.to_string()),
+            AuthorityError::File { .. } | AuthorityError::Damaged { .. } | AuthorityError::Crypto(_) => {
+                tracing::error!(%error, "No certificate can be made");
+                Status::internal("no certificate can be made")
+            }
+        })?;
+        metrics.claimed();
+        let roots = authority.roots().iter().map(|root| root.to_vec().into()).collect();
+        Ok(Response::new(Certificate { chain: vec![made.to_vec().into()], roots, endpoint: endpoint.clone() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Enroll for Service {
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<Certificate>, Status> {
+        let ClaimRequest { claim_code, signing_request, box_id } = request.into_inner();
+        if !is_name(&box_id) {
+            return Err(Status::invalid_argument("box_id: expected 1 to 63 lower-case letters, digits and hyphens"));
+        }
+        let (now, of_code, box_of_code) = (clock::unix_ms(), hash_of_code(&claim_code), box_id.clone());
+        let tenant_id = match claim_code.len() {
+            0..=CODE_MAX => self.0.answer(move |store| store.take_claim(&of_code, &box_of_code, now)).await?,
+            _ => None,
+        };
+        let Some(tenant_id) = tenant_id else {
+            self.0.metrics.refused();
+            tracing::warn!(box_id, "A claim with a code that is unknown, expired or another box's");
+            return Err(Status::permission_denied("the code is unknown, expired or another box's"));
+        };
+        let name = BoxName { tenant_id, box_id };
+        let certificate = self.certify(&name, &signing_request)?;
+        let enrolled = name.clone();
+        self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+        tracing::info!(name = %name, "A box was claimed");
+        Ok(certificate)
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
+        let peer = peer(&request).ok_or_else(|| Status::unauthenticated("a box shows the certificate it has"))?;
+        let name = peer.name.clone();
+        if self.0.answer(move |store| store.is_revoked(&name)).await? {
+            self.0.metrics.refused();
+            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
+        }
+        let certificate = self.certify(&peer.name, &request.into_inner().signing_request)?;
+        tracing::info!(name = %peer.name, "A certificate was renewed");
+        Ok(certificate)
+    }
+}

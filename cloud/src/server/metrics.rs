@@ -1,0 +1,145 @@
+//! What Prometheus is told, in its text format.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use cloud_api::v1::goodbye::Reason;
+
+/// Upper ends of the histogram, in milliseconds.
+const BOUNDS_MS: [u64; 9] = [2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
+/// Reasons of a Goodbye by their numbers, which are 0 to 8.
+const REASONS: usize = 9;
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    streams: AtomicI64,
+    streams_total: AtomicU64,
+    rows_total: AtomicU64,
+    claims_total: AtomicU64,
+    refused_total: AtomicU64,
+    goodbyes: [AtomicU64; REASONS],
+    stored: [AtomicU64; BOUNDS_MS.len() + 1],
+    stored_microseconds: AtomicU64,
+}
+
+impl Metrics {
+    /// A stream has begun; it ends when this is dropped.
+    pub(super) fn stream(&self) -> Open<'_> {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.streams_total.fetch_add(1, Ordering::Relaxed);
+        Open(&self.streams)
+    }
+
+    /// Rows were taken, in one transaction that took so long.
+    pub(super) fn stored(&self, rows: usize, took: Duration) {
+        self.rows_total.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let bucket = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));
+        self.stored[bucket.unwrap_or(BOUNDS_MS.len())].fetch_add(1, Ordering::Relaxed);
+        self.stored_microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A stream was ended by us.
+    pub(super) fn goodbye(&self, reason: Reason) {
+        if let Some(count) = usize::try_from(i32::from(reason)).ok().and_then(|at| self.goodbyes.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A box got a certificate.
+    pub(super) fn claimed(&self) {
+        self.claims_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody was refused: no certificate, a wrong code, a revoked box.
+    pub(super) fn refused(&self) {
+        self.refused_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The page.
+    pub fn render(&self) -> String {
+        let mut page = String::new();
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut line = |name: &str, kind: &str, help: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string does not fail.
+            let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        };
+        let streams = self.streams.load(Ordering::Relaxed);
+        line("offhook_cloud_streams", "gauge", "Boxes that are connected.", &streams);
+        line("offhook_cloud_streams_total", "counter", "Streams since the start.", &read(&self.streams_total));
+        line("offhook_cloud_rows_total", "counter", "Rows in batches that were taken.", &read(&self.rows_total));
+        line("offhook_cloud_certificates_total", "counter", "Certificates given to boxes.", &read(&self.claims_total));
+        line(
+            "offhook_cloud_refused_total",
+            "counter",
+            "Wrong codes and boxes without rights.",
+            &read(&self.refused_total),
+        );
+        page.push_str("# HELP offhook_cloud_goodbyes_total Streams that this service ended, by reason.\n");
+        page.push_str("# TYPE offhook_cloud_goodbyes_total counter\n");
+        for (number, count) in (0..).zip(&self.goodbyes) {
+            let reason = Reason::try_from(number).unwrap_or(Reason::Unspecified).as_str_name();
+            let reason = reason.trim_start_matches("REASON_").to_ascii_lowercase();
+            let _ = writeln!(page, "offhook_cloud_goodbyes_total{{reason=\"{reason}\"}} {}", read(count));
+        }
+        self.render_stored(&mut page);
+        page
+    }
+
+    fn render_stored(&self, page: &mut String) {
+        let name = "offhook_cloud_store_seconds";
+        let _ = write!(page, "# HELP {name} From a batch to its commit.\n# TYPE {name} histogram\n");
+        let mut count = 0;
+        for (bucket, in_bucket) in self.stored.iter().enumerate() {
+            count += in_bucket.load(Ordering::Relaxed);
+            let bound = BOUNDS_MS.get(bucket).map(|ms| Duration::from_millis(*ms).as_secs_f64());
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+            let _ = writeln!(page, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let sum = Duration::from_micros(self.stored_microseconds.load(Ordering::Relaxed)).as_secs_f64();
+        let _ = write!(page, "{name}_sum {sum}\n{name}_count {count}\n");
+    }
+}
+
+/// A stream that is open.
+#[derive(Debug)]
+pub(super) struct Open<'a>(&'a AtomicI64);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_each_count_under_its_name() {
+        let metrics = Metrics::default();
+        let open = metrics.stream();
+        drop(metrics.stream());
+        metrics.stored(7, Duration::from_millis(5));
+        metrics.stored(1, Duration::from_secs(60));
+        metrics.goodbye(Reason::Fenced);
+        let page = metrics.render();
+        for line in [
+            "offhook_cloud_streams 1",
+            "offhook_cloud_streams_total 2",
+            "offhook_cloud_rows_total 8",
+            "offhook_cloud_goodbyes_total{reason=\"fenced\"} 1",
+            "offhook_cloud_goodbyes_total{reason=\"aged\"} 0",
+            "offhook_cloud_store_seconds_bucket{le=\"0.002\"} 0",
+            "offhook_cloud_store_seconds_bucket{le=\"0.005\"} 1",
+            "offhook_cloud_store_seconds_bucket{le=\"+Inf\"} 2",
+            "offhook_cloud_store_seconds_sum 60.005",
+            "offhook_cloud_store_seconds_count 2",
+        ] {
+            assert!(page.lines().any(|got| got == line), "{line} is not in\n{page}");
+        }
+        drop(open);
+        assert!(metrics.render().contains("offhook_cloud_streams 0\n"));
+    }
+}

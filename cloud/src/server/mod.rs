@@ -1,0 +1,240 @@
+//! The running service: sockets, threads and clocks around what decides elsewhere.
+//!
+//! ```text
+//! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
+//!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
+//! http  ─────────────► /livez /readyz /metrics
+//! ```
+//! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
+
+mod enroll;
+mod http;
+mod metrics;
+mod sync;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_api::v1::enroll_server::EnrollServer;
+use cloud_api::v1::sync_server::SyncServer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Status};
+
+pub use metrics::Metrics;
+pub use tls::{OwnCertificate, OwnCertificateError};
+
+use crate::authority::{Authority, Certified, certified};
+use crate::clock;
+use crate::store::{AnyStore, StoreError, said_of};
+use crate::sync::stream;
+
+/// For a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Handshakes at a time; who comes later waits in the system's queue.
+const HANDSHAKES: usize = 256;
+/// What a box may have on its way to us, in bytes: a few batches.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Above this nothing is even read, in bytes: a batch is a quarter of a MiB, and a single large row makes it larger.
+const MESSAGE_MAX: usize = 2 << 20;
+/// Streams of one connection: a box needs one, and one for each of its other questions.
+const STREAMS_OF_CONNECTION: u32 = 8;
+
+/// What is served, and where.
+#[derive(Debug)]
+pub struct Settings {
+    /// For boxes; port 0 is any.
+    pub listen: SocketAddr,
+    /// For `/livez`, `/readyz` and `/metrics`; port 0 is any.
+    pub http: SocketAddr,
+    /// Told to boxes with each certificate, as host and port.
+    pub endpoint: String,
+    /// Our own certificate.
+    pub certificate: OwnCertificate,
+    /// Of each stream.
+    pub stream: stream::Config,
+}
+
+/// What all tasks share.
+#[derive(Debug)]
+struct Shared {
+    store: Arc<AnyStore>,
+    /// Transactions at a time: more would only wait for a connection, each holding a thread.
+    turns: Semaphore,
+    authority: Arc<Authority>,
+    endpoint: String,
+    stream: stream::Config,
+    metrics: Metrics,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Asks the store, on a thread that may block.
+    async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&AnyStore) -> T + Send + 'static) -> Option<T> {
+        let _turn = self.turns.acquire().await.ok()?;
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || work(&store)).await.ok()
+    }
+
+    /// As [`ask`](Shared::ask), for an answer to a box.
+    async fn answer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AnyStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Status> {
+        match self.ask(work).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => {
+                tracing::error!(%error, "The store cannot");
+                Err(Status::unavailable(said_of(&error)))
+            }
+            None => Err(Status::unavailable("the store failed")),
+        }
+    }
+}
+
+/// A service that takes boxes; end it with [`stop`](Server::stop).
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    http_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    certificate: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds both ports and takes boxes.
+    ///
+    /// # Errors
+    /// A port that is taken, a certificate that cannot be used.
+    pub async fn start(settings: Settings, authority: Authority, store: Arc<AnyStore>) -> anyhow::Result<Server> {
+        let authority = Arc::new(authority);
+        let current = tls::Current::open(settings.certificate, Arc::clone(&authority))?;
+        let config = tls::server_config(Arc::clone(&current), &authority)?;
+        let listener = bind(settings.listen, "listen.address").await?;
+        let http_listener = bind(settings.http, "http.address").await?;
+        let (address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
+        let (stop, stopping) = watch::channel(false);
+        let turns = Semaphore::new(store.at_a_time());
+        let (endpoint, stream) = (settings.endpoint, settings.stream);
+        let metrics = Metrics::default();
+        let shared =
+            Arc::new(Shared { store, turns, authority, endpoint, stream, metrics, stopping: stopping.clone() });
+        let (accepted, connections) = mpsc::channel(HANDSHAKES);
+        let tasks = vec![
+            tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
+            tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
+            tokio::spawn(http::serve(shared, http_listener, stopping)),
+        ];
+        Ok(Server { address, http_address, stop, tasks, certificate: tokio::spawn(current.follow()) })
+    }
+
+    /// Where boxes are taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Takes no new boxes, acknowledges what it is storing, tells each box to come back, and ends.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.certificate.abort();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, "A task ended badly");
+            }
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    use anyhow::Context as _;
+    TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened to"))
+}
+
+type Connection = std::io::Result<TlsStream<TcpStream>>;
+
+/// Handshakes beside each other; what does not come about is dropped without a word.
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    accepted: mpsc::Sender<Connection>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let turns = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let (tcp, from) = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                // No file handle is left: those there are come to their end.
+                tracing::warn!(%error, "A connection cannot be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            // Acks are small and waited for.
+            let _ = tcp.set_nodelay(true);
+            match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(tcp)).await {
+                // Whoever stops takes nobody.
+                Ok(Ok(tls)) => drop(accepted.send(Ok(tls)).await),
+                Ok(Err(error)) => tracing::debug!(%from, %error, "No handshake"),
+                Err(_) => tracing::debug!(%from, "No handshake in time"),
+            }
+        });
+    }
+}
+
+async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
+    let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
+    let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
+    let stopped = async move {
+        // Without whoever could say so it is over too.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let served = tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(2 * STREAM_WINDOW)
+        .max_concurrent_streams(STREAMS_OF_CONNECTION)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .add_service(sync)
+        .add_service(enroll)
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "Boxes are not served any more");
+    }
+}
+
+/// Who asks, if they have shown a certificate.
+fn peer<T>(request: &Request<T>) -> Option<Certified> {
+    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>()?;
+    certified(info.peer_certs()?.first()?)
+}
+
+/// Who asks, with a certificate that holds.
+fn known<T>(request: &Request<T>) -> Result<Certified, Status> {
+    let peer = peer(request).ok_or_else(|| Status::unauthenticated("a box shows its certificate"))?;
+    if peer.not_after <= clock::unix_ms() {
+        return Err(Status::permission_denied("the certificate has expired: renew it"));
+    }
+    Ok(peer)
+}

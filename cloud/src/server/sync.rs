@@ -1,0 +1,214 @@
+//! One task for each stream of a box: it feeds [`sync::stream`](crate::sync::stream) and does what that says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloud_api::v1::row_batch::Scope;
+use cloud_api::v1::sync_server::Sync;
+use cloud_api::v1::{BoxMessage, CloudMessage, cloud_message};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use super::{Shared, known};
+use crate::clock;
+use crate::store::{BoxName, Heard, Store as _, answer};
+use crate::sync::apply::{Applied, Greeted};
+use crate::sync::stream::{Action, Event, Request as StoreRequest, Stream};
+
+/// Messages that wait for the network: Acks of all batches that may be on the way, and a few more.
+const OUTGOING: usize = 32;
+/// How often it is noted that a box is still there.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) struct Service(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl Sync for Service {
+    type ConnectStream = ReceiverStream<Result<CloudMessage, Status>>;
+
+    async fn connect(&self, request: Request<Streaming<BoxMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
+        let name = known(&request).inspect_err(|_| self.0.metrics.refused())?.name;
+        let of = name.clone();
+        if self.0.answer(move |store| store.is_revoked(&of)).await? {
+            self.0.metrics.refused();
+            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
+        }
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let span = tracing::info_span!("stream", of = %name);
+        let driver = Driver::new(Arc::clone(&self.0), name, outgoing);
+        tokio::spawn(driver.run(request.into_inner()).instrument(span));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    name: BoxName,
+    stream: Stream,
+    outgoing: mpsc::Sender<Result<CloudMessage, Status>>,
+    /// What the store is busy with.
+    busy: Option<JoinHandle<Event>>,
+    noted: Instant,
+    release: String,
+}
+
+impl Driver {
+    fn new(shared: Arc<Shared>, name: BoxName, outgoing: mpsc::Sender<Result<CloudMessage, Status>>) -> Self {
+        let now = clock::now();
+        let stream = Stream::new(shared.stream, now);
+        Driver { shared, name, stream, outgoing, busy: None, noted: now, release: String::new() }
+    }
+
+    async fn run(mut self, mut incoming: Streaming<BoxMessage>) {
+        let shared = Arc::clone(&self.shared);
+        let _open = shared.metrics.stream();
+        let mut stopping = shared.stopping.clone();
+        let mut leaving = false;
+        while !self.stream.is_over() {
+            let deadline = self.stream.poll_timeout();
+            let event = tokio::select! {
+                // What is stored is acknowledged before anything else is looked at.
+                biased;
+                event = answered(&mut self.busy) => event,
+                _ = stopping.wait_for(|stopping| *stopping), if !leaving => {
+                    leaving = true;
+                    Event::Leaving
+                }
+                message = incoming.message() => match message {
+                    Ok(Some(message)) => {
+                        let bytes = message.encoded_len();
+                        Event::Received(message, bytes)
+                    }
+                    Ok(None) => Event::Closed,
+                    Err(status) => {
+                        tracing::debug!(%status, "The stream broke");
+                        Event::Closed
+                    }
+                },
+                () = until(deadline) => Event::Woken,
+            };
+            self.note(&event).await;
+            for action in self.stream.step(event, clock::now()) {
+                if !self.carry_out(action).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False if the stream is of no use any more.
+    async fn carry_out(&mut self, action: Action) -> bool {
+        match action {
+            Action::Store(request) => self.busy = Some(self.store(request)),
+            Action::Send(message) => {
+                if let Some(cloud_message::Body::Goodbye(goodbye)) = &message.body {
+                    self.shared.metrics.goodbye(goodbye.reason());
+                    tracing::info!(reason = goodbye.reason().as_str_name(), detail = goodbye.detail, "Goodbye");
+                }
+                // A box that takes nothing any more is not waited for longer than for one that says nothing.
+                let limit = self.shared.stream.keep_alive * 3;
+                return matches!(tokio::time::timeout(limit, self.outgoing.send(Ok(message))).await, Ok(Ok(())));
+            }
+            // What was sent is carried on when the sender is gone.
+            Action::Close => return false,
+        }
+        true
+    }
+
+    fn store(&mut self, request: StoreRequest) -> JoinHandle<Event> {
+        if let StoreRequest::Greet(hello) = &request {
+            self.release = hello.release.chars().take(64).collect();
+        }
+        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
+        tokio::spawn(async move {
+            let began = clock::now();
+            let rows = match &request {
+                StoreRequest::Apply(batch) => {
+                    let of_table = |table: &cloud_api::v1::TableRows| table.rows.len() + table.deleted_keys.len();
+                    let log = matches!(batch.scope, Some(Scope::Log(_)));
+                    tracing::debug!(log, tables = batch.tables.len(), "Batch");
+                    Some(batch.tables.iter().map(of_table).sum::<usize>())
+                }
+                StoreRequest::Greet(_) | StoreRequest::Compare(_) => None,
+            };
+            let event = shared.ask(move |store| answer(store, &name, &request)).await;
+            let event = event.unwrap_or_else(|| Event::Unavailable("the store failed".to_owned()));
+            if let (Event::Applied(Applied::Taken { .. }), Some(rows)) = (&event, rows) {
+                shared.metrics.stored(rows, clock::now().duration_since(began));
+            }
+            event
+        })
+    }
+
+    /// What is known of the box beside its rows.
+    async fn note(&mut self, event: &Event) {
+        let now = clock::now();
+        let heard = match event {
+            Event::Greeted(Greeted::Welcome { watermark }) => {
+                tracing::info!(watermark, release = self.release, "Welcome");
+                Noted::Release(self.release.clone())
+            }
+            Event::Compared(verdict) if verdict.equal => Noted::Equal,
+            Event::Received(..) if now.duration_since(self.noted) >= NOTE_EVERY => Noted::Alive,
+            Event::Closed if !self.release.is_empty() => Noted::Alive,
+            Event::Greeted(_)
+            | Event::Compared(_)
+            | Event::Received(..)
+            | Event::Woken
+            | Event::Applied(_)
+            | Event::Unavailable(_)
+            | Event::Leaving
+            | Event::Closed => return,
+        };
+        self.noted = now;
+        let name = self.name.clone();
+        let noted = self.shared.ask(move |store| {
+            let heard = match &heard {
+                Noted::Release(release) => Heard::Release(release),
+                Noted::Alive => Heard::Alive,
+                Noted::Equal => Heard::Equal,
+            };
+            store.note_heard(&name, heard, clock::unix_ms())
+        });
+        match noted.await {
+            Some(Ok(true)) => {}
+            Some(Ok(false)) => {
+                tracing::info!("The box was revoked");
+                self.stream.step(Event::Closed, now);
+            }
+            // It does no harm: what it is about is said again.
+            Some(Err(error)) => tracing::warn!(%error, "Not noted when the box was heard"),
+            None => {}
+        }
+    }
+}
+
+/// [`Heard`], for another thread.
+enum Noted {
+    Release(String),
+    Alive,
+    Equal,
+}
+
+/// The store's answer, if it is busy; else never.
+async fn answered(busy: &mut Option<JoinHandle<Event>>) -> Event {
+    match busy {
+        Some(task) => {
+            let event = task.await.unwrap_or_else(|_| Event::Unavailable("the store failed".to_owned()));
+            *busy = None;
+            event
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,332 @@
+//! Where rows are kept, and which boxes there are: one trait, one suite of tests that each store must pass.
+//!
+//! ```text
+//! stream ─Request─► answer ─► Store::transact(box) ─► the rules of sync::apply, over the store's Transaction
+//! ```
+//! A store gives the rules a transaction over the rows of one box, named by tenant and box as its certificate says, and
+//! commits it before anything is answered. A store that may refuse to commit because of others runs the rules again.
+//!
+//! SQLite is one file and one writer: for a laptop and for an office with a few boxes. PostgreSQL is for more of them, and
+//! for several instances of this service beside each other.
+//!
+//! **Why the `postgres` crate and not sqlx, 2026-11.** The rules are plain functions that look at one row after the other;
+//! a client that blocks lets them stay that, on threads made for it, where sqlx would make each of them async for one of the
+//! two stores. Its queries are checked by the suite of tests against a real server, not by a database at build time. What
+//! would change our mind: a query that has to be cancelled half-way.
+
+mod columns;
+mod postgres;
+mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+use std::path::PathBuf;
+
+pub use self::postgres::{Postgres, PostgresConfigError};
+pub use columns::ColumnsError;
+pub use sqlite::Sqlite;
+
+use crate::sync::apply::{BoxState, StoredRow, Transaction, apply, compare, greet};
+use crate::sync::stream::{Event, Request};
+
+/// Whose rows they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BoxName {
+    /// Who pays for the box: the first column of every key.
+    pub tenant_id: String,
+    /// The box itself.
+    pub box_id: String,
+}
+
+impl std::fmt::Display for BoxName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.tenant_id, self.box_id)
+    }
+}
+
+/// A code with which one box gets its first certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Of the code, which is kept nowhere.
+    pub code_sha256: [u8; 32],
+    /// Whose box it will be.
+    pub tenant_id: String,
+    /// Milliseconds since 1970; from then on it is worth nothing.
+    pub expires_at: i64,
+}
+
+/// What is known of a box beside its rows. Times are milliseconds since 1970 by this service's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoxRecord {
+    /// Which.
+    pub name: BoxName,
+    /// When it was claimed.
+    pub enrolled_at: i64,
+    /// What it runs, as it says; empty until it has connected.
+    pub release: String,
+    /// When it was last heard.
+    pub heard_at: Option<i64>,
+    /// When both ends were last found equal.
+    pub equal_at: Option<i64>,
+    /// Since when it may not connect any more.
+    pub revoked_at: Option<i64>,
+    /// How far its rows are here.
+    pub state: Option<BoxState>,
+}
+
+/// What is heard of a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// Its release.
+    Release(&'a str),
+    /// It is still there.
+    Alive,
+    /// Its rows are ours.
+    Equal,
+}
+
+impl<'a> Heard<'a> {
+    /// What becomes of the columns `release` and `equal_at`; None leaves them as they are.
+    fn columns(self, now: i64) -> (Option<&'a str>, Option<i64>) {
+        match self {
+            Heard::Release(release) => (Some(release), None),
+            Heard::Alive => (None, None),
+            Heard::Equal => (None, Some(now)),
+        }
+    }
+}
+
+/// Why a store cannot. Nothing of the transaction was kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("the cloud's disk is full")]
+    DiskFull,
+    /// A row that was kept is not to be understood.
+    #[error(transparent)]
+    Columns(#[from] ColumnsError),
+    /// The database was written by a newer release.
+    #[error("the database has format {found}, this release knows up to {known}: install the newer release again")]
+    Newer {
+        /// Its format.
+        found: i64,
+        /// The latest that we know.
+        known: i64,
+    },
+    /// The folder of the database.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Anything else SQLite says.
+    #[error("database: {0}")]
+    Sqlite(rusqlite::Error),
+    /// Anything else PostgreSQL says.
+    #[error("PostgreSQL: {}", postgres::in_words(.0))]
+    Postgres(::postgres::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => StoreError::DiskFull,
+            _ => StoreError::Sqlite(error),
+        }
+    }
+}
+
+impl From<::postgres::Error> for StoreError {
+    fn from(error: ::postgres::Error) -> Self {
+        match error.code() {
+            Some(code) if *code == ::postgres::error::SqlState::DISK_FULL => StoreError::DiskFull,
+            Some(_) | None => StoreError::Postgres(error),
+        }
+    }
+}
+
+/// The rows of one box, for the rules.
+pub type Rows<'a> = dyn Transaction<Error = StoreError> + 'a;
+
+/// Keeps rows and boxes. Blocks: not for async threads.
+pub trait Store: Send + Sync {
+    /// Runs `work` in one transaction over what this box has sent, and commits it if that succeeds. `work` may be run more
+    /// than once; what earlier runs have done is undone.
+    ///
+    /// # Errors
+    /// What `work` returns, or why it could not be committed.
+    fn transact<T>(
+        &self,
+        of: &BoxName,
+        work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>;
+
+    /// The last rows of a table of one box by their keys, the latest first; those that are gone are left out.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError>;
+
+    /// Keeps a code until it expires.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn add_claim(&self, claim: &Claim) -> Result<(), StoreError>;
+
+    /// Whose box comes with this code, which is from now on this box's: it may come again with it, because the answer may not
+    /// have reached it, and no other may. None if the code is unknown, expired, or another box's.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError>;
+
+    /// Begins, or begins anew, what is known of a box. One that was revoked is not any more.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError>;
+
+    /// Notes what was heard. False if the box is revoked, and then nothing is noted. A box that is not known is noted too: its
+    /// certificate is ours, and this store may have been restored from a backup.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError>;
+
+    /// Whether the box may not connect any more.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn is_revoked(&self, of: &BoxName) -> Result<bool, StoreError>;
+
+    /// The box may not connect any more. False if there is no such box.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError>;
+
+    /// Whoever has ever been given a code, in order.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn tenants(&self) -> Result<Vec<String>, StoreError>;
+
+    /// The boxes of a tenant, in order.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError>;
+
+    /// Whether it works: one question to the database.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn check(&self) -> Result<(), StoreError>;
+}
+
+/// What the stream is answered. What the box may know of a failure is in the event, the rest in the log.
+pub fn answer(store: &impl Store, of: &BoxName, request: &Request) -> Event {
+    let answered = store.transact(of, |rows| match request {
+        Request::Greet(hello) => greet(rows, hello).map(Event::Greeted),
+        Request::Apply(batch) => apply(rows, batch).map(Event::Applied),
+        Request::Compare(digest) => compare(rows, digest).map(Event::Compared),
+    });
+    answered.unwrap_or_else(|error| {
+        tracing::error!(%error, "The store cannot");
+        Event::Unavailable(said_of(&error).to_owned())
+    })
+}
+
+/// What somebody outside may know of a failure.
+pub fn said_of(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::DiskFull => "disk full",
+        StoreError::Columns(_)
+        | StoreError::Newer { .. }
+        | StoreError::File { .. }
+        | StoreError::Sqlite(_)
+        | StoreError::Postgres(_) => "the store failed",
+    }
+}
+
+/// The store that the configuration names.
+#[derive(Debug)]
+pub enum AnyStore {
+    /// One file.
+    Sqlite(Sqlite),
+    /// A server.
+    Postgres(Box<Postgres>),
+}
+
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            AnyStore::Sqlite($store) => $call,
+            AnyStore::Postgres($store) => $call,
+        }
+    };
+}
+
+impl AnyStore {
+    /// How many transactions may run at a time; more than these wait.
+    pub fn at_a_time(&self) -> usize {
+        match self {
+            AnyStore::Sqlite(_) => 1,
+            AnyStore::Postgres(store) => store.connections(),
+        }
+    }
+}
+
+impl Store for AnyStore {
+    fn transact<T>(
+        &self,
+        of: &BoxName,
+        work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        either!(self, store => store.transact(of, work))
+    }
+
+    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        either!(self, store => store.latest_rows(of, table, limit))
+    }
+
+    fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        either!(self, store => store.add_claim(claim))
+    }
+
+    fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
+        either!(self, store => store.take_claim(code_sha256, box_id, now))
+    }
+
+    fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
+        either!(self, store => store.enroll(of, now))
+    }
+
+    fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
+        either!(self, store => store.note_heard(of, heard, now))
+    }
+
+    fn is_revoked(&self, of: &BoxName) -> Result<bool, StoreError> {
+        either!(self, store => store.is_revoked(of))
+    }
+
+    fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
+        either!(self, store => store.revoke(of, now))
+    }
+
+    fn tenants(&self) -> Result<Vec<String>, StoreError> {
+        either!(self, store => store.tenants())
+    }
+
+    fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
+        either!(self, store => store.boxes(tenant_id))
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        either!(self, store => store.check())
+    }
+}

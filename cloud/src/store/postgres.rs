@@ -1,0 +1,637 @@
+//! A store in PostgreSQL: any number of boxes, and of instances of this service.
+//!
+//! The rules look at one row after the other; a question to the server for each would take most of the time. So the rows of a
+//! batch are fetched at once when the rules say which they will want, changed in memory, and written at once before the commit:
+//! a handful of questions for each batch, however many rows it has.
+//!
+//! **One transaction at a time for each box**, by a lock that its end gives back (no session is needed, so a pooler may stand
+//! between). All that a transaction changes belongs to one box, so nothing else has to be ordered, and boxes never wait for
+//! each other. Serialisable transactions would do the same by refusing and repeating, more often the busier a box is.
+//!
+//! **Why no partitions, 2026-11.** Keys begin with the tenant and the box, so what is read and written together lies
+//! together, and rows go when the box says so, one by one; months would add a plan for each of them to every query. What
+//! would change our mind: a retention time that the cloud keeps by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloud_api::digest::{Sum, day_of};
+use postgres::error::SqlState;
+use postgres::{Client, Config, IsolationLevel, NoTls, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use super::columns::{from_json, to_json};
+use super::{BoxName, BoxRecord, Claim, Heard, Rows, Store, StoreError};
+use crate::sync::apply::{BoxState, StoredRow, Transaction};
+
+#[cfg(test)]
+mod tests;
+
+/// The format of the database, in the table `format`.
+const FORMAT: i64 = 1;
+/// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
+const TRIES: usize = 5;
+/// For a connection to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// "Offhook " as a number: two instances that start at once make the tables one after the other.
+const MIGRATION_LOCK: i64 = 0x4F66_6668_6F6F_6B20;
+
+/// The configuration's database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresConfigError {
+    /// Not to be understood.
+    #[error("expected postgresql://USER@HOST/DATABASE or \"host=… user=… dbname=…\": {0}")]
+    Url(String),
+    /// It names a host of the network, and no way to check who answers there.
+    #[error("a server that is not on this machine is asked over TLS: add sslmode=require")]
+    Plain,
+}
+
+/// The store.
+pub struct Postgres {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    connections: usize,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Postgres").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// What `url` says; nothing is connected yet. The server of `sslmode=require` is believed if one of the public
+    /// authorities, or of `roots` where there are any, says who it is.
+    ///
+    /// # Errors
+    /// [`PostgresConfigError`].
+    pub fn parse(url: &str, roots: Option<RootCertStore>, connections: usize) -> Result<Self, PostgresConfigError> {
+        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+            let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            PostgresConfigError::Url(reason)
+        })?;
+        config.connect_timeout(CONNECT_TIMEOUT).application_name("offhook-cloud");
+        let with_tls = matches!(config.get_ssl_mode(), postgres::config::SslMode::Require);
+        let here = |host: &postgres::config::Host| match host {
+            postgres::config::Host::Tcp(name) => ["localhost", "127.0.0.1", "::1"].contains(&name.as_str()),
+            postgres::config::Host::Unix(_) => true,
+        };
+        if !with_tls && !config.get_hosts().iter().all(here) {
+            return Err(PostgresConfigError::Plain);
+        }
+        let tls = with_tls.then(|| {
+            let public = || webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+            MakeRustlsConnect::new(client_config(roots.unwrap_or_else(public)))
+        });
+        Ok(Postgres { config, tls, connections: connections.max(1), idle: Mutex::default() })
+    }
+
+    /// Connects, and makes or migrates the tables.
+    ///
+    /// # Errors
+    /// [`StoreError`], in particular [`Newer`](StoreError::Newer).
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        let mut client = self.connect()?;
+        let mut sql_tx = client.transaction()?;
+        sql_tx.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])?;
+        sql_tx.batch_execute("CREATE TABLE IF NOT EXISTS format (number bigint NOT NULL)")?;
+        let found: Option<i64> = sql_tx.query_opt("SELECT number FROM format", &[])?.map(|row| row.get(0));
+        match found {
+            None => {
+                sql_tx.batch_execute(include_str!("postgres.sql"))?;
+                sql_tx.execute("INSERT INTO format (number) VALUES ($1)", &[&FORMAT])?;
+            }
+            Some(FORMAT) => {}
+            Some(found) => return Err(StoreError::Newer { found, known: FORMAT }),
+        }
+        let walls = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user";
+        let passes: bool = sql_tx.query_one(walls, &[])?.get(0);
+        sql_tx.commit()?;
+        if passes {
+            tracing::warn!("This database user passes row-level security; one that is no superuser would not");
+        }
+        self.give_back(Connection::prepare(client)?);
+        Ok(())
+    }
+
+    /// How many connections are opened at most.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    fn connect(&self) -> Result<Client, StoreError> {
+        Ok(match &self.tls {
+            Some(tls) => self.config.connect(tls.clone())?,
+            None => self.config.connect(NoTls)?,
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        if !connection.client.is_closed() {
+            self.idle().push(connection);
+        }
+    }
+
+    /// Does `work` over a connection, again where others stand in its way or the connection was dead.
+    fn with<T>(&self, mut work: impl FnMut(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut tries = 1;
+        loop {
+            let idle = self.idle().pop();
+            let fresh = idle.is_none();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Connection::prepare(self.connect()?)?,
+            };
+            let done = work(&mut connection);
+            match &done {
+                Err(StoreError::Postgres(error)) if is_dead(error) => {
+                    // The others were opened to the same server: they are as dead.
+                    self.idle().clear();
+                    if fresh {
+                        return done;
+                    }
+                }
+                Err(StoreError::Postgres(error)) if tries < TRIES && is_in_the_way(error) => {
+                    self.give_back(connection);
+                    tries += 1;
+                }
+                Ok(_) | Err(_) => {
+                    self.give_back(connection);
+                    return done;
+                }
+            }
+        }
+    }
+}
+
+fn client_config(roots: RootCertStore) -> ClientConfig {
+    let builder =
+        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions();
+    builder.expect("ring has ciphers for both versions").with_root_certificates(roots).with_no_client_auth()
+}
+
+/// Others were quicker; nothing is wrong.
+fn is_in_the_way(error: &postgres::Error) -> bool {
+    let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| codes.contains(code))
+}
+
+/// The connection is of no use any more.
+fn is_dead(error: &postgres::Error) -> bool {
+    let codes = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+    match error.code() {
+        Some(code) => codes.contains(code),
+        None => error.is_closed() || error.as_db_error().is_none(),
+    }
+}
+
+/// What the server says, rather than only that it says something.
+pub(super) fn in_words(error: &postgres::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
+}
+
+/// A connection and the questions it knows.
+struct Connection {
+    client: Client,
+    statements: Statements,
+}
+
+macro_rules! statements {
+    ($($name:ident: $sql:expr;)+) => {
+        /// Planned once for each connection.
+        struct Statements { $($name: Statement,)+ }
+
+        impl Statements {
+            fn prepare(client: &mut Client) -> Result<Self, postgres::Error> {
+                Ok(Statements { $($name: client.prepare($sql)?,)+ })
+            }
+        }
+    };
+}
+
+statements! {
+    set_tenant: "SELECT set_config('offhook.tenant_id', $1, true)";
+    lock_box: "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    box_state: "SELECT epoch, incarnation, watermark, applied FROM boxes
+        WHERE tenant_id = $1 AND box_id = $2";
+    set_box_state: "INSERT INTO boxes (tenant_id, box_id, epoch, incarnation, watermark, applied)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (tenant_id, box_id) DO UPDATE SET epoch = excluded.epoch, incarnation = excluded.incarnation,
+            watermark = excluded.watermark, applied = excluded.applied";
+    rows: "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
+        WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND row_key = ANY ($4)";
+    rows_between: "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
+        WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND row_key > $4 AND row_key <= $5
+        ORDER BY row_key";
+    put_rows: "INSERT INTO synced_rows
+            (tenant_id, box_id, table_name, row_key, epoch, row_version, applied, hash, columns)
+        SELECT $1, $2, table_name, row_key, epoch, row_version, applied, hash, columns::json
+        FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], $9::text[])
+            AS news (table_name, row_key, epoch, row_version, applied, hash, columns)
+        ON CONFLICT (tenant_id, box_id, table_name, row_key) DO UPDATE SET epoch = excluded.epoch,
+            row_version = excluded.row_version, applied = excluded.applied, hash = excluded.hash,
+            columns = excluded.columns";
+    sums: "SELECT table_name, epoch, day, row_count, hash FROM day_sums
+        WHERE tenant_id = $1 AND box_id = $2
+            AND (table_name, epoch, day) IN (SELECT * FROM unnest($3::text[], $4::bigint[], $5::integer[]))";
+    put_sums: "INSERT INTO day_sums (tenant_id, box_id, table_name, epoch, day, row_count, hash)
+        SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[], $5::integer[], $6::bigint[], $7::bytea[])
+        ON CONFLICT (tenant_id, box_id, table_name, epoch, day) DO UPDATE SET row_count = excluded.row_count,
+            hash = excluded.hash";
+    day_sums: "SELECT day, row_count, hash FROM day_sums
+        WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND epoch = $4 AND row_count > 0";
+    note_heard: "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release, heard_at, equal_at)
+        VALUES ($1, $2, $3, coalesce($4, ''), $3, $5)
+        ON CONFLICT (tenant_id, box_id) DO UPDATE SET release = coalesce($4, enrolled.release),
+            heard_at = excluded.heard_at, equal_at = coalesce($5, enrolled.equal_at)
+        WHERE enrolled.revoked_at IS NULL";
+}
+
+impl Connection {
+    fn prepare(mut client: Client) -> Result<Self, StoreError> {
+        let statements = Statements::prepare(&mut client)?;
+        Ok(Connection { client, statements })
+    }
+
+    /// A transaction that sees one tenant.
+    fn transaction(&mut self, tenant_id: &str) -> Result<(postgres::Transaction<'_>, &Statements), StoreError> {
+        // Each question sees what was committed before it: what came before the lock was given is seen after it.
+        let builder = self.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+        let mut sql_tx = builder.start()?;
+        sql_tx.execute(&self.statements.set_tenant, &[&tenant_id])?;
+        Ok((sql_tx, &self.statements))
+    }
+}
+
+impl Store for Postgres {
+    fn transact<T>(
+        &self,
+        of: &BoxName,
+        mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with(|connection| {
+            let (mut sql_tx, statements) = connection.transaction(&of.tenant_id)?;
+            // Two names with one hash wait for each other for nothing.
+            let place = of.to_string();
+            sql_tx.execute(&statements.lock_box, &[&place])?;
+            let mut rows = PostgresRows::new(sql_tx, statements, of);
+            let done = work(&mut rows)?;
+            rows.write()?;
+            rows.sql_tx.commit()?;
+            Ok(done)
+        })
+    }
+
+    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
+            WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND columns IS NOT NULL
+            ORDER BY row_key DESC LIMIT $4";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let rows = sql_tx.query(sql, &[&of.tenant_id, &of.box_id, &table, &i64::from(limit)])?;
+            rows.iter().map(keyed).collect()
+        })
+    }
+
+    fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES ($1, $2, $3)";
+        let Claim { code_sha256, tenant_id, expires_at } = claim;
+        self.with(|connection| {
+            connection.client.execute(sql, &[&code_sha256.as_slice(), tenant_id, expires_at])?;
+            Ok(())
+        })
+    }
+
+    fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
+        let sql = "UPDATE claims SET box_id = $2
+            WHERE code_sha256 = $1 AND expires_at > $3 AND (box_id IS NULL OR box_id = $2) RETURNING tenant_id";
+        self.with(|connection| {
+            let taken = connection.client.query_opt(sql, &[&code_sha256.as_slice(), &box_id, &now])?;
+            Ok(taken.map(|row| row.get(0)))
+        })
+    }
+
+    fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES ($1, $2, $3, '')
+            ON CONFLICT (tenant_id, box_id) DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
+            Ok(sql_tx.commit()?)
+        })
+    }
+
+    fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
+        let (release, equal_at) = heard.columns(now);
+        self.with(|connection| {
+            let (mut sql_tx, statements) = connection.transaction(&of.tenant_id)?;
+            let values: [&(dyn postgres::types::ToSql + Sync); 5] =
+                [&of.tenant_id, &of.box_id, &now, &release, &equal_at];
+            let noted = sql_tx.execute(&statements.note_heard, &values)?;
+            sql_tx.commit()?;
+            Ok(noted > 0)
+        })
+    }
+
+    fn is_revoked(&self, of: &BoxName) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = $1 AND box_id = $2 AND revoked_at IS NOT NULL";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            Ok(sql_tx.query_one(sql, &[&of.tenant_id, &of.box_id])?.get(0))
+        })
+    }
+
+    fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, $3) WHERE tenant_id = $1 AND box_id = $2";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let revoked = sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
+            sql_tx.commit()?;
+            Ok(revoked > 0)
+        })
+    }
+
+    fn tenants(&self) -> Result<Vec<String>, StoreError> {
+        self.with(|connection| {
+            let rows = connection.client.query("SELECT DISTINCT tenant_id FROM claims ORDER BY 1", &[])?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
+        })
+    }
+
+    fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
+        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at,
+                epoch, incarnation, watermark, applied
+            FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = $1 ORDER BY box_id";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            let rows = sql_tx.query(sql, &[&tenant_id])?;
+            let record = |row: &Row| BoxRecord {
+                name: BoxName { tenant_id: tenant_id.to_owned(), box_id: row.get(0) },
+                enrolled_at: row.get(1),
+                release: row.get(2),
+                heard_at: row.get(3),
+                equal_at: row.get(4),
+                revoked_at: row.get(5),
+                state: row.get::<_, Option<i64>>(6).map(|_| box_state(row, 6)),
+            };
+            Ok(rows.iter().map(record).collect())
+        })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.with(|connection| {
+            connection.client.query_one("SELECT number FROM format", &[])?;
+            Ok(())
+        })
+    }
+}
+
+/// PostgreSQL has no unsigned numbers; these are far from the end of signed ones.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &Row, column: usize) -> u64 {
+    row.get::<_, i64>(column).unsigned_abs()
+}
+
+/// Sixteen bytes, as the table's CHECK says.
+fn hash(row: &Row, column: usize) -> u128 {
+    let bytes: &[u8] = row.get(column);
+    u128::from_le_bytes(bytes.try_into().unwrap_or_default())
+}
+
+fn box_state(row: &Row, first: usize) -> BoxState {
+    BoxState {
+        epoch: unsigned(row, first),
+        incarnation: row.get(first + 1),
+        watermark: row.get(first + 2),
+        applied: unsigned(row, first + 3),
+    }
+}
+
+/// Key, epoch, version, transaction, hash and columns.
+fn keyed(row: &Row) -> Result<(String, StoredRow), StoreError> {
+    let json: Option<&str> = row.get(5);
+    let stored = StoredRow {
+        epoch: unsigned(row, 1),
+        row_version: row.get(2),
+        applied: unsigned(row, 3),
+        hash: hash(row, 4),
+        columns: json.map(from_json).transpose()?,
+    };
+    Ok((row.get(0), stored))
+}
+
+/// A transaction, and what it has read and not yet written.
+struct PostgresRows<'a> {
+    sql_tx: postgres::Transaction<'a>,
+    statements: &'a Statements,
+    of: &'a BoxName,
+    /// None until it was asked for.
+    state: Option<Option<BoxState>>,
+    state_changed: bool,
+    /// By table and key; None where there is no row.
+    rows: BTreeMap<(String, String), Option<StoredRow>>,
+    changed: BTreeSet<(String, String)>,
+    /// What is to be added to the sums of a table, epoch and day.
+    sums: BTreeMap<(String, i64, i32), Sum>,
+}
+
+impl<'a> PostgresRows<'a> {
+    fn new(sql_tx: postgres::Transaction<'a>, statements: &'a Statements, of: &'a BoxName) -> Self {
+        PostgresRows {
+            sql_tx,
+            statements,
+            of,
+            state: None,
+            state_changed: false,
+            rows: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            sums: BTreeMap::new(),
+        }
+    }
+
+    fn change_sum(&mut self, table: &str, key: &str, row: &StoredRow, change: fn(&mut Sum, u128)) {
+        let day = day_of(key).and_then(|day| i32::try_from(day).ok()).filter(|_| row.columns.is_some());
+        if let Some(day) = day {
+            change(self.sums.entry((table.to_owned(), signed(row.epoch), day)).or_default(), row.hash);
+        }
+    }
+
+    /// Tells the server everything that has changed.
+    fn write(&mut self) -> Result<(), StoreError> {
+        self.write_rows()?;
+        self.write_sums()?;
+        if std::mem::take(&mut self.state_changed)
+            && let Some(Some(state)) = &self.state
+        {
+            let (epoch, applied) = (signed(state.epoch), signed(state.applied));
+            let BoxName { tenant_id, box_id } = self.of;
+            let values: [&(dyn postgres::types::ToSql + Sync); 6] =
+                [tenant_id, box_id, &epoch, &state.incarnation, &state.watermark, &applied];
+            self.sql_tx.execute(&self.statements.set_box_state, &values)?;
+        }
+        Ok(())
+    }
+
+    fn write_rows(&mut self) -> Result<(), StoreError> {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut news = News::default();
+        for place in &changed {
+            if let Some(Some(row)) = self.rows.get(place) {
+                news.push(&place.0, &place.1, row);
+            }
+        }
+        let BoxName { tenant_id, box_id } = self.of;
+        let values: [&(dyn postgres::types::ToSql + Sync); 9] = [
+            tenant_id,
+            box_id,
+            &news.tables,
+            &news.keys,
+            &news.epochs,
+            &news.versions,
+            &news.applied,
+            &news.hashes,
+            &news.columns,
+        ];
+        self.sql_tx.execute(&self.statements.put_rows, &values)?;
+        Ok(())
+    }
+
+    fn write_sums(&mut self) -> Result<(), StoreError> {
+        let mut sums = std::mem::take(&mut self.sums);
+        sums.retain(|_, sum| *sum != Sum::default());
+        if sums.is_empty() {
+            return Ok(());
+        }
+        let BoxName { tenant_id, box_id } = self.of;
+        let tables: Vec<&str> = sums.keys().map(|(table, _, _)| table.as_str()).collect();
+        let epochs: Vec<i64> = sums.keys().map(|(_, epoch, _)| *epoch).collect();
+        let days: Vec<i32> = sums.keys().map(|(_, _, day)| *day).collect();
+        let known = self.sql_tx.query(&self.statements.sums, &[tenant_id, box_id, &tables, &epochs, &days])?;
+        let mut totals: Vec<Sum> = sums.values().copied().collect();
+        for row in known {
+            let place: (String, i64, i32) = (row.get(0), row.get(1), row.get(2));
+            if let Some(at) = sums.keys().position(|key| *key == place) {
+                totals[at].merge(Sum { rows: unsigned(&row, 3), hash: hash(&row, 4) });
+            }
+        }
+        let counts: Vec<i64> = totals.iter().map(|sum| signed(sum.rows)).collect();
+        let hashes: Vec<Vec<u8>> = totals.iter().map(|sum| sum.hash.to_le_bytes().to_vec()).collect();
+        let values: [&(dyn postgres::types::ToSql + Sync); 7] =
+            [tenant_id, box_id, &tables, &epochs, &days, &counts, &hashes];
+        self.sql_tx.execute(&self.statements.put_sums, &values)?;
+        Ok(())
+    }
+}
+
+/// Rows as columns, as the server takes them.
+#[derive(Default)]
+struct News<'a> {
+    tables: Vec<&'a str>,
+    keys: Vec<&'a str>,
+    epochs: Vec<i64>,
+    versions: Vec<i64>,
+    applied: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
+    columns: Vec<Option<String>>,
+}
+
+impl<'a> News<'a> {
+    fn push(&mut self, table: &'a str, key: &'a str, row: &StoredRow) {
+        self.tables.push(table);
+        self.keys.push(key);
+        self.epochs.push(signed(row.epoch));
+        self.versions.push(row.row_version);
+        self.applied.push(signed(row.applied));
+        self.hashes.push(row.hash.to_le_bytes().to_vec());
+        self.columns.push(row.columns.as_ref().map(to_json));
+    }
+}
+
+impl Transaction for PostgresRows<'_> {
+    type Error = StoreError;
+
+    fn box_state(&mut self) -> Result<Option<BoxState>, StoreError> {
+        if self.state.is_none() {
+            let BoxName { tenant_id, box_id } = self.of;
+            let row = self.sql_tx.query_opt(&self.statements.box_state, &[tenant_id, box_id])?;
+            self.state = Some(row.map(|row| box_state(&row, 0)));
+        }
+        Ok(self.state.clone().flatten())
+    }
+
+    fn set_box_state(&mut self, state: BoxState) -> Result<(), StoreError> {
+        self.state = Some(Some(state));
+        self.state_changed = true;
+        Ok(())
+    }
+
+    fn expect(&mut self, table: &str, keys: &[&str]) -> Result<(), StoreError> {
+        let unknown = |key: &&&str| !self.rows.contains_key(&(table.to_owned(), (**key).to_owned()));
+        let keys: Vec<&str> = keys.iter().filter(unknown).copied().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let BoxName { tenant_id, box_id } = self.of;
+        let rows = self.sql_tx.query(&self.statements.rows, &[tenant_id, box_id, &table, &keys])?;
+        self.rows.extend(keys.into_iter().map(|key| ((table.to_owned(), key.to_owned()), None)));
+        for row in &rows {
+            let (key, row) = keyed(row)?;
+            self.rows.insert((table.to_owned(), key), Some(row));
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, table: &str, key: &str) -> Result<Option<StoredRow>, StoreError> {
+        self.expect(table, &[key])?;
+        Ok(self.rows.get(&(table.to_owned(), key.to_owned())).cloned().flatten())
+    }
+
+    fn put_row(&mut self, table: &str, key: &str, row: StoredRow) -> Result<(), StoreError> {
+        if let Some(old) = self.row(table, key)? {
+            self.change_sum(table, key, &old, Sum::remove);
+        }
+        self.change_sum(table, key, &row, Sum::add);
+        let place = (table.to_owned(), key.to_owned());
+        self.changed.insert(place.clone());
+        self.rows.insert(place, Some(row));
+        Ok(())
+    }
+
+    fn rows_between(&mut self, table: &str, after: &str, to: &str) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        self.write_rows()?;
+        let BoxName { tenant_id, box_id } = self.of;
+        let values: [&(dyn postgres::types::ToSql + Sync); 5] = [tenant_id, box_id, &table, &after, &to];
+        let rows = self.sql_tx.query(&self.statements.rows_between, &values)?;
+        let rows: Vec<(String, StoredRow)> = rows.iter().map(keyed).collect::<Result<_, _>>()?;
+        let read = rows.iter().map(|(key, row)| ((table.to_owned(), key.clone()), Some(row.clone())));
+        self.rows.extend(read);
+        Ok(rows)
+    }
+
+    fn day_sums(&mut self, table: &str, epoch: u64) -> Result<BTreeMap<u32, Sum>, StoreError> {
+        self.write_sums()?;
+        let BoxName { tenant_id, box_id } = self.of;
+        let values: [&(dyn postgres::types::ToSql + Sync); 4] = [tenant_id, box_id, &table, &signed(epoch)];
+        let rows = self.sql_tx.query(&self.statements.day_sums, &values)?;
+        let sum = |row: &Row| {
+            let day: i32 = row.get(0);
+            (day.unsigned_abs(), Sum { rows: unsigned(row, 1), hash: hash(row, 2) })
+        };
+        Ok(rows.iter().map(sum).collect())
+    }
+}

@@ -1,0 +1,338 @@
+//! A store in one SQLite file: no server, one writer at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloud_api::digest::{Sum, day_of};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::columns::{from_json, to_json};
+use super::{BoxName, BoxRecord, Claim, Heard, Rows, Store, StoreError};
+use crate::sync::apply::{BoxState, StoredRow, Transaction};
+
+/// The format of the database, in `PRAGMA user_version`.
+const FORMAT: i64 = 1;
+/// How long SQLite waits for a lock that another process holds, e.g. a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The store.
+#[derive(Debug)]
+pub struct Sqlite {
+    db: Mutex<Connection>,
+}
+
+impl Sqlite {
+    /// Opens the database, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`], in particular [`Newer`](StoreError::Newer).
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::prepare(Connection::open(path)?)
+    }
+
+    fn prepare(mut db: Connection) -> Result<Self, StoreError> {
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        // What was acknowledged must survive a pulled plug: each commit is flushed.
+        db.pragma_update(None, "synchronous", "FULL")?;
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = sql_tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        match found {
+            0 => {
+                sql_tx.execute_batch(include_str!("schema.sql"))?;
+                sql_tx.pragma_update(None, "user_version", FORMAT)?;
+                sql_tx.commit()?;
+            }
+            FORMAT => sql_tx.rollback()?,
+            _ => return Err(StoreError::Newer { found, known: FORMAT }),
+        }
+        Ok(Sqlite { db: Mutex::new(db) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction of a thread that panicked was rolled back when it was dropped.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Sqlite {
+    fn transact<T>(
+        &self,
+        of: &BoxName,
+        mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&mut SqliteRows { sql_tx: &sql_tx, of })?;
+        sql_tx.commit()?;
+        Ok(done)
+    }
+
+    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND columns IS NOT NULL
+            ORDER BY row_key DESC LIMIT ?4";
+        let db = self.lock();
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![of.tenant_id, of.box_id, table, limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, stored(row, 1)?));
+        }
+        Ok(found)
+    }
+
+    fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES (?1, ?2, ?3)";
+        self.lock().execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
+        Ok(())
+    }
+
+    fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
+        let sql = "UPDATE claims SET box_id = ?2
+            WHERE code_sha256 = ?1 AND expires_at > ?3 AND (box_id IS NULL OR box_id = ?2) RETURNING tenant_id";
+        let taken = self.lock().query_row(sql, params![code_sha256, box_id, now], |row| row.get(0));
+        Ok(taken.optional()?)
+    }
+
+    fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES (?1, ?2, ?3, '')
+            ON CONFLICT DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
+        self.lock().execute(sql, params![of.tenant_id, of.box_id, now])?;
+        Ok(())
+    }
+
+    fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release, heard_at, equal_at)
+            VALUES (?1, ?2, ?3, coalesce(?4, ''), ?3, ?5)
+            ON CONFLICT DO UPDATE SET release = coalesce(?4, release), heard_at = excluded.heard_at,
+                equal_at = coalesce(?5, equal_at) WHERE revoked_at IS NULL";
+        let (release, equal_at) = heard.columns(now);
+        let noted =
+            self.lock().prepare_cached(sql)?.execute(params![of.tenant_id, of.box_id, now, release, equal_at])?;
+        Ok(noted > 0)
+    }
+
+    fn is_revoked(&self, of: &BoxName) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = ?1 AND box_id = ?2 AND revoked_at IS NOT NULL";
+        Ok(self.lock().query_row(sql, [&of.tenant_id, &of.box_id], |row| row.get(0))?)
+    }
+
+    fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
+        Ok(self.lock().execute(sql, params![of.tenant_id, of.box_id, now])? > 0)
+    }
+
+    fn tenants(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled ORDER BY 1";
+        let db = self.lock();
+        let mut statement = db.prepare(sql)?;
+        let tenants = statement.query_map([], |row| row.get(0))?;
+        Ok(tenants.collect::<Result<_, _>>()?)
+    }
+
+    fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
+        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at,
+                epoch, incarnation, watermark, applied
+            FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = ?1 ORDER BY box_id";
+        let db = self.lock();
+        let mut statement = db.prepare(sql)?;
+        let boxes = statement.query_map([tenant_id], |row| {
+            let epoch: Option<i64> = row.get(6)?;
+            let state = match epoch {
+                Some(_) => Some(box_state(row, 6)?),
+                None => None,
+            };
+            Ok(BoxRecord {
+                name: BoxName { tenant_id: tenant_id.to_owned(), box_id: row.get(0)? },
+                enrolled_at: row.get(1)?,
+                release: row.get(2)?,
+                heard_at: row.get(3)?,
+                equal_at: row.get(4)?,
+                revoked_at: row.get(5)?,
+                state,
+            })
+        })?;
+        Ok(boxes.collect::<Result<_, _>>()?)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(self.lock().query_row("SELECT 1 FROM boxes LIMIT 1", [], |_| Ok(())).optional().map(|_| ())?)
+    }
+}
+
+struct SqliteRows<'a> {
+    sql_tx: &'a Connection,
+    of: &'a BoxName,
+}
+
+/// SQLite has no unsigned numbers; these are far from the end of signed ones.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.unsigned_abs())
+}
+
+/// Epoch, incarnation, watermark and transactions from the column `first` on.
+fn box_state(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<BoxState> {
+    Ok(BoxState {
+        epoch: unsigned(row, first)?,
+        incarnation: row.get(first + 1)?,
+        watermark: row.get(first + 2)?,
+        applied: unsigned(row, first + 3)?,
+    })
+}
+
+/// Epoch, version, transaction, hash and columns from the column `first` on.
+fn stored(row: &rusqlite::Row<'_>, first: usize) -> Result<StoredRow, StoreError> {
+    let json: Option<String> = row.get(first + 4)?;
+    Ok(StoredRow {
+        epoch: unsigned(row, first)?,
+        row_version: row.get(first + 1)?,
+        applied: unsigned(row, first + 2)?,
+        hash: u128::from_le_bytes(row.get(first + 3)?),
+        columns: json.map(|json| from_json(&json)).transpose()?,
+    })
+}
+
+impl SqliteRows<'_> {
+    fn change_sum(
+        &self,
+        table: &str,
+        key: &str,
+        row: &StoredRow,
+        change: impl FnOnce(&mut Sum, u128),
+    ) -> Result<(), StoreError> {
+        let Some(day) = day_of(key).filter(|_| row.columns.is_some()) else { return Ok(()) };
+        let BoxName { tenant_id, box_id } = self.of;
+        let read = "SELECT row_count, hash FROM day_sums
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND epoch = ?4 AND day = ?5";
+        let of_day = params![tenant_id, box_id, table, signed(row.epoch), day];
+        let sum = self
+            .sql_tx
+            .prepare_cached(read)?
+            .query_row(of_day, |row| Ok(Sum { rows: unsigned(row, 0)?, hash: u128::from_le_bytes(row.get(1)?) }));
+        let mut sum = sum.optional()?.unwrap_or_default();
+        change(&mut sum, row.hash);
+        let write = "INSERT INTO day_sums (tenant_id, box_id, table_name, epoch, day, row_count, hash)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            ON CONFLICT DO UPDATE SET row_count = excluded.row_count, hash = excluded.hash";
+        let hash = sum.hash.to_le_bytes();
+        let values = params![tenant_id, box_id, table, signed(row.epoch), day, signed(sum.rows), hash];
+        self.sql_tx.prepare_cached(write)?.execute(values)?;
+        Ok(())
+    }
+}
+
+impl Transaction for SqliteRows<'_> {
+    type Error = StoreError;
+
+    fn box_state(&mut self) -> Result<Option<BoxState>, StoreError> {
+        let sql = "SELECT epoch, incarnation, watermark, applied FROM boxes WHERE tenant_id = ?1 AND box_id = ?2";
+        let state =
+            self.sql_tx.prepare_cached(sql)?.query_row([&self.of.tenant_id, &self.of.box_id], |row| box_state(row, 0));
+        Ok(state.optional()?)
+    }
+
+    fn set_box_state(&mut self, state: BoxState) -> Result<(), StoreError> {
+        let sql = "INSERT INTO boxes (tenant_id, box_id, epoch, incarnation, watermark, applied)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT DO UPDATE SET epoch = excluded.epoch, incarnation = excluded.incarnation,
+                watermark = excluded.watermark, applied = excluded.applied";
+        let BoxName { tenant_id, box_id } = self.of;
+        let (epoch, applied) = (signed(state.epoch), signed(state.applied));
+        let values = params![tenant_id, box_id, epoch, state.incarnation, state.watermark, applied];
+        self.sql_tx.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    fn row(&mut self, table: &str, key: &str) -> Result<Option<StoredRow>, StoreError> {
+        let sql = "SELECT epoch, row_version, applied, hash, columns FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND row_key = ?4";
+        let mut statement = self.sql_tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params![self.of.tenant_id, self.of.box_id, table, key])?;
+        rows.next()?.map(|row| stored(row, 0)).transpose()
+    }
+
+    fn put_row(&mut self, table: &str, key: &str, row: StoredRow) -> Result<(), StoreError> {
+        if let Some(old) = self.row(table, key)? {
+            self.change_sum(table, key, &old, Sum::remove)?;
+        }
+        self.change_sum(table, key, &row, Sum::add)?;
+        let sql = "INSERT INTO synced_rows
+                (tenant_id, box_id, table_name, row_key, epoch, row_version, applied, hash, columns)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            ON CONFLICT DO UPDATE SET epoch = excluded.epoch, row_version = excluded.row_version,
+                applied = excluded.applied, hash = excluded.hash, columns = excluded.columns";
+        let BoxName { tenant_id, box_id } = self.of;
+        let (epoch, applied, hash) = (signed(row.epoch), signed(row.applied), row.hash.to_le_bytes());
+        let columns = row.columns.as_ref().map(to_json);
+        let values = params![tenant_id, box_id, table, key, epoch, row.row_version, applied, hash, columns];
+        self.sql_tx.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    fn rows_between(&mut self, table: &str, after: &str, to: &str) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND row_key > ?4 AND row_key <= ?5
+            ORDER BY row_key";
+        let mut statement = self.sql_tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params![self.of.tenant_id, self.of.box_id, table, after, to])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, stored(row, 1)?));
+        }
+        Ok(found)
+    }
+
+    fn day_sums(&mut self, table: &str, epoch: u64) -> Result<BTreeMap<u32, Sum>, StoreError> {
+        let sql = "SELECT day, row_count, hash FROM day_sums
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND epoch = ?4 AND row_count > 0";
+        let mut statement = self.sql_tx.prepare_cached(sql)?;
+        let of_table = params![self.of.tenant_id, self.of.box_id, table, signed(epoch)];
+        let sums = statement.query_map(of_table, |row| {
+            Ok((row.get(0)?, Sum { rows: unsigned(row, 1)?, hash: u128::from_le_bytes(row.get(2)?) }))
+        })?;
+        Ok(sums.collect::<Result<_, _>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::check_store;
+    use super::*;
+
+    #[test]
+    fn it_is_a_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.db");
+        check_store(|| Sqlite::open(&path).unwrap());
+    }
+
+    #[test]
+    fn a_database_of_a_newer_release_is_refused_with_both_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        let error = Sqlite::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 9, known: 1 }), "{error}");
+    }
+
+    /// A full disk is said to the box by name, and what was there stays.
+    #[test]
+    fn a_full_disk_is_named() {
+        let store = Sqlite::prepare(Connection::open_in_memory().unwrap()).unwrap();
+        store.lock().execute_batch("PRAGMA max_page_count = 9").unwrap();
+        let of = BoxName { tenant_id: "t".to_owned(), box_id: "b".to_owned() };
+        let filled = store.transact(&of, |rows| {
+            let incarnation = vec![0; 100_000];
+            rows.set_box_state(BoxState { epoch: 1, incarnation, watermark: 0, applied: 0 })
+        });
+        assert!(matches!(filled, Err(StoreError::DiskFull)), "{filled:?}");
+        assert_eq!(store.transact(&of, |rows| rows.box_state()).unwrap(), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! How sync is, for people: what the running box says of its connection, and what the database says of its rows.
+//!
+//! The connection's part is a small file in the state folder, written when it changes; there is no second way into the daemon.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::enrolment::Enrolment;
+use super::log::{self, Loss, Progress};
+use crate::config::Config;
+use crate::doctor::{Finding, Verdict};
+use crate::durable;
+use crate::storage::{Reader, UnixMs};
+
+const FILE: &str = "cloud/state.json";
+/// A certificate that should have been renewed long ago: 90 days, less two thirds, less some time to be offline.
+const EXPIRY_DAYS: i64 = 10;
+/// How long a box may be offline before it is worth a line.
+const OFFLINE_HOURS: i64 = 24;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What the running box says of its connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    /// Whether the cloud has welcomed it.
+    pub connected: bool,
+    /// Since when it is, or is not.
+    pub since: UnixMs,
+    /// Another box has taken this one's place.
+    pub replaced: bool,
+    /// Why the latest attempt or stream ended; empty if none has.
+    pub last_end: String,
+    /// Attempts since it last worked.
+    pub attempts: u32,
+    /// Days that are to be sent again.
+    pub days_waiting: u64,
+    /// Tables that the cloud does not know.
+    pub unknown_tables: Vec<String>,
+}
+
+impl Default for LinkState {
+    fn default() -> Self {
+        LinkState {
+            connected: false,
+            since: UnixMs(0),
+            replaced: false,
+            last_end: String::new(),
+            attempts: 0,
+            days_waiting: 0,
+            unknown_tables: Vec::new(),
+        }
+    }
+}
+
+impl LinkState {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn save(&self, state_directory: &Path) -> io::Result<()> {
+        durable::write(&file(state_directory), &serde_json::to_vec_pretty(self)?, 0o644)
+    }
+
+    /// What was written last, by a box that runs or by one that was killed.
+    pub fn load(state_directory: &Path) -> Option<LinkState> {
+        serde_json::from_slice(&std::fs::read(file(state_directory)).ok()?).ok()
+    }
+}
+
+fn file(state_directory: &Path) -> PathBuf {
+    state_directory.join(FILE)
+}
+
+/// Nothing is connected any more.
+pub(super) fn forget(state_directory: &Path) {
+    if let Err(error) = durable::remove(&file(state_directory)) {
+        tracing::debug!(%error, "The old state of sync stays");
+    }
+}
+
+/// Everything about sync.
+#[derive(Debug, Clone, Default)]
+pub struct SyncState {
+    /// Whether the configuration wants it.
+    pub enabled: bool,
+    /// The box's place in the cloud; the error if it is damaged.
+    pub enrolment: Option<Result<Enrolment, String>>,
+    /// None while nothing runs.
+    pub link: Option<LinkState>,
+    /// How far the cloud has what is here; default before the first start.
+    pub progress: Progress,
+    /// What was dropped before the cloud had it.
+    pub losses: Vec<Loss>,
+}
+
+/// Looks. `running` is whether the box runs: what a dead one has left says nothing about now.
+pub fn look(config: &Config, running: bool) -> SyncState {
+    let state_directory = config.state_directory();
+    let read = Reader::open(&state_directory, 1)
+        .ok()
+        .and_then(|reader| reader.read_blocking(|db| Ok((log::progress(db)?, log::losses(db)?))).ok());
+    let (progress, losses) = read.unwrap_or_default();
+    SyncState {
+        enabled: config.cloud.enabled,
+        enrolment: Enrolment::load(&state_directory).map_err(|error| error.to_string()).transpose(),
+        link: LinkState::load(&state_directory).filter(|_| running),
+        progress,
+        losses,
+    }
+}
+
+impl SyncState {
+    /// As JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        let enrolment = self.enrolment.as_ref().and_then(|enrolment| enrolment.as_ref().ok());
+        let at = |moment: Option<(i64, UnixMs)>| moment.map(|(_, at)| at.0);
+        serde_json::json!({
+            "enabled": self.enabled,
+            "claimed": enrolment.is_some(),
+            "box_id": enrolment.map(|enrolment| &enrolment.box_id),
+            "tenant": enrolment.and_then(Enrolment::tenant),
+            "endpoint": enrolment.map(|enrolment| &enrolment.endpoint),
+            "certificate_until": enrolment.and_then(Enrolment::validity).map(|validity| validity.not_after.0),
+            "link": self.link,
+            "acked_seq": self.progress.acked.map(|(seq, _)| seq),
+            "acked_at": at(self.progress.acked),
+            "backlog": self.progress.backlog,
+            "equal_at": at(self.progress.equal),
+            "lost_entries": self.lost_entries(),
+        })
+    }
+
+    fn lost_entries(&self) -> i64 {
+        self.losses.iter().map(|loss| loss.entries).sum()
+    }
+
+    /// One line; None where the configuration does not want it.
+    pub fn in_words(&self) -> Option<String> {
+        let link = match (&self.enrolment, &self.link) {
+            _ if !self.enabled => return None,
+            (None, _) => "not claimed yet: offhook cloud claim CODE".to_owned(),
+            (Some(Err(_)), _) => "the enrolment is damaged: offhook cloud claim CODE".to_owned(),
+            (Some(Ok(enrolment)), None) => format!("claimed at {}; nothing runs", enrolment.endpoint),
+            (Some(Ok(enrolment)), Some(link)) => link_in_words(link, &enrolment.endpoint),
+        };
+        let acked = self
+            .progress
+            .acked
+            .map_or("nothing acknowledged yet".to_owned(), |(_, at)| format!("last acknowledged {}", when(at)));
+        let backlog = match self.progress.backlog {
+            0 => "nothing waits".to_owned(),
+            1 => "1 change waits".to_owned(),
+            changes => format!("{changes} changes wait"),
+        };
+        let equal = self.progress.equal.map_or(String::new(), |(_, at)| format!(", found equal {}", when(at)));
+        let lost = match self.lost_entries() {
+            0 => String::new(),
+            entries => format!(", {entries} LOST"),
+        };
+        Some(format!("{link}; {acked}, {backlog}{equal}{lost}"))
+    }
+
+    /// What somebody should do something about.
+    pub fn findings(&self, now: UnixMs) -> Vec<Finding> {
+        let degraded = |detail: String, remedy: &str| vec![Finding::wrong("cloud", Verdict::Degraded, detail, remedy)];
+        if !self.enabled {
+            return Vec::new();
+        }
+        let enrolment = match &self.enrolment {
+            None => {
+                let remedy = "`offhook cloud claim CODE`, with a code of the cloud's operator";
+                return degraded("sync is on and the box is not claimed".to_owned(), remedy);
+            }
+            Some(Err(error)) => return degraded(error.clone(), "`offhook cloud claim CODE`"),
+            Some(Ok(enrolment)) => enrolment,
+        };
+        let mut findings = Vec::new();
+        if self.lost_entries() > 0 {
+            let detail = format!("{} changes were dropped before the cloud had them", self.lost_entries());
+            let remedy =
+                "let it connect: the comparison with the cloud finds them; a larger cloud.log_entries_limit keeps more";
+            findings.extend(degraded(detail, remedy));
+        }
+        if let Some(link) = self.link.as_ref().filter(|link| !link.connected) {
+            let since = link.since;
+            if link.replaced {
+                let detail = format!("another box has taken this one's place in the cloud, since {}", when(since));
+                findings
+                    .extend(degraded(detail, "stop the other box, or claim this one anew: `offhook cloud claim CODE`"));
+            } else if now.0.saturating_sub(since.0) >= OFFLINE_HOURS * HOUR_MS {
+                let detail =
+                    format!("not connected to {} since {}: {}", enrolment.endpoint, when(since), link.last_end);
+                findings.extend(degraded(
+                    detail,
+                    "check the network; nothing is lost meanwhile, and it is sent once it is there",
+                ));
+            }
+        }
+        if let Some(tables) =
+            self.link.as_ref().map(|link| link.unknown_tables.join(", ")).filter(|names| !names.is_empty())
+        {
+            findings.extend(degraded(
+                format!("the cloud does not know {tables}: it is older than this box"),
+                "update the cloud",
+            ));
+        }
+        let until = enrolment.validity().map_or(now, |validity| validity.not_after);
+        if until.0.saturating_sub(now.0) < EXPIRY_DAYS * 24 * HOUR_MS {
+            let detail = format!("the box's certificate holds until {} and was not renewed", when(until));
+            findings.extend(degraded(detail, "let it connect; the log says why it was refused"));
+        }
+        if findings.is_empty() {
+            findings.extend(self.in_words().map(|words| Finding::good("cloud", words)));
+        }
+        findings
+    }
+}
+
+fn link_in_words(link: &LinkState, endpoint: &str) -> String {
+    match (link.connected, link.replaced) {
+        (true, _) => format!("connected to {endpoint} since {}", when(link.since)),
+        (false, true) => "another box has taken this one's place".to_owned(),
+        (false, false) if link.last_end.is_empty() => format!("connecting to {endpoint}"),
+        (false, false) => format!("NOT CONNECTED to {endpoint} since {} ({})", when(link.since), link.last_end),
+    }
+}
+
+fn when(at: UnixMs) -> String {
+    let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
+    at.strftime("%-d %b %H:%M:%S").to_string()
+}
