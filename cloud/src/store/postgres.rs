@@ -218,6 +218,8 @@ macro_rules! statements {
     };
 }
 
+// `rows` looks each key up: the planner, which believes that a box has few rows as long as nobody has counted them, would
+// rather read them all and compare.
 statements! {
     set_tenant: "SELECT set_config('offhook.tenant_id', $1, true)";
     lock_box: "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
@@ -227,8 +229,10 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (tenant_id, box_id) DO UPDATE SET epoch = excluded.epoch, incarnation = excluded.incarnation,
             watermark = excluded.watermark, applied = excluded.applied";
-    rows: "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
-        WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND row_key = ANY ($4)";
+    rows: "SELECT row_key, epoch, row_version, applied, hash, columns::text
+        FROM unnest($4::text[]) AS wanted (wanted_key) CROSS JOIN LATERAL (
+            SELECT * FROM synced_rows
+            WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND row_key = wanted_key LIMIT 1) AS found";
     rows_between: "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
         WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND row_key > $4 AND row_key <= $5
         ORDER BY row_key";
@@ -258,6 +262,8 @@ statements! {
 
 impl Connection {
     fn prepare(mut client: Client) -> Result<Self, StoreError> {
+        // A plan that is kept is one for the table as it was: a few rows are read whole, a million must not be.
+        client.batch_execute("SET plan_cache_mode = force_custom_plan")?;
         let statements = Statements::prepare(&mut client)?;
         Ok(Connection { client, statements })
     }
@@ -602,13 +608,13 @@ impl Transaction for PostgresRows<'_> {
     }
 
     fn put_row(&mut self, table: &str, key: &str, row: StoredRow) -> Result<(), StoreError> {
-        if let Some(old) = self.row(table, key)? {
-            self.change_sum(table, key, &old, Sum::remove);
-        }
+        self.expect(table, &[key])?;
         self.change_sum(table, key, &row, Sum::add);
         let place = (table.to_owned(), key.to_owned());
         self.changed.insert(place.clone());
-        self.rows.insert(place, Some(row));
+        if let Some(Some(old)) = self.rows.insert(place, Some(row)) {
+            self.change_sum(table, key, &old, Sum::remove);
+        }
         Ok(())
     }
 
