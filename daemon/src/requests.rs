@@ -254,16 +254,14 @@ impl Desk {
     pub fn carry_out(&self, request: Request) -> anyhow::Result<()> {
         // Not the request itself, which may hold names and numbers.
         debug!("Request");
-        match request {
-            Request::TakeOver { call, by } => {
-                self.switchboard.take_over(&call, &by)?;
-            }
-            Request::CallBack { id, extension } => {
-                let promise = self.storage.read_blocking(|db| find_follow_up(db, id))?;
-                let promise = promise.ok_or(StorageError::NotFound("promise"))?;
-                self.switchboard.call_back(promise, extension, &self.staff.office())?;
-            }
-            request => self.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?,
+        if let Request::TakeOver { call, by } = &request {
+            self.switchboard.take_over(call, by)?;
+        } else if let Request::CallBack { id, extension } = request {
+            let promise = self.storage.read_blocking(|db| find_follow_up(db, id))?;
+            let promise = promise.ok_or(StorageError::NotFound("promise"))?;
+            self.switchboard.call_back(promise, extension, &self.staff.office())?;
+        } else {
+            self.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?;
         }
         self.bell.ring();
         Ok(())

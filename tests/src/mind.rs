@@ -61,7 +61,10 @@ mod tests {
         let both = think("Are you open on Saturday, and where are you?");
         assert_eq!(both.sources, ["office.hours", "office.address"]);
         let said = both.sentences.join(" ");
-        assert!(said.contains("Saturday") && said.contains("we are open from") && said.contains("You find us at"), "{said}");
+        assert!(
+            said.contains("Saturday") && said.contains("we are open from") && said.contains("You find us at"),
+            "{said}"
+        );
         let last = think("Where are you? And can you take a message, please.");
         assert_eq!((last.action, last.sources), (Action::TakeMessage, vec!["office.address".to_owned()]));
         // One of them has no answer: the caller is not told half of it as if it were all.

@@ -1,6 +1,5 @@
 //! What somebody at a desk has done with calls: a caller taken from the attendant, a promise kept by a call that the box
 //! places. Real desk phones (baresip) and a carrier; without models.
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::time::Duration;
 

@@ -56,16 +56,14 @@ impl Wanted {
 }
 
 fn problem(error: StorageError) -> Problem {
-    match error {
-        StorageError::NotFound(_) => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
-        StorageError::Ambiguous { .. } | StorageError::Refused(_) => {
-            Problem::new(StatusCode::CONFLICT, error.to_string())
-        }
-        error => {
-            warn!(%error, "A request of the HTTP interface failed");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer at the moment")
-        }
+    if matches!(error, StorageError::NotFound(_)) {
+        return Problem::new(StatusCode::NOT_FOUND, error.to_string());
     }
+    if matches!(error, StorageError::Ambiguous { .. } | StorageError::Refused(_)) {
+        return Problem::new(StatusCode::CONFLICT, error.to_string());
+    }
+    warn!(%error, "A request of the HTTP interface failed");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer at the moment")
 }
 
 /// The latest first.

@@ -100,9 +100,11 @@ impl Switchboard {
         if promise.state == FollowUpState::Closed {
             return Err(SwitchError::Over);
         }
-        let owners = || match &office.person(promise.owner.as_deref()?)?.reach {
-            Some(Target::Extension(extension)) => Some(extension.clone()),
-            _ => None,
+        let owners = || {
+            let Some(Target::Extension(extension)) = &office.person(promise.owner.as_deref()?)?.reach else {
+                return None;
+            };
+            Some(extension.clone())
         };
         let extension = extension.or_else(owners).ok_or(SwitchError::NoExtension)?;
         self.known(&extension)?;
@@ -153,10 +155,10 @@ async fn place(services: Arc<Services>, call_id: CallId, wanted: CallBack, stop:
     };
     services.storage.post("call", move |sql_tx| insert_session(sql_tx, &session)).await;
     let from = services.number_outside(&number);
-    let rung = match course_to(&services, &Target::Extension(extension.clone())) {
-        Course::Ring(plan) => ring(&services, &plan, &from).await,
-        _ => return close(&services, call_id, End::NO_ANSWER).await,
+    let Course::Ring(plan) = course_to(&services, &Target::Extension(extension)) else {
+        return close(&services, call_id, End::NO_ANSWER).await;
     };
+    let rung = ring(&services, &plan, &from).await;
     let Rung::Answered { leg, extension } = rung else { return close(&services, call_id, End::NO_ANSWER).await };
     let mut party = Party::new(&services, *leg, CallerKind::Extension(extension.clone()));
     services.storage.post("answer", move |sql_tx| mark_answered(sql_tx, call_id, UnixMs::now())).await;
