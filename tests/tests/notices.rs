@@ -238,14 +238,15 @@ async fn a_message_becomes_a_mail_with_its_sound_and_a_promise_that_is_taken() {
 /// the server got twice, because the box died before it could note the first time, has the Message-ID it had.
 #[test]
 fn a_box_that_is_killed_again_and_again_loses_no_message() {
-    const MESSAGES: usize = 120;
-    const KILLS_MAX: usize = 60;
+    // OFFHOOK_KILLS=200 takes some minutes.
+    let kills_max: usize = std::env::var("OFFHOOK_KILLS").map_or(60, |kills| kills.parse().unwrap());
+    let count = 2 * kills_max;
     let Some(server) = MailServer::start(MailEncryption::None) else { return };
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(&StorageConfig::new(folder.path())).unwrap().storage;
     storage
         .write_blocking(move |sql_tx| {
-            for _ in 0..MESSAGES {
+            for _ in 0..count {
                 let (voicemail, now) = (leave_message(sql_tx)?, UnixMs::now());
                 queue_job(sql_tx, JobKind::Transcribe, &voicemail.voicemail_id.to_string(), now, now)?;
             }
@@ -262,7 +263,7 @@ fn a_box_that_is_killed_again_and_again_loses_no_message() {
     );
     std::fs::write(&file, text).unwrap();
     let mut kills = 0;
-    while server.mails().len() < MESSAGES && kills < KILLS_MAX {
+    while server.mails().len() < count && kills < kills_max {
         let offhook = Offhook::start_wordless(Path::new(PROGRAM), folder.path(), &file, &[]);
         let (before, more) = (server.mails().len(), kills % 5);
         let patience = Duration::from_millis(u64::try_from(kills * 37 % 230).unwrap());
@@ -277,7 +278,7 @@ fn a_box_that_is_killed_again_and_again_loses_no_message() {
     };
     let all_sent = || {
         let sent = rows(&["notices", "list", "--state", "sent"]);
-        (sent.iter().filter(|notice| notice["kind"] == "message").count() == MESSAGES).then_some(())
+        (sent.iter().filter(|notice| notice["kind"] == "message").count() == count).then_some(())
     };
     tests::poll(LIMIT, all_sent).expect("all are sent");
     let (messages, promises) = (rows(&["messages", "list"]), rows(&["followups", "list"]));
@@ -286,14 +287,14 @@ fn a_box_that_is_killed_again_and_again_loses_no_message() {
     assert!(messages.iter().all(|one| one["jobs"].as_array().unwrap().iter().all(is_done)), "{messages:#?}");
     // Close to the office's closing time promises are reminded of, too.
     let is_of_message = |mail: &&String| header(mail, "Subject").is_some_and(|subject| subject.starts_with("Message"));
-    assert_eq!((messages.len(), promises.len()), (MESSAGES, MESSAGES));
+    assert_eq!((messages.len(), promises.len()), (count, count));
     let mails = server.mails();
     let of_messages = mails.iter().filter(is_of_message);
     let ids: Vec<_> = of_messages.map(|mail| header(mail, "Message-ID").unwrap().to_owned()).collect();
     let distinct: BTreeSet<_> = ids.iter().collect();
-    assert_eq!(distinct.len(), MESSAGES, "every message, and nothing else");
+    assert_eq!(distinct.len(), count, "every message, and nothing else");
     let twice = ids.len() - distinct.len();
-    println!("{MESSAGES} messages, {kills} kills, {twice} repeated under their Message-ID");
+    println!("{count} messages, {kills} kills, {twice} repeated under their Message-ID");
     assert!(kills > 5, "it was killed at work: {kills}");
     assert!(twice <= kills, "a kill repeats at most the notice it hit");
 }
