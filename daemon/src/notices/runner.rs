@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::office::Staff;
 use crate::retry::{Backoff, later, seed_of};
 use crate::storage::{
-    AudioFiles, Channel, FailedAttempt, Notice, NoticeFailure, NotificationId, Storage, StorageError, UnixMs,
+    AudioFiles, Channel, Delivery, FailedAttempt, Notice, NoticeFailure, NotificationId, Storage, StorageError, UnixMs,
     await_delivery, begin_notice, begin_thread, fail_notice, find_notice, finish_notice, last_text_sent_at,
     note_delivery, notices_cost_cents, requeue_interrupted_notices, stop_sms, undelivered_notices, waiting_notices,
 };
@@ -139,6 +139,10 @@ impl Notifier {
             };
             let asked = match asked {
                 Ok(progress) => progress.delivery(Some(next).filter(|_| checks < DELIVERY_CHECKS_MAX)),
+                // The service does not know it, and never will.
+                Err(error) if matches!(error.failure, NoticeFailure::Refused | NoticeFailure::Recipient) => {
+                    Delivery { state: "unknown".into(), failed: None, due_at: None }
+                }
                 Err(error) => {
                     debug!(%id, %error, "Where a text message is is not known");
                     self.storage.write(move |sql_tx| await_delivery(sql_tx, id, next)).await?;
