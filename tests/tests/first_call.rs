@@ -60,7 +60,7 @@ fn a_caller_is_understood_and_answered_and_the_log_keeps_quiet_about_it() {
             "--text",
             "How much does a check-up cost?",
             "--text",
-            "Thank you very much. Goodbye.",
+            "No, that was all, thank you. Goodbye.",
             "--record",
             recording.to_str().unwrap(),
         ],
