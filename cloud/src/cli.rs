@@ -22,9 +22,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use crate::authority::Authority;
 use crate::clock;
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
+use crate::fleet::cli::Fleet;
 use crate::local_postgres::LocalPostgres;
 use crate::names::{hash_of_code, is_name, new_code};
-use crate::server::{OwnCertificate, Server, Settings};
+use crate::server::{Alarm, OwnCertificate, Server, Settings};
 use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Postgres, Sqlite, Store as _};
 use crate::sync::apply::StoredRow;
 use crate::sync::stream;
@@ -63,6 +64,9 @@ enum Verb {
     Revoke(Revoke),
     /// The latest calls of a tenant's boxes
     Calls(Calls),
+    /// What boxes should be like and should do: configurations, commands, rollouts
+    #[command(subcommand)]
+    Fleet(Fleet),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +114,8 @@ struct Calls {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Command::parse();
+    // For whoever is told of alarms over HTTPS; another provider is not linked in.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     match run(&command) {
         Ok(code) => code,
         Err(error) => {
@@ -144,6 +150,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
             println!("{name} may not connect any more; its stream ends within a minute.");
         }
         Verb::Calls(calls) => calls.run(store)?,
+        Verb::Fleet(fleet) => fleet.run(store)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -221,6 +228,11 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
             OwnCertificate::Made(names)
         }
     };
+    let webhook = config.alarm.webhook_file.as_deref().map(|path| {
+        let address = std::fs::read_to_string(path);
+        address.with_context(|| format!("alarm.webhook_file = {}", path.display()))
+    });
+    let webhook = webhook.transpose()?.map(|address| address.trim().to_owned());
     let settings = Settings {
         listen: config.listen.address,
         http: config.http.address,
@@ -231,6 +243,7 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
             age_max: Duration::from_secs(u64::from(config.listen.stream_minutes) * 60),
             ..stream::Config::default()
         },
+        alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&opened.store);
@@ -378,7 +391,8 @@ fn call_line(key: &str, box_id: &str, row: &StoredRow) -> String {
     format!("{started}  {key}  {box_id}  {} {} {}", text("direction"), text("trunk"), text("state"))
 }
 
-fn in_words(at: i64) -> String {
+/// A time in milliseconds since 1970, where this runs.
+pub(crate) fn in_words(at: i64) -> String {
     let at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub store: Store,
     /// Another certificate than our own authority's.
     pub tls: Tls,
+    /// When a box's silence is an alarm.
+    pub alarm: Alarm,
     /// What the service logs.
     pub log: Log,
 }
@@ -108,6 +110,24 @@ pub struct Tls {
     pub private_key: Option<PathBuf>,
 }
 
+/// `[alarm]`: who is told of a box that has fallen silent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alarm {
+    /// How long a box may say nothing, in minutes. 2 to 10 080. A box says something at least once a minute.
+    pub silent_minutes: u32,
+    /// File with an address that gets a POST when a box falls silent and when it is back:
+    /// `{"event": "box_silent" | "box_back", "tenant", "box", "heard_at"}`. Without it there are the log, the metric
+    /// `offhook_cloud_boxes_silent` and `offhook-cloud fleet list`.
+    pub webhook_file: Option<PathBuf>,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Alarm { silent_minutes: 15, webhook_file: None }
+    }
+}
+
 /// `[log]`: what the service says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -170,6 +190,7 @@ impl Config {
         };
         range("listen.keep_alive_seconds", self.listen.keep_alive_seconds, 1, 3_600);
         range("listen.stream_minutes", self.listen.stream_minutes, 1, 1_440);
+        range("alarm.silent_minutes", self.alarm.silent_minutes, 2, 10_080);
         range("store.connections", self.store.connections, 1, 100);
         if let Some(endpoint) = self.listen.endpoint.as_deref().filter(|endpoint| !is_endpoint(endpoint)) {
             mistakes.push(format!("listen.endpoint = {endpoint:?}: expected a host name or address and :port"));

@@ -1,7 +1,7 @@
 //! What Prometheus is told, in its text format.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
@@ -19,6 +19,7 @@ pub struct Metrics {
     rows_total: AtomicU64,
     claims_total: AtomicU64,
     refused_total: AtomicU64,
+    silent: AtomicUsize,
     goodbyes: [AtomicU64; REASONS],
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
@@ -57,6 +58,11 @@ impl Metrics {
         self.refused_total.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many boxes were not heard for too long.
+    pub(super) fn silent(&self, boxes: usize) {
+        self.silent.store(boxes, Ordering::Relaxed);
+    }
+
     /// The page.
     pub fn render(&self) -> String {
         let mut page = String::new();
@@ -75,6 +81,13 @@ impl Metrics {
             "counter",
             "Wrong codes and boxes without rights.",
             &read(&self.refused_total),
+        );
+        let silent = self.silent.load(Ordering::Relaxed);
+        line(
+            "offhook_cloud_boxes_silent",
+            "gauge",
+            "Boxes that were not heard for longer than alarm.silent_minutes.",
+            &silent,
         );
         page.push_str("# HELP offhook_cloud_goodbyes_total Streams that this service ended, by reason.\n");
         page.push_str("# TYPE offhook_cloud_goodbyes_total counter\n");
@@ -124,11 +137,13 @@ mod tests {
         metrics.stored(7, Duration::from_millis(5));
         metrics.stored(1, Duration::from_secs(60));
         metrics.goodbye(Reason::Fenced);
+        metrics.silent(3);
         let page = metrics.render();
         for line in [
             "offhook_cloud_streams 1",
             "offhook_cloud_streams_total 2",
             "offhook_cloud_rows_total 8",
+            "offhook_cloud_boxes_silent 3",
             "offhook_cloud_goodbyes_total{reason=\"fenced\"} 1",
             "offhook_cloud_goodbyes_total{reason=\"aged\"} 0",
             "offhook_cloud_store_seconds_bucket{le=\"0.002\"} 0",

@@ -3,6 +3,7 @@
 //! ```text
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
+//! upkeep ──────────────► news for streams, rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
@@ -12,6 +13,7 @@ mod http;
 mod metrics;
 mod sync;
 mod tls;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::sync_server::SyncServer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -30,6 +32,7 @@ use tonic::{Request, Status};
 
 pub use metrics::Metrics;
 pub use tls::{OwnCertificate, OwnCertificateError};
+pub use upkeep::Alarm;
 
 use crate::authority::{Authority, Certified, certified};
 use crate::clock;
@@ -46,6 +49,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const MESSAGE_MAX: usize = 2 << 20;
 /// Streams of one connection: a box needs one, and one for each of its other questions.
 const STREAMS_OF_CONNECTION: u32 = 8;
+/// Rounds of news that a stream may be behind; after more it looks for itself.
+const NEWS: usize = 16;
 
 /// What is served, and where.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub struct Settings {
     pub certificate: OwnCertificate,
     /// Of each stream.
     pub stream: stream::Config,
+    /// When a box's silence is an alarm, and who is told.
+    pub alarm: Alarm,
 }
 
 /// What all tasks share.
@@ -72,6 +79,8 @@ struct Shared {
     endpoint: String,
     stream: stream::Config,
     metrics: Metrics,
+    /// Boxes that have something new to hear.
+    news: broadcast::Sender<upkeep::News>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -125,12 +134,14 @@ impl Server {
         let turns = Semaphore::new(store.at_a_time());
         let (endpoint, stream) = (settings.endpoint, settings.stream);
         let metrics = Metrics::default();
+        let (news, _) = broadcast::channel(NEWS);
         let shared =
-            Arc::new(Shared { store, turns, authority, endpoint, stream, metrics, stopping: stopping.clone() });
+            Arc::new(Shared { store, turns, authority, endpoint, stream, metrics, news, stopping: stopping.clone() });
         let (accepted, connections) = mpsc::channel(HANDSHAKES);
         let tasks = vec![
             tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
+            tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(http::serve(shared, http_listener, stopping)),
         ];
         Ok(Server { address, http_address, stop, tasks, certificate: tokio::spawn(current.follow()) })

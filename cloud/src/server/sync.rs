@@ -1,20 +1,24 @@
-//! One task for each stream of a box: it feeds [`sync::stream`](crate::sync::stream) and does what that says.
+//! One task for each stream of a box: it feeds [`sync::stream`](crate::sync::stream) and does what that says. Wishes and
+//! commands are read when the box is welcomed and when there is news of it, and each is sent once on a stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloud_api::v1::row_batch::Scope;
 use cloud_api::v1::sync_server::Sync;
-use cloud_api::v1::{BoxMessage, CloudMessage, cloud_message};
+use cloud_api::v1::{BoxMessage, CloudMessage, box_message, cloud_message};
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
+use super::upkeep::News;
 use super::{Shared, known};
 use crate::clock;
+use crate::fleet::{box_document, change_box};
 use crate::store::{BoxName, Heard, Store as _, answer};
 use crate::sync::apply::{Applied, Greeted};
 use crate::sync::stream::{Action, Event, Request as StoreRequest, Stream};
@@ -54,13 +58,29 @@ struct Driver {
     busy: Option<JoinHandle<Event>>,
     noted: Instant,
     release: String,
+    news: broadcast::Receiver<News>,
+    /// What was sent on this stream.
+    version_sent: u64,
+    commands_sent: BTreeSet<String>,
 }
 
 impl Driver {
     fn new(shared: Arc<Shared>, name: BoxName, outgoing: mpsc::Sender<Result<CloudMessage, Status>>) -> Self {
         let now = clock::now();
         let stream = Stream::new(shared.stream, now);
-        Driver { shared, name, stream, outgoing, busy: None, noted: now, release: String::new() }
+        let news = shared.news.subscribe();
+        Driver {
+            shared,
+            name,
+            stream,
+            outgoing,
+            busy: None,
+            noted: now,
+            release: String::new(),
+            news,
+            version_sent: 0,
+            commands_sent: BTreeSet::new(),
+        }
     }
 
     async fn run(mut self, mut incoming: Streaming<BoxMessage>) {
@@ -70,6 +90,8 @@ impl Driver {
         let mut leaving = false;
         while !self.stream.is_over() {
             let deadline = self.stream.poll_timeout();
+            // Whether there may be wishes that the box was not told.
+            let mut look = false;
             let event = tokio::select! {
                 // What is stored is acknowledged before anything else is looked at.
                 biased;
@@ -89,14 +111,84 @@ impl Driver {
                         Event::Closed
                     }
                 },
+                news = self.news.recv() => match news {
+                    Ok(news) if !news.contains(&self.name) => continue,
+                    // Whoever has missed some looks.
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                        look = true;
+                        Event::Woken
+                    }
+                    // There is no more news: this service stops.
+                    Err(broadcast::error::RecvError::Closed) => Event::Leaving,
+                },
                 () = until(deadline) => Event::Woken,
             };
             self.note(&event).await;
-            for action in self.stream.step(event, clock::now()) {
-                if !self.carry_out(action).await {
+            look |= matches!(event, Event::Greeted(Greeted::Welcome { .. }));
+            if !self.step(event).await {
+                return;
+            }
+            if look {
+                let wishes = self.wishes().await;
+                if !self.step(wishes).await {
                     return;
                 }
             }
+        }
+    }
+
+    /// False if the stream is of no use any more.
+    async fn step(&mut self, event: Event) -> bool {
+        for action in self.stream.step(event, clock::now()) {
+            if !self.carry_out(action).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What the box should be and do, as far as it was not told on this stream.
+    async fn wishes(&mut self) -> Event {
+        let name = self.name.clone();
+        let document = match self.shared.ask(move |store| box_document(store, &name)).await {
+            Some(Ok(document)) => document,
+            Some(Err(error)) => {
+                // They are read again with the next news, and with the next stream.
+                tracing::warn!(%error, "Wishes for the box were not read");
+                return Event::Wished(Vec::new());
+            }
+            None => return Event::Wished(Vec::new()),
+        };
+        let mut wishes = Vec::new();
+        if let Some(desired) = document.desired_message().filter(|desired| desired.version != self.version_sent) {
+            self.version_sent = desired.version;
+            wishes.push(cloud_message::Body::Desired(desired));
+        }
+        for command in document.open_commands(clock::unix_ms()) {
+            if self.commands_sent.insert(command.command_id.clone()) {
+                tracing::info!(name = command.name, id = command.command_id, "Command");
+                wishes.push(cloud_message::Body::Command(command));
+            }
+        }
+        Event::Wished(wishes)
+    }
+
+    /// What the box says of wishes is kept before anything else of it is heard.
+    async fn take_told(&self, told: box_message::Body) {
+        let (name, now) = (self.name.clone(), clock::unix_ms());
+        let kept = self.shared.ask(move |store| {
+            change_box(store, &name, now, |document| match &told {
+                box_message::Body::Reported(report) => document.take_report(report, now),
+                box_message::Body::CommandResult(result) => document.take_result(result, now),
+                box_message::Body::Hello(_)
+                | box_message::Body::Batch(_)
+                | box_message::Body::Digest(_)
+                | box_message::Body::Ping(_) => {}
+            })
+        });
+        if let Some(Err(error)) = kept.await {
+            // It is said again with the next stream.
+            tracing::warn!(%error, "What the box said of a wish was not kept");
         }
     }
 
@@ -113,6 +205,7 @@ impl Driver {
                 let limit = self.shared.stream.keep_alive * 3;
                 return matches!(tokio::time::timeout(limit, self.outgoing.send(Ok(message))).await, Ok(Ok(())));
             }
+            Action::Told(told) => self.take_told(told).await,
             // What was sent is carried on when the sender is gone.
             Action::Close => return false,
         }
@@ -161,6 +254,7 @@ impl Driver {
             | Event::Woken
             | Event::Applied(_)
             | Event::Unavailable(_)
+            | Event::Wished(_)
             | Event::Leaving
             | Event::Closed => return,
         };

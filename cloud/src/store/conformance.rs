@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cloud_api::digest::Sum;
 use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch::Scope, value::Kind};
 
-use super::{BoxName, Claim, Heard, Store, StoreError, answer};
+use super::{BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
 use crate::sync::stream::{Event, Request};
 
@@ -20,6 +20,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     finds_ranges_and_keeps_sums(&open());
     answers_requests(&open());
     knows_boxes(&open());
+    keeps_documents(&open());
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {
@@ -212,4 +213,35 @@ fn knows_boxes<S: Store>(store: &S) {
     let latest = |limit| store.latest_rows(&of, TABLE, limit).unwrap();
     assert_eq!(latest(10), [(key(2, 1), row(2, 1, 3)), (key(1, 1), row(2, 1, 1))]);
     assert_eq!(latest(1), [(key(2, 1), row(2, 1, 3))]);
+}
+
+/// Documents are a tenant's, change as a whole or not at all, and ring for their box alone.
+fn keeps_documents<S: Store>(store: &S) {
+    let place = |tenant_id, kind, name| Place { tenant_id, kind, name };
+    let one = place("papers", DocumentKind::Box, "1");
+    let put = |place: &Place<'_>, body: &str, news: bool, now| {
+        let change =
+            |before: Option<&str>| Ok(Change { body: Some(body.to_owned()), news, answer: before.map(str::to_owned) });
+        store.change_document(place, now, change).unwrap()
+    };
+    assert_eq!(store.document(&one).unwrap(), None);
+    assert_eq!(put(&one, "{\"a\":1}", true, 100), None);
+    assert_eq!(put(&one, "{\"a\":2}", false, 110).as_deref(), Some("{\"a\":1}"));
+    put(&place("papers", DocumentKind::Rollout, "1"), "[]", false, 120);
+    put(&place("papers", DocumentKind::Box, "0"), "{}", true, 130);
+    put(&place("others", DocumentKind::Box, "1"), "[3]", true, 140);
+    let failed = store.change_document(&one, 150, |_| Err::<Change<()>, _>(StoreError::DiskFull));
+    assert!(matches!(failed, Err(StoreError::DiskFull)));
+    store.change_document(&one, 150, |_| Ok(Change { body: None, news: false, answer: () })).unwrap();
+    assert_eq!(store.document(&one).unwrap().as_deref(), Some("{\"a\":2}"));
+    let all = store.documents("papers", DocumentKind::Box).unwrap();
+    assert_eq!(all, [("0".to_owned(), "{}".to_owned()), ("1".to_owned(), "{\"a\":2}".to_owned())]);
+    let heard = |after| -> Vec<(String, i64)> {
+        let mut news = store.news(after).unwrap();
+        news.sort();
+        news.into_iter().map(|(name, at)| (name.to_string(), at)).collect()
+    };
+    assert_eq!(heard(129), [("others/1".to_owned(), 140), ("papers/0".to_owned(), 130)]);
+    put(&one, "{}", true, 100);
+    assert!(heard(100).contains(&("papers/1".to_owned(), 101)), "twice within a moment is heard twice");
 }

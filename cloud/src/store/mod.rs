@@ -97,6 +97,46 @@ impl<'a> Heard<'a> {
     }
 }
 
+/// What a document of the fleet is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentKind {
+    /// A box, under its id.
+    Box,
+    /// A rollout, under its id.
+    Rollout,
+}
+
+impl DocumentKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            DocumentKind::Box => "box",
+            DocumentKind::Rollout => "rollout",
+        }
+    }
+}
+
+/// Which document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Whose.
+    pub tenant_id: &'a str,
+    /// About what.
+    pub kind: DocumentKind,
+    /// Which of them.
+    pub name: &'a str,
+}
+
+/// What becomes of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change<T> {
+    /// What it is from now on; None leaves it.
+    pub body: Option<String>,
+    /// Whether the box of this name has to hear of it: see [`Store::news`].
+    pub news: bool,
+    /// For whoever asked.
+    pub answer: T,
+}
+
 /// Why a store cannot. Nothing of the transaction was kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -107,6 +147,9 @@ pub enum StoreError {
     /// A row that was kept is not to be understood.
     #[error(transparent)]
     Columns(#[from] ColumnsError),
+    /// A document that was kept is not to be understood.
+    #[error("a document of the fleet is not to be understood: {0}")]
+    Document(String),
     /// The database was written by a newer release.
     #[error("the database has format {found}, this release knows up to {known}: install the newer release again")]
     Newer {
@@ -221,6 +264,36 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError>;
 
+    /// A document as it is.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError>;
+
+    /// All documents of a kind, by their names.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Changes a document in one transaction; nobody else changes it meanwhile. `work` is given what is there, and may be run
+    /// more than once.
+    ///
+    /// # Errors
+    /// Of the store, or what `work` returns.
+    fn change_document<T>(
+        &self,
+        place: &Place<'_>,
+        now: i64,
+        work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<T, StoreError>;
+
+    /// Boxes for which there was something new after this time, and when it last was.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError>;
+
     /// Whether it works: one question to the database.
     ///
     /// # Errors
@@ -246,6 +319,7 @@ pub fn said_of(error: &StoreError) -> &'static str {
     match error {
         StoreError::DiskFull => "disk full",
         StoreError::Columns(_)
+        | StoreError::Document(_)
         | StoreError::Newer { .. }
         | StoreError::File { .. }
         | StoreError::Sqlite(_)
@@ -324,6 +398,27 @@ impl Store for AnyStore {
 
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
         either!(self, store => store.boxes(tenant_id))
+    }
+
+    fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError> {
+        either!(self, store => store.document(place))
+    }
+
+    fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError> {
+        either!(self, store => store.documents(tenant_id, kind))
+    }
+
+    fn change_document<T>(
+        &self,
+        place: &Place<'_>,
+        now: i64,
+        work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        either!(self, store => store.change_document(place, now, work))
+    }
+
+    fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
+        either!(self, store => store.news(after))
     }
 
     fn check(&self) -> Result<(), StoreError> {

@@ -23,14 +23,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, BoxRecord, Claim, Heard, Rows, Store, StoreError};
+use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 #[cfg(test)]
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: usize = 5;
 /// For a connection to open.
@@ -100,14 +100,15 @@ impl Postgres {
         sql_tx.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])?;
         sql_tx.batch_execute("CREATE TABLE IF NOT EXISTS format (number bigint NOT NULL)")?;
         let found: Option<i64> = sql_tx.query_opt("SELECT number FROM format", &[])?.map(|row| row.get(0));
-        match found {
-            None => {
-                sql_tx.batch_execute(include_str!("postgres.sql"))?;
-                sql_tx.execute("INSERT INTO format (number) VALUES ($1)", &[&FORMAT])?;
-            }
-            Some(FORMAT) => {}
-            Some(found) => return Err(StoreError::Newer { found, known: FORMAT }),
+        if let Some(found) = found.filter(|found| *found > FORMAT) {
+            return Err(StoreError::Newer { found, known: FORMAT });
         }
+        let steps = [(1, include_str!("postgres.sql")), (2, include_str!("postgres_fleet.sql"))];
+        for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
+            sql_tx.batch_execute(step)?;
+        }
+        sql_tx.execute("DELETE FROM format", &[])?;
+        sql_tx.execute("INSERT INTO format (number) VALUES ($1)", &[&FORMAT])?;
         let walls = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user";
         let passes: bool = sql_tx.query_one(walls, &[])?.get(0);
         sql_tx.commit()?;
@@ -390,6 +391,66 @@ impl Store for Postgres {
                 state: row.get::<_, Option<i64>>(6).map(|_| box_state(row, 6)),
             };
             Ok(rows.iter().map(record).collect())
+        })
+    }
+
+    fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT body FROM documents WHERE tenant_id = $1 AND kind = $2 AND name = $3";
+        let Place { tenant_id, kind, name } = place;
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            let body = sql_tx.query_opt(sql, &[tenant_id, &kind.as_str(), name])?;
+            Ok(body.map(|row| row.get(0)))
+        })
+    }
+
+    fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "SELECT name, body FROM documents WHERE tenant_id = $1 AND kind = $2 ORDER BY name";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            let rows = sql_tx.query(sql, &[&tenant_id, &kind.as_str()])?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+    }
+
+    fn change_document<T>(
+        &self,
+        place: &Place<'_>,
+        now: i64,
+        mut work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Place { tenant_id, kind, name } = place;
+        let read = "SELECT body FROM documents WHERE tenant_id = $1 AND kind = $2 AND name = $3";
+        let write = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (tenant_id, kind, name) DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
+        let ring = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES ($1, $2, $3)
+            ON CONFLICT (tenant_id, box_id) DO UPDATE
+            SET changed_at = greatest(excluded.changed_at, news.changed_at + 1)";
+        self.with(|connection| {
+            let (mut sql_tx, statements) = connection.transaction(tenant_id)?;
+            // Also for a document that is not there yet, of which no row can be locked.
+            let lock = format!("{tenant_id}/{}/{name}", kind.as_str());
+            sql_tx.execute(&statements.lock_box, &[&lock])?;
+            let before: Option<String> =
+                sql_tx.query_opt(read, &[tenant_id, &kind.as_str(), name])?.map(|row| row.get(0));
+            let Change { body, news, answer } = work(before.as_deref())?;
+            if let Some(body) = body {
+                sql_tx.execute(write, &[tenant_id, &kind.as_str(), name, &body, &now])?;
+            }
+            if news {
+                sql_tx.execute(ring, &[tenant_id, name, &now])?;
+            }
+            sql_tx.commit()?;
+            Ok(answer)
+        })
+    }
+
+    fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id, changed_at FROM news WHERE changed_at > $1";
+        self.with(|connection| {
+            let rows = connection.client.query(sql, &[&after])?;
+            let news = |row: &Row| (BoxName { tenant_id: row.get(0), box_id: row.get(1) }, row.get(2));
+            Ok(rows.iter().map(news).collect())
         })
     }
 

@@ -9,11 +9,11 @@ use cloud_api::digest::{Sum, day_of};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, BoxRecord, Claim, Heard, Rows, Store, StoreError};
+use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,15 +39,15 @@ impl Sqlite {
         db.pragma_update(None, "synchronous", "FULL")?;
         let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found: i64 = sql_tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match found {
-            0 => {
-                sql_tx.execute_batch(include_str!("schema.sql"))?;
-                sql_tx.pragma_update(None, "user_version", FORMAT)?;
-                sql_tx.commit()?;
-            }
-            FORMAT => sql_tx.rollback()?,
-            _ => return Err(StoreError::Newer { found, known: FORMAT }),
+        if !(0..=FORMAT).contains(&found) {
+            return Err(StoreError::Newer { found, known: FORMAT });
         }
+        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql"))];
+        for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
+            sql_tx.execute_batch(step)?;
+        }
+        sql_tx.pragma_update(None, "user_version", FORMAT)?;
+        sql_tx.commit()?;
         Ok(Sqlite { db: Mutex::new(db) })
     }
 
@@ -158,9 +158,60 @@ impl Store for Sqlite {
         Ok(boxes.collect::<Result<_, _>>()?)
     }
 
+    fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError> {
+        read_document(&self.lock(), place)
+    }
+
+    fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "SELECT name, body FROM documents WHERE tenant_id = ?1 AND kind = ?2 ORDER BY name";
+        let db = self.lock();
+        let mut statement = db.prepare(sql)?;
+        let documents = statement.query_map([tenant_id, kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(documents.collect::<Result<_, _>>()?)
+    }
+
+    fn change_document<T>(
+        &self,
+        place: &Place<'_>,
+        now: i64,
+        mut work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Place { tenant_id, kind, name } = place;
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Change { body, news, answer } = work(read_document(&sql_tx, place)?.as_deref())?;
+        if let Some(body) = body {
+            let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
+            sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
+        }
+        if news {
+            let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES (?1, ?2, ?3)
+                ON CONFLICT DO UPDATE SET changed_at = max(excluded.changed_at, changed_at + 1)";
+            sql_tx.execute(sql, params![tenant_id, name, now])?;
+        }
+        sql_tx.commit()?;
+        Ok(answer)
+    }
+
+    fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id, changed_at FROM news WHERE changed_at > ?1";
+        let db = self.lock();
+        let mut statement = db.prepare_cached(sql)?;
+        let news = statement
+            .query_map([after], |row| Ok((BoxName { tenant_id: row.get(0)?, box_id: row.get(1)? }, row.get(2)?)))?;
+        Ok(news.collect::<Result<_, _>>()?)
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         Ok(self.lock().query_row("SELECT 1 FROM boxes LIMIT 1", [], |_| Ok(())).optional().map(|_| ())?)
     }
+}
+
+fn read_document(db: &Connection, place: &Place<'_>) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT body FROM documents WHERE tenant_id = ?1 AND kind = ?2 AND name = ?3";
+    let body = db.query_row(sql, [place.tenant_id, place.kind.as_str(), place.name], |row| row.get(0)).optional()?;
+    Ok(body)
 }
 
 struct SqliteRows<'a> {
@@ -319,7 +370,20 @@ mod tests {
         let path = dir.path().join("cloud.db");
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
         let error = Sqlite::open(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 9, known: 1 }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 9, known: FORMAT }), "{error}");
+    }
+
+    #[test]
+    fn a_database_of_an_earlier_format_gets_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.db");
+        let earlier = Connection::open(&path).unwrap();
+        earlier.execute_batch(include_str!("schema.sql")).unwrap();
+        earlier.execute("INSERT INTO claims VALUES (zeroblob(32), 'bakery', 5, NULL)", []).unwrap();
+        earlier.pragma_update(None, "user_version", 1).unwrap();
+        drop(earlier);
+        let store = Sqlite::open(&path).unwrap();
+        assert_eq!((store.tenants().unwrap(), store.news(0).unwrap()), (vec!["bakery".to_owned()], vec![]));
     }
 
     /// A full disk is said to the box by name, and what was there stays.

@@ -70,6 +70,8 @@ pub enum Event {
     Compared(Verdict),
     /// The store cannot, and why.
     Unavailable(String),
+    /// Wishes and commands for the box. Before it is welcomed they are dropped: they come again then.
+    Wished(Vec<cloud_message::Body>),
     /// This instance stops: what the store is doing is acknowledged first, and the box is asked to come back.
     Leaving,
     /// The stream is gone.
@@ -94,6 +96,8 @@ pub enum Action {
     Send(CloudMessage),
     /// Ask the store, in one transaction, and answer with the event of the same name.
     Store(Request),
+    /// The box has said what became of a wish or a command.
+    Told(box_message::Body),
     /// End the stream once everything is sent.
     Close,
 }
@@ -163,6 +167,12 @@ impl Stream {
                 self.send(cloud_message::Body::Verdict(verdict), now);
             }
             Event::Unavailable(detail) => self.end(Reason::Unavailable, detail, 0),
+            Event::Wished(wishes) if self.state == State::Live => {
+                for wish in wishes {
+                    self.send(wish, now);
+                }
+            }
+            Event::Wished(_) => {}
             Event::Leaving => self.leaving = true,
             Event::Closed => self.state = State::Over,
         }
@@ -241,6 +251,10 @@ impl Stream {
             }
             (State::Live, box_message::Body::Digest(digest)) => {
                 check_digest(&digest).map(|()| Some(Request::Compare(digest)))
+            }
+            (State::Live, told @ (box_message::Body::Reported(_) | box_message::Body::CommandResult(_))) => {
+                self.actions.push(Action::Told(told));
+                Ok(None)
             }
             (State::Live, box_message::Body::Hello(_)) => Err(Mistake::Malformed("a second Hello")),
             (State::Expecting | State::Greeting, box_message::Body::Batch(_) | box_message::Body::Digest(_)) => {

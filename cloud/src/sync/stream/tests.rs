@@ -1,4 +1,4 @@
-use cloud_api::v1::{KeyRange, LogRange, Row, TableDigest, Value};
+use cloud_api::v1::{Command, CommandResult, KeyRange, LogRange, Reported, Row, TableDigest, Value};
 
 use super::*;
 
@@ -217,4 +217,17 @@ fn who_leaves_acknowledges_first() {
     assert!(rig.stream.is_over());
     let mut fresh = Rig::new();
     assert_eq!(ended(&fresh.step(Event::Leaving)).0, Reason::Aged);
+}
+
+#[test]
+fn wishes_go_to_a_box_that_is_welcomed_and_what_it_says_of_them_is_told() {
+    let command = Command { command_id: "c".to_owned(), ..Command::default() };
+    let wishes = || Event::Wished(vec![cloud_message::Body::Command(command.clone())]);
+    assert_eq!(Rig::new().step(wishes()), [], "it gets them when it is welcomed");
+    let mut rig = Rig::live();
+    assert_eq!(rig.step(wishes()), [Action::Send(message(cloud_message::Body::Command(command.clone())))]);
+    let result = box_message::Body::CommandResult(CommandResult { command_id: "c".to_owned(), ..Default::default() });
+    assert_eq!(rig.receive(result.clone()), [Action::Told(result)]);
+    let reported = box_message::Body::Reported(Reported { version: 1, ..Reported::default() });
+    assert_eq!(rig.receive(reported.clone()), [Action::Told(reported)]);
 }
