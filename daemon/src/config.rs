@@ -48,6 +48,7 @@ pub use recording::Recording;
 pub use tls::{SrtpUse, Tls};
 pub use trunks::{Trunk, TrunkProfile, TrunkRegistration, TrunkTransport};
 
+use crate::fleet::{Ledger, desired};
 use crate::office::{Office, OfficeConfig};
 
 /// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits.h; the unit does not restart on it).
@@ -119,6 +120,46 @@ pub struct Config {
     pub log: Log,
     /// The office that is answered for: name, hours, address, people.
     pub office: OfficeConfig,
+    /// Where all of it comes from.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// Where a configuration was read from, to read it again with something more.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    file: Option<PathBuf>,
+    overrides: Vec<String>,
+}
+
+impl Origin {
+    /// The same configuration with these sections over those of the file; the environment and the command line stay above.
+    ///
+    /// # Errors
+    /// All mistakes, as [`Config::load`].
+    pub fn load_with(&self, sections: toml::Table) -> Result<Config, ConfigMistakes> {
+        let environment = std::env::vars_os();
+        let (table, mut mistakes) = sources::merged(self.file.as_deref(), sections, environment, &self.overrides);
+        let config = sources::deserialize(table, &mut mistakes);
+        config.check(&mut mistakes);
+        if mistakes.is_empty() { Ok(Config { origin: self.clone(), ..config }) } else { Err(ConfigMistakes(mistakes)) }
+    }
+
+    /// Where state lives, whatever else is wrong.
+    fn state_directory(&self) -> PathBuf {
+        let (table, _) =
+            sources::merged(self.file.as_deref(), toml::Table::new(), std::env::vars_os(), &self.overrides);
+        let directory = table.get("storage").and_then(|storage| storage.get("directory")).and_then(toml::Value::as_str);
+        let storage = Storage { directory: directory.map(PathBuf::from) };
+        Config { storage, ..Config::default() }.state_directory()
+    }
+
+    /// For another process of ours.
+    pub fn as_arguments(&self) -> Vec<std::ffi::OsString> {
+        let file = self.file.iter().flat_map(|path| ["--config".into(), path.clone().into_os_string()]);
+        let overrides = self.overrides.iter().flat_map(|entry| ["--set".into(), entry.into()]);
+        file.chain(overrides).collect()
+    }
 }
 
 /// `[sip]`: where calls come in.
@@ -399,15 +440,18 @@ pub enum LogTarget {
 }
 
 impl Config {
-    /// Reads `file` (none: the defaults), the environment and `overrides` (`key=value`), in rising precedence.
+    /// Reads `file` (none: the defaults), what the cloud has decided, the environment and `overrides` (`key=value`), in rising
+    /// precedence.
     ///
     /// # Errors
     /// All mistakes at once, each with its key and what was expected.
     pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigMistakes> {
-        let (table, mut mistakes) = sources::merged(file, std::env::vars_os(), overrides);
-        let config = sources::deserialize(table, &mut mistakes);
-        config.check(&mut mistakes);
-        if mistakes.is_empty() { Ok(config) } else { Err(ConfigMistakes(mistakes)) }
+        let origin = Origin { file: file.map(Path::to_owned), overrides: overrides.to_vec() };
+        let state_directory = origin.state_directory();
+        // What cannot be read is asked for again; until then the box's own file holds.
+        let ledger = Ledger::load(&state_directory).unwrap_or_default();
+        let sections = ledger.in_force().and_then(|wish| desired::table(wish, &state_directory).ok());
+        origin.load_with(sections.unwrap_or_default())
     }
 
     /// The effective configuration as TOML that can be read back.

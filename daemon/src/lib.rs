@@ -15,6 +15,7 @@ pub mod durable;
 pub mod education;
 pub mod engines;
 pub mod errands;
+pub mod fleet;
 pub mod follow_ups;
 pub mod identity;
 pub mod inference;

@@ -152,7 +152,7 @@ impl Service {
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
-        let cloud = CloudSync::start(&config, &storage);
+        let cloud = CloudSync::start(&config, &storage, up.clone());
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -251,6 +251,11 @@ impl Service {
     /// Tools of other programs.
     pub fn tools(&self) -> &ToolBox {
         &self.tools
+    }
+
+    /// Set once the cloud wants the box to start anew, with what it has decided.
+    pub fn restart(&self) -> watch::Receiver<bool> {
+        self.cloud.restart()
     }
 
     /// Whether the signalling task still does its work; for the watchdog.

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::Common;
+use crate::fleet::Ledger;
+use crate::fleet::desired::{Candidate, Phase};
 use crate::status::is_running;
 use crate::sync::{enrolment, link, state};
 
@@ -19,6 +21,16 @@ pub(crate) enum Cloud {
     Claim(Claim),
     /// How sync is: connection, what is acknowledged, what waits, what was lost
     Status(Status),
+    /// What the cloud has decided about this box: the configuration in force, the one that waits or was rejected
+    Wishes(Wishes),
+}
+
+/// `offhook cloud wishes`
+#[derive(Debug, Args)]
+pub(crate) struct Wishes {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// `offhook cloud claim`
@@ -41,6 +53,7 @@ impl Cloud {
         match self {
             Cloud::Claim(claim) => claim.run(common),
             Cloud::Status(status) => status.run(common),
+            Cloud::Wishes(wishes) => wishes.run(common),
         }
     }
 }
@@ -60,6 +73,32 @@ impl Claim {
         println!("This box is {} of {tenant} now, and connects to {}.", enrolment.box_id, enrolment.endpoint);
         if !config.cloud.enabled {
             println!("Sync is off: set cloud.enabled = true and restart Offhook.");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Wishes {
+    fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let ledger = Ledger::load(&common.load()?.state_directory())?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&ledger)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        match &ledger.current {
+            Some(current) => {
+                let sections: Vec<&str> = current.sections.keys().map(String::as_str).collect();
+                println!("In force: version {} with {}", current.version, sections.join(", "));
+            }
+            None => println!("In force: the box's own configuration"),
+        }
+        if let Some(Candidate { wish, phase, tries, detail, .. }) = &ledger.candidate {
+            let phase = match phase {
+                Phase::Waiting { .. } => "waits until no call is up",
+                Phase::Staged | Phase::Trying => "is being tried",
+                Phase::Rejected => "was rejected",
+            };
+            println!("Version {} {phase}, tried {tries} times. {detail}", wish.version);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -135,13 +135,6 @@ struct Version {
 }
 
 impl Common {
-    /// The same options for another process of ours.
-    pub(crate) fn as_arguments(&self) -> Vec<std::ffi::OsString> {
-        let config = self.config.iter().flat_map(|path| ["--config".into(), path.clone().into_os_string()]);
-        let overrides = self.overrides.iter().flat_map(|entry| ["--set".into(), entry.into()]);
-        config.chain(overrides).collect()
-    }
-
     /// The configuration in force.
     pub(crate) fn load(&self) -> Result<Config, ConfigMistakes> {
         Config::load(self.config.as_deref(), &self.overrides)

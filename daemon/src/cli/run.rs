@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Common;
 use crate::config::Config;
 use crate::engines::Engines;
+use crate::fleet;
 use crate::service::Service;
+use crate::storage::UnixMs;
 
 /// SIGTERM and Ctrl-C let the calls finish (calls.drain_seconds); a second one stops at once.
 #[derive(Debug, Args)]
@@ -23,56 +26,113 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let config = common.load()?;
+        let config = load_anew(common)?;
         crate::logging::start(&config.log)?;
         crate::memory::limit_arenas();
-        let began = Instant::now();
-        super::runtime()?.block_on(self.serve(common, config, began))
+        super::runtime()?.block_on(self.serve(config, common))
     }
 
-    async fn serve(&self, common: &Common, config: Config, began: Instant) -> anyhow::Result<ExitCode> {
+    /// Until somebody stops it; the cloud may have it start anew, with another configuration.
+    async fn serve(&self, mut config: Config, common: &Common) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
-        let starting = async {
-            let for_engines = config.clone();
-            let engines = tokio::task::spawn_blocking(move || Engines::load(&for_engines)).await?;
-            Service::start(config.clone(), engines).await
-        };
-        let service = tokio::select! {
-            started = starting => started?,
-            never = ask_for_patience() => match never {},
-        };
-        crate::memory::give_back();
-        for loss in service.degraded() {
-            warn!("Degraded. {loss}");
-        }
-        info!(address = %service.address(), seconds = began.elapsed().as_secs_f64(), "Ready");
-        tell_systemd(&[sd_notify::NotifyState::Ready]);
-        let demonstration = if self.demo { Some(start_demonstration(common)?) } else { None };
-        let watchdog = tokio::time::interval(watchdog_interval());
-        tokio::pin!(watchdog);
-        let mut demonstrated = demonstration.is_none();
-        let finished = wait_for(demonstration);
-        tokio::pin!(finished);
+        let mut demo = self.demo;
         loop {
+            let began = Instant::now();
+            let service = match start(&config).await {
+                Ok(service) => service,
+                // What the cloud wished cannot even be started with: as it was before.
+                Err(error) if fleet::give_up(&config.state_directory(), &format!("{error:#}"), UnixMs::now())? => {
+                    warn!(error = format!("{error:#}"), "A configuration of the cloud is taken back");
+                    config = common.load()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            crate::memory::give_back();
+            for loss in service.degraded() {
+                warn!("Degraded. {loss}");
+            }
+            info!(address = %service.address(), seconds = began.elapsed().as_secs_f64(), "Ready");
+            tell_systemd(&[sd_notify::NotifyState::Ready]);
+            let demonstration = if std::mem::take(&mut demo) { Some(start_demonstration(&config)?) } else { None };
+            let end = attend(&service, &config, &mut signals, demonstration).await;
+            tell_systemd(&[match end {
+                End::Stop => sd_notify::NotifyState::Stopping,
+                End::Restart => sd_notify::NotifyState::Status("Starting anew, as the cloud wants it"),
+            }]);
             tokio::select! {
-                () = signals.next() => break,
-                _ = watchdog.tick() => if service.is_alive().await {
-                    tell_systemd(&[sd_notify::NotifyState::Watchdog]);
-                },
-                () = &mut finished, if !demonstrated => {
-                    demonstrated = true;
-                    print_how_to_call(&service, &config);
+                () = service.stop() => {}
+                () = signals.next() => {
+                    warn!("Stopped at once; calls that were up are closed as interrupted at the next start");
+                    return Ok(ExitCode::FAILURE);
                 }
             }
-        }
-        tell_systemd(&[sd_notify::NotifyState::Stopping]);
-        tokio::select! {
-            () = service.stop() => Ok(ExitCode::SUCCESS),
-            () = signals.next() => {
-                warn!("Stopped at once; calls that were up are closed as interrupted at the next start");
-                Ok(ExitCode::FAILURE)
+            match end {
+                End::Stop => return Ok(ExitCode::SUCCESS),
+                End::Restart => config = load_anew(common)?,
             }
         }
+    }
+}
+
+/// Why a service ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Stop,
+    Restart,
+}
+
+/// The configuration for a start: one that the cloud wishes is tried from here on.
+fn load_anew(common: &Common) -> anyhow::Result<Config> {
+    let config = common.load()?;
+    fleet::begin(&config.state_directory(), UnixMs::now()).context("what the cloud has decided cannot be read")?;
+    Ok(common.load()?)
+}
+
+async fn start(config: &Config) -> anyhow::Result<Service> {
+    let starting = async {
+        let for_engines = config.clone();
+        let engines = tokio::task::spawn_blocking(move || Engines::load(&for_engines)).await?;
+        Service::start(config.clone(), engines).await
+    };
+    tokio::select! {
+        started = starting => started,
+        never = ask_for_patience() => match never {},
+    }
+}
+
+/// Keeps the watchdog quiet until there is a reason to end.
+async fn attend(
+    service: &Service,
+    config: &Config,
+    signals: &mut Signals,
+    demonstration: Option<tokio::process::Child>,
+) -> End {
+    let watchdog = tokio::time::interval(watchdog_interval());
+    tokio::pin!(watchdog);
+    let mut demonstrated = demonstration.is_none();
+    let finished = wait_for(demonstration);
+    tokio::pin!(finished);
+    let mut restart = service.restart();
+    loop {
+        tokio::select! {
+            () = signals.next() => return End::Stop,
+            () = wanted(&mut restart) => return End::Restart,
+            _ = watchdog.tick() => if service.is_alive().await {
+                tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+            },
+            () = &mut finished, if !demonstrated => {
+                demonstrated = true;
+                print_how_to_call(service, config);
+            }
+        }
+    }
+}
+
+/// Never, if nobody can want it any more.
+async fn wanted(restart: &mut watch::Receiver<bool>) {
+    if restart.wait_for(|wanted| *wanted).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -123,10 +183,10 @@ fn watchdog_interval() -> Duration {
 }
 
 /// The demonstration is another process, so that the call is as real as one from outside.
-fn start_demonstration(common: &Common) -> anyhow::Result<tokio::process::Child> {
+fn start_demonstration(config: &Config) -> anyhow::Result<tokio::process::Child> {
     let program = std::env::current_exe().context("the path of this program is unknown")?;
     let mut command = tokio::process::Command::new(program);
-    command.arg("demo").args(common.as_arguments()).stdin(Stdio::null()).kill_on_drop(true);
+    command.arg("demo").args(config.origin.as_arguments()).stdin(Stdio::null()).kill_on_drop(true);
     command.spawn().context("the demonstration call could not be started")
 }
 

@@ -12,14 +12,16 @@ const PREFIX: &str = "OFFHOOK__";
 /// Mistakes after which reading stops, so that a wrong file cannot keep us busy.
 const MOST_MISTAKES: usize = 50;
 
-/// The merged table, with the mistakes of sources that could not be read.
+/// The merged table, with the mistakes of sources that could not be read. `sections` replace those of the file.
 pub(super) fn merged(
     file: Option<&Path>,
+    sections: Table,
     environment: impl Iterator<Item = (OsString, OsString)>,
     overrides: &[String],
 ) -> (Table, Vec<ConfigMistake>) {
     let mut mistakes = Vec::new();
     let mut table = file.map(|path| read_file(path, &mut mistakes)).unwrap_or_default();
+    table.extend(sections);
     for (name, value) in environment {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
         if let Some(key) = name.strip_prefix(PREFIX) {

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use cloud_api::PROTOCOL;
 use cloud_api::digest::keys_of;
 use cloud_api::v1::{
-    Ack, BoxMessage, CloudMessage, Digest, Goodbye, Hello, KeyRange, LogRange, Ping, ResyncDay, RowBatch, TableDigest,
-    TableRows, Verdict, Welcome, box_message, cloud_message, goodbye::Reason, row_batch::Scope,
+    Ack, BoxMessage, CloudMessage, Command, Desired, Digest, Goodbye, Hello, KeyRange, LogRange, Ping, ResyncDay,
+    RowBatch, TableDigest, TableRows, Verdict, Welcome, box_message, cloud_message, goodbye::Reason, row_batch::Scope,
 };
 
 use super::tables::{Identity, TABLES};
@@ -155,6 +155,8 @@ pub enum Event {
     ReadFailed(u64, String),
     /// [`Action::NextEpoch`] is done.
     Renewed(Identity),
+    /// What became of a wish or a command. Without a cloud it is dropped: the cloud asks again with each stream.
+    Tell(box_message::Body),
 }
 
 /// What is to be done.
@@ -176,6 +178,10 @@ pub enum Action {
     Acked(i64),
     /// Both ends have the same rows, as of this entry.
     Equal(i64),
+    /// The cloud wishes this configuration.
+    Desired(Desired),
+    /// The cloud wants this done.
+    Command(Command),
 }
 
 /// What a person is shown.
@@ -314,6 +320,8 @@ impl Engine {
                 self.identity = identity;
                 (self.state, self.due) = (State::Waiting, now);
             }
+            Event::Tell(told) if self.state == State::Live => self.send(told, now),
+            Event::Tell(_) => {}
             Event::Opened(..) | Event::Closed(..) | Event::Received(..) | Event::Renewed(_) => {}
         }
         self.proceed(now);
@@ -488,14 +496,11 @@ impl Engine {
                 let pause = Duration::from_millis(u64::from(throttle.pause_ms)).min(self.config.backoff.longest);
                 self.live.paused_until = Some(now + pause);
             }
-            // Wishes and commands of the fleet are not for this machine; nothing is NULL of a newer release.
-            Some(
-                cloud_message::Body::Welcome(_)
-                | cloud_message::Body::Ping(_)
-                | cloud_message::Body::Desired(_)
-                | cloud_message::Body::Command(_),
-            )
-            | None => {}
+            // What they mean is for somebody else.
+            Some(cloud_message::Body::Desired(desired)) => self.actions.push(Action::Desired(desired)),
+            Some(cloud_message::Body::Command(command)) => self.actions.push(Action::Command(command)),
+            // Nothing is of a newer release.
+            Some(cloud_message::Body::Welcome(_) | cloud_message::Body::Ping(_)) | None => {}
         }
     }
 

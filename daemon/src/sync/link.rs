@@ -29,8 +29,8 @@ use crate::config::host_and_port;
 
 /// For a connection, and for an answer about certificates.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A message of the cloud is small: at most a verdict with its days, in bytes.
-pub(super) const MESSAGE_MAX: usize = 256 << 10;
+/// A message of the cloud is small: at most a verdict with its days, or a configuration with its files, in bytes.
+pub(super) const MESSAGE_MAX: usize = 1 << 20;
 
 /// Why the cloud was not reached, or what it said.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@
 //! A box is claimed once, with a code, and is known by its certificate from then on ([`enrolment`], [`link`]). All of it is
 //! off unless it is wanted, and never on the path of a call (`task`).
 //!
-//! Left out so far: recordings, wishes and commands of the fleet.
+//! What the cloud wishes and wants done goes to [`fleet`](crate::fleet). Left out so far: recordings.
 
 pub mod engine;
 pub mod enrolment;

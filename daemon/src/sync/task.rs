@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloud_api::v1::sync_client::SyncClient;
-use cloud_api::v1::{BoxMessage, CloudMessage};
+use cloud_api::v1::{BoxMessage, CloudMessage, box_message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,7 +27,9 @@ use super::link::{self, LinkError};
 use super::log::{self, Reader};
 use super::state::{self, LinkState};
 use super::tables::Identity;
+use crate::call::CallsUp;
 use crate::config::Config;
+use crate::fleet::{Keeper, Wishes};
 use crate::retry::Backoff;
 use crate::storage::{Storage, StorageError, UnixMs};
 
@@ -48,30 +50,41 @@ const OUTGOING: usize = 2 * BATCHES_MAX;
 /// The box's end, running; ended by [`stop`](CloudSync::stop).
 #[derive(Debug)]
 pub struct CloudSync {
-    link: Option<JoinHandle<()>>,
-    upkeep: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    restart: watch::Receiver<bool>,
     state_directory: PathBuf,
 }
 
 impl CloudSync {
     /// Begins to send, if the configuration wants it; the change log is kept within its bounds in any case.
-    pub fn start(config: &Config, storage: &Storage) -> CloudSync {
+    pub fn start(config: &Config, storage: &Storage, up: CallsUp) -> CloudSync {
         let state_directory = config.state_directory();
-        let link = config.cloud.enabled.then(|| tokio::spawn(Link::new(config, storage.clone()).run()));
-        if link.is_none() {
+        let budget = usize::try_from(config.cloud.log_entries_limit).unwrap_or(usize::MAX);
+        let mut tasks = vec![tokio::spawn(upkeep(storage.clone(), budget))];
+        let (restart, restarts) = watch::channel(false);
+        if config.cloud.enabled {
+            let (told, tellings) = mpsc::channel(OUTGOING);
+            let (connected, connections) = watch::channel(false);
+            let (keeper, wishes) = Keeper::new(config, storage.clone(), up, told, connections, restart);
+            tasks.push(tokio::spawn(keeper.run()));
+            tasks.push(tokio::spawn(Link::new(config, storage.clone(), connected, (wishes, tellings)).run()));
+        } else {
             state::forget(&state_directory);
         }
-        let budget = usize::try_from(config.cloud.log_entries_limit).unwrap_or(usize::MAX);
-        CloudSync { link, upkeep: tokio::spawn(upkeep(storage.clone(), budget)), state_directory }
+        CloudSync { tasks, restart: restarts, state_directory }
+    }
+
+    /// Whether the cloud wants the box to start anew, as soon as it does.
+    pub fn restart(&self) -> watch::Receiver<bool> {
+        self.restart.clone()
     }
 
     /// Ends it. What is on the way is sent again.
     pub fn stop(self) {
-        self.upkeep.abort();
-        if let Some(link) = self.link {
-            link.abort();
-            state::forget(&self.state_directory);
+        for task in self.tasks {
+            task.abort();
         }
+        state::forget(&self.state_directory);
     }
 }
 
@@ -114,10 +127,20 @@ struct Link {
     renewing: bool,
     renew_after: Instant,
     told: Option<LinkState>,
+    connected: watch::Sender<bool>,
+    /// To whoever carries out what the cloud wishes.
+    wishes: mpsc::Sender<Wishes>,
+    /// What they have to say.
+    tellings: mpsc::Receiver<box_message::Body>,
 }
 
 impl Link {
-    fn new(config: &Config, storage: Storage) -> Link {
+    fn new(
+        config: &Config,
+        storage: Storage,
+        connected: watch::Sender<bool>,
+        (wishes, tellings): (mpsc::Sender<Wishes>, mpsc::Receiver<box_message::Body>),
+    ) -> Link {
         let (happened, happenings) = mpsc::channel(OUTGOING);
         Link {
             config: config.clone(),
@@ -132,6 +155,9 @@ impl Link {
             renewing: false,
             renew_after: Instant::now(),
             told: None,
+            connected,
+            wishes,
+            tellings,
         }
     }
 
@@ -213,6 +239,7 @@ impl Link {
                     Some(happening) => self.take(happening, enrolment),
                     None => return,
                 },
+                told = self.tellings.recv() => told.map(Event::Tell),
                 () = news(&mut commits), if settled.is_none() => {
                     settled = Some(Instant::now() + SETTLE);
                     continue;
@@ -275,8 +302,17 @@ impl Link {
                 let now = UnixMs::now();
                 self.storage.post("sync_state", move |sql_tx| log::note_equal(sql_tx, seq, now)).await;
             }
+            Action::Desired(desired) => self.wish(Wishes::Desired(desired)),
+            Action::Command(command) => self.wish(Wishes::Command(command)),
         }
         None
+    }
+
+    /// It is never waited for: what does not fit comes again with the next stream.
+    fn wish(&self, wish: Wishes) {
+        if self.wishes.try_send(wish).is_err() {
+            warn!("The cloud wishes more than is carried out; the rest is taken with the next stream");
+        }
     }
 
     fn open(&mut self, stream: u64, enrolment: &Enrolment) {
@@ -398,6 +434,7 @@ impl Link {
         if before == Some(&new) {
             return;
         }
+        self.connected.send_replace(new.connected);
         if new.connected && !same_connection {
             info!("Connected to the cloud");
         } else if !new.connected && before.is_none_or(|before| before.connected || before.last_end != new.last_end) {
