@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 /// The most of systemd's exposure level, in tenths, that each service may have; 100 would be a service with no bounds at
 /// all. What is reachable from the network has the least. Those that run as root, because RAUC, the EFI partition or the
 /// machine's name obey nobody else, pay for that alone a good part of it.
-const MAX_EXPOSURE: [(&str, u32); 9] = [
+const MAX_EXPOSURE: [(&str, u32); 11] = [
     ("offhook.service", 15),
     ("offhook-bad-slot.service", 15),
     ("offhook-bans.service", 15),
@@ -21,6 +21,8 @@ const MAX_EXPOSURE: [(&str, u32); 9] = [
     ("offhook-first-boot.service", 20),
     ("offhook-health.service", 22),
     ("offhook-update.service", 22),
+    ("offhook-wanted-reboot.service", 22),
+    ("offhook-wanted-update.service", 22),
     ("offhook-console@.service", 25),
     // Mounts a stick where the whole machine sees it.
     ("offhook-stick.service", 52),
@@ -114,8 +116,10 @@ fn account_can_be_made_and_cannot_log_in() {
 /// The unit with a program that every machine has: `verify` looks whether `ExecStart=` can be executed.
 fn runnable(unit: &str) -> String {
     let text = fs::read_to_string(file(unit)).unwrap();
-    let ours = ["ExecStart=/usr/bin/offhook ", "ExecStart=/usr/lib/offhook/slots ", "ExecStart=/usr/lib/offhook/stick"];
-    let runnable = ours.iter().fold(text.clone(), |text, program| text.replace(program, "ExecStart=/bin/true "));
+    let ours = ["offhook ", "rm ", "systemctl "].map(|program| format!("ExecStart=/usr/bin/{program}"));
+    let scripts = ["slots ", "stick"].map(|program| format!("ExecStart=/usr/lib/offhook/{program}"));
+    let ours = ours.iter().chain(&scripts);
+    let runnable = ours.fold(text.clone(), |text, program| text.replace(program, "ExecStart=/bin/true "));
     assert_eq!(text == runnable, !unit.ends_with(".service"), "{unit}: ExecStart= is not where this test looks for it");
     runnable
 }

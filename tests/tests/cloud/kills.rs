@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use cloud::store::{AnyStore, Sqlite, Store as _};
+use daemon::call::CallsUp;
 use daemon::config::Config;
 use daemon::storage::{Storage, StorageConfig, UnixMs, insert_session, mark_answered};
 use daemon::sync::CloudSync;
@@ -34,7 +35,7 @@ fn kills_child() {
     let storage = Storage::open(&StorageConfig::new(config.state_directory())).unwrap().storage;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let sync = CloudSync::start(&config, &storage);
+    let sync = CloudSync::start(&config, &storage, CallsUp::default());
     for number in 0.. {
         let new = session(UnixMs::now());
         let call_id = new.call_id;
@@ -103,7 +104,7 @@ fn what_was_acknowledged_survives_every_kill() {
     let storage = Storage::open(&StorageConfig::new(&folders.office)).unwrap().storage;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let inside = runtime.enter();
-    let sync = CloudSync::start(&Config::load(None, &settings).unwrap(), &storage);
+    let sync = CloudSync::start(&Config::load(None, &settings).unwrap(), &storage, CallsUp::default());
     let store = AnyStore::Sqlite(Sqlite::open(&folders.cloud.join("cloud.db")).unwrap());
     let rows = folders.wait_until_equal(&store);
     sync.stop();

@@ -545,6 +545,8 @@ impl Year {
                 self.tally.equal += 1;
                 self.equal_ms = Some(self.now_ms);
             }
+            // Nobody wishes anything here.
+            Action::Desired(_) | Action::Command(_) => {}
         }
     }
 
@@ -639,6 +641,7 @@ impl Year {
             match action {
                 CloudAction::Send(message) => self.send_to_box(wire, Some(message)),
                 CloudAction::Store(request) => self.after(latency, Happening::StoreRun(wire, request)),
+                CloudAction::Told(_) => {}
                 CloudAction::Close => {
                     self.send_to_box(wire, None);
                     self.wires[wire].cloud = None;
