@@ -78,7 +78,9 @@ struct Shared {
 impl Shared {
     /// Asks the store, on a thread that may block.
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&AnyStore) -> T + Send + 'static) -> Option<T> {
+        let waiting = self.metrics.wait();
         let _turn = self.turns.acquire().await.ok()?;
+        drop(waiting);
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || work(&store)).await.ok()
     }
@@ -88,7 +90,9 @@ impl Shared {
         &self,
         work: impl FnOnce(&AnyStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
-        match self.ask(work).await {
+        let answer = self.ask(work).await;
+        self.metrics.answered(matches!(answer, Some(Ok(_))));
+        match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
                 tracing::error!(%error, "The store cannot");
