@@ -15,7 +15,7 @@ IMAGE_SCRIPTS := $(addprefix image/,base rootfs disk bundle test bundle-hook dev
     files/etc/profile.d/offhook.sh files/usr/lib/offhook/slots files/usr/lib/offhook/stick \
     initramfs/hooks/offhook initramfs/scripts/local-bottom/offhook)
 
-.PHONY: help run demo cloud test check bench eval fuzz laws kills soak build setup deny cross cross-test image bundle image-test
+.PHONY: help run demo cloud test check rules bench eval fuzz laws kills soak build setup deny cross cross-test image bundle image-test
 .SILENT:
 # The steps build on each other, whatever -j says.
 .NOTPARALLEL:
@@ -26,6 +26,7 @@ help:
 	echo 'make cloud    build and start the central cloud, on a PostgreSQL of its own if that is installed'
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
+	echo 'make rules    of that, what runs the central cloud: alarms and their tests, Kubernetes, HAProxy, its unit'
 	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
 	echo 'make eval     conversations in figures: heard gap, interruptions, understanding, answers; QUICK=1 for a sample'
 	echo 'make fuzz     the parsers and state machines against made-up input, ten minutes each; SECONDS=N for another time'
@@ -92,12 +93,16 @@ setup-test:
 
 check:
 	.ci/stage 'scripts' shellcheck --external-sources .ci/cargo .ci/cross .ci/fuzz .ci/run .ci/setup .ci/stage tests/standins/* \
-		$(IMAGE_SCRIPTS)
+		cloud/deploy/check $(IMAGE_SCRIPTS)
+	.ci/stage 'alarms and deployment of the cloud' cloud/deploy/check
 	.ci/stage 'format' $(CARGO) fmt --all --check
 	.ci/stage 'lock file of fuzzing' $(CARGO) fetch --locked --quiet --manifest-path tests/fuzz/Cargo.toml
 	.ci/stage 'lints' $(CARGO) clippy --workspace --all-targets --locked --features local-audio -- --deny warnings
 	.ci/stage 'lints, without engines' $(CARGO) clippy --workspace --all-targets --no-default-features --locked -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' .ci/stage 'documentation' $(CARGO) doc --workspace --no-deps --locked --quiet
+
+rules:
+	cloud/deploy/check $(ARGS)
 
 # Advisories need a database from the network: `cargo deny check advisories` by hand. tests/tidy checks the bans always.
 deny:

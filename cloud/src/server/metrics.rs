@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
 
-/// Upper ends of the histogram, in milliseconds.
-const BOUNDS_MS: [u64; 9] = [2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
+/// Upper ends of the histogram, in milliseconds. 2 s is one of them: from there on an answer is too late, and an alarm about
+/// it must not depend on a guess within a bucket.
+const BOUNDS_MS: [u64; 10] = [2, 5, 10, 25, 50, 100, 250, 1_000, 2_000, 5_000];
 /// Reasons of a Goodbye by their numbers, which are 0 to 8.
 const REASONS: usize = 9;
 
@@ -21,6 +22,9 @@ pub struct Metrics {
     refused_total: AtomicU64,
     silent: AtomicUsize,
     goodbyes: [AtomicU64; REASONS],
+    waiting: AtomicI64,
+    answers_ok: AtomicU64,
+    answers_failed: AtomicU64,
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
 }
@@ -31,6 +35,18 @@ impl Metrics {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.streams_total.fetch_add(1, Ordering::Relaxed);
         Open(&self.streams)
+    }
+
+    /// A request waits for its turn at the store; it has it when this is dropped.
+    pub(super) fn wait(&self) -> Open<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Open(&self.waiting)
+    }
+
+    /// The store has answered a box, or it could not.
+    pub(super) fn answered(&self, ok: bool) {
+        let count = if ok { &self.answers_ok } else { &self.answers_failed };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Rows were taken, in one transaction that took so long.
@@ -89,6 +105,13 @@ impl Metrics {
             "Boxes that were not heard for longer than alarm.silent_minutes.",
             &silent,
         );
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        line("offhook_cloud_waiting", "gauge", "Requests that wait for their turn at the store.", &waiting);
+        page.push_str("# HELP offhook_cloud_answers_total What boxes asked of the store, by what came of it.\n");
+        page.push_str("# TYPE offhook_cloud_answers_total counter\n");
+        for (outcome, count) in [("ok", &self.answers_ok), ("failed", &self.answers_failed)] {
+            let _ = writeln!(page, "offhook_cloud_answers_total{{outcome=\"{outcome}\"}} {}", read(count));
+        }
         page.push_str("# HELP offhook_cloud_goodbyes_total Streams that this service ended, by reason.\n");
         page.push_str("# TYPE offhook_cloud_goodbyes_total counter\n");
         for (number, count) in (0..).zip(&self.goodbyes) {
@@ -115,7 +138,7 @@ impl Metrics {
     }
 }
 
-/// A stream that is open.
+/// Something that is going on: a stream, a request that waits. It is over when this is dropped.
 #[derive(Debug)]
 pub(super) struct Open<'a>(&'a AtomicI64);
 
@@ -136,25 +159,39 @@ mod tests {
         drop(metrics.stream());
         metrics.stored(7, Duration::from_millis(5));
         metrics.stored(1, Duration::from_secs(60));
+        metrics.stored(1, Duration::from_secs(2));
         metrics.goodbye(Reason::Fenced);
         metrics.silent(3);
+        let waiting = metrics.wait();
+        drop(metrics.wait());
+        for ok in [true, false, true] {
+            metrics.answered(ok);
+        }
         let page = metrics.render();
         for line in [
             "offhook_cloud_streams 1",
             "offhook_cloud_streams_total 2",
-            "offhook_cloud_rows_total 8",
+            "offhook_cloud_rows_total 9",
+            "offhook_cloud_waiting 1",
+            "offhook_cloud_answers_total{outcome=\"ok\"} 2",
+            "offhook_cloud_answers_total{outcome=\"failed\"} 1",
             "offhook_cloud_boxes_silent 3",
             "offhook_cloud_goodbyes_total{reason=\"fenced\"} 1",
             "offhook_cloud_goodbyes_total{reason=\"aged\"} 0",
             "offhook_cloud_store_seconds_bucket{le=\"0.002\"} 0",
             "offhook_cloud_store_seconds_bucket{le=\"0.005\"} 1",
-            "offhook_cloud_store_seconds_bucket{le=\"+Inf\"} 2",
-            "offhook_cloud_store_seconds_sum 60.005",
-            "offhook_cloud_store_seconds_count 2",
+            "offhook_cloud_store_seconds_bucket{le=\"1\"} 1",
+            "offhook_cloud_store_seconds_bucket{le=\"2\"} 2",
+            "offhook_cloud_store_seconds_bucket{le=\"+Inf\"} 3",
+            "offhook_cloud_store_seconds_sum 62.005",
+            "offhook_cloud_store_seconds_count 3",
         ] {
             assert!(page.lines().any(|got| got == line), "{line} is not in\n{page}");
         }
-        drop(open);
-        assert!(metrics.render().contains("offhook_cloud_streams 0\n"));
+        drop((open, waiting));
+        let page = metrics.render();
+        for line in ["offhook_cloud_streams 0", "offhook_cloud_waiting 0"] {
+            assert!(page.lines().any(|got| got == line), "{line} is not in\n{page}");
+        }
     }
 }

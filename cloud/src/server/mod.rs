@@ -41,6 +41,8 @@ use crate::sync::stream;
 
 /// For a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// For everybody to let go when the service stops. Those who end it wait for 90 s.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Handshakes at a time; who comes later waits in the system's queue.
 const HANDSHAKES: usize = 256;
 /// What a box may have on its way to us, in bytes: a few batches.
@@ -87,7 +89,9 @@ struct Shared {
 impl Shared {
     /// Asks the store, on a thread that may block.
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&AnyStore) -> T + Send + 'static) -> Option<T> {
+        let waiting = self.metrics.wait();
         let _turn = self.turns.acquire().await.ok()?;
+        drop(waiting);
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || work(&store)).await.ok()
     }
@@ -97,7 +101,9 @@ impl Shared {
         &self,
         work: impl FnOnce(&AnyStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
-        match self.ask(work).await {
+        let answer = self.ask(work).await;
+        self.metrics.answered(matches!(answer, Some(Ok(_))));
+        match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
                 tracing::error!(%error, "The store cannot");
@@ -161,9 +167,16 @@ impl Server {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.certificate.abort();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::warn!(%error, "A task ended badly");
+        // A client that has shown nothing but a handshake would keep the service for as long as it likes.
+        let until = tokio::time::Instant::now() + STOP_LIMIT;
+        for mut task in self.tasks {
+            match tokio::time::timeout_at(until, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "A task ended badly"),
+                Err(_) => {
+                    tracing::warn!(seconds = STOP_LIMIT.as_secs(), "Somebody did not let go in time");
+                    task.abort();
+                }
             }
         }
     }

@@ -230,6 +230,7 @@ impl Driver {
             };
             let event = shared.ask(move |store| answer(store, &name, &request)).await;
             let event = event.unwrap_or_else(|| Event::Unavailable("the store failed".to_owned()));
+            shared.metrics.answered(!matches!(event, Event::Unavailable(_)));
             if let (Event::Applied(Applied::Taken { .. }), Some(rows)) = (&event, rows) {
                 shared.metrics.stored(rows, clock::now().duration_since(began));
             }
@@ -268,7 +269,9 @@ impl Driver {
             };
             store.note_heard(&name, heard, clock::unix_ms())
         });
-        match noted.await {
+        let noted = noted.await;
+        self.shared.metrics.answered(matches!(noted, Some(Ok(_))));
+        match noted {
             Some(Ok(true)) => {}
             Some(Ok(false)) => {
                 tracing::info!("The box was revoked");
