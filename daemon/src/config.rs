@@ -7,6 +7,7 @@
 //! Left out on purpose: secrets. They arrive as files through systemd's `LoadCredential`, never as values here.
 
 mod api;
+mod backup;
 mod cloud;
 mod dial_plan;
 mod escalation;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
 pub use api::{Api, McpScope, McpToken};
+pub use backup::Backup;
 pub use cloud::Cloud;
 pub(crate) use cloud::host_and_port;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
@@ -112,6 +114,8 @@ pub struct Config {
     pub sms: Sms,
     /// The central cloud.
     pub cloud: Cloud,
+    /// Sealed copies.
+    pub backup: Backup,
     /// Updates of the whole box.
     pub update: Update,
     /// What belongs to the machine rather than to the daemon.
@@ -152,6 +156,11 @@ impl Origin {
         let directory = table.get("storage").and_then(|storage| storage.get("directory")).and_then(toml::Value::as_str);
         let storage = Storage { directory: directory.map(PathBuf::from) };
         Config { storage, ..Config::default() }.state_directory()
+    }
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// For another process of ours.
@@ -495,6 +504,7 @@ impl Config {
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);
         cloud::check(&self.cloud, mistakes);
+        backup::check(&self.backup, mistakes);
         persona::check(&self.persona, self.office.disclosure.as_deref(), mistakes);
         language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);

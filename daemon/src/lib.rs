@@ -2,6 +2,7 @@
 
 pub mod answering;
 pub mod api;
+pub mod backup;
 pub mod bell;
 mod breaker;
 pub mod call;

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::answering::{Answerer, BuiltIn, InCharacter, Persona, WithLanguageModel};
 use crate::api::{Api, Callbacks, Inside, Outside, Pages, Sources};
+use crate::backup::Backups;
 use crate::bell::Bell;
 use crate::call::{
     Abilities, Bridges, CallsUp, Carriers, Diversions, Ears, Lamps, Legs, Lines, Mind, Minutes, PACKAGES, Phones,
@@ -66,6 +67,7 @@ pub struct Service {
     heard_again: Option<JoinHandle<()>>,
     errands: Errands,
     cloud: CloudSync,
+    backups: Backups,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -153,6 +155,7 @@ impl Service {
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
         let cloud = CloudSync::start(&config, &storage, up.clone());
+        let backups = Backups::start(&config, up.clone());
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -213,6 +216,7 @@ impl Service {
             heard_again,
             errands,
             cloud,
+            backups,
             api,
             degraded,
             knowledge_watch,
@@ -285,6 +289,7 @@ impl Service {
         }
         self.errands.stop().await;
         self.cloud.stop();
+        self.backups.stop();
         self.storage.close().await;
         info!("Stopped");
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
 
 mod ask;
+mod backup;
 mod bans;
 mod caller;
 mod calls;
@@ -102,6 +103,11 @@ enum Verb {
     /// The central cloud: claim this box, see how sync is
     #[command(subcommand)]
     Cloud(cloud::Cloud),
+    /// Sealed copies of this box: make them now, how they are, a key for them, proof that they can be restored
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Make this machine the box of a backup
+    Restore(backup::Restore),
     /// Tools of other programs that may be used during a call
     #[command(subcommand)]
     Mcp(mcp::Mcp),
@@ -160,6 +166,8 @@ pub fn main() -> ExitCode {
         Verb::Extensions(extensions) => extensions.run(&command.common),
         Verb::Bans(bans) => bans.run(&command.common),
         Verb::Cloud(cloud) => cloud.run(&command.common),
+        Verb::Backup(backup) => backup.run(&command.common),
+        Verb::Restore(restore) => restore.run(&command.common),
         Verb::Mcp(mcp) => mcp.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),

@@ -72,5 +72,6 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(follow_through(config));
     // A box that does not run is looked at too: what it last said of its connection stands.
     findings.extend(crate::sync::state::look(config, true).findings(crate::storage::UnixMs::now()));
+    findings.extend(crate::backup::look(config).findings(crate::storage::UnixMs::now()));
     findings
 }

@@ -54,6 +54,7 @@ pub use ids::{
     AbsenceId, CallId, ContactId, DocumentId, EscalationId, FollowUpId, JobId, MetricsId, NotificationId, PassageId,
     PersonId, RecordingId, TextId, TurnId, UnixMs, VerdictId, VoicemailId,
 };
+pub(crate) use open::DATABASE_FILE;
 pub use open::SetAside;
 pub use reader::Reader;
 pub use records::*;

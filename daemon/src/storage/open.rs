@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The database's name in the data folder.
-pub(super) const DATABASE_FILE: &str = "offhook.db";
+pub(crate) const DATABASE_FILE: &str = "offhook.db";
 /// Locked by the process that may write.
 const LOCK_FILE: &str = "offhook.lock";
 /// How long SQLite waits for a lock another process holds, e.g. a backup.

@@ -30,7 +30,8 @@ const KEPT_MS: i64 = 7 * 86_400_000;
 /// Columns that mean something on this box only.
 const LOCAL_COLUMNS: [&str; 1] = ["passage_rowid"];
 
-fn table_of(name: &str) -> Option<&'static Table> {
+/// The table of this name, if it is synced.
+pub(crate) fn table_of(name: &str) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.name == name)
 }
 
@@ -136,6 +137,21 @@ impl Reader {
         self.sums = Some((head, sums));
         Ok(())
     }
+}
+
+/// The sums of all tables, whole.
+///
+/// # Errors
+/// [`StorageError`].
+pub(crate) fn totals(db: &Connection) -> Result<BTreeMap<&'static str, Sum>, StorageError> {
+    let of = |table: &'static Table| {
+        let mut total = Sum::default();
+        for sum in sums_between(db, table, "", "g")?.values() {
+            total.merge(*sum);
+        }
+        Ok((table.name, total))
+    };
+    TABLES.iter().map(of).collect()
 }
 
 /// Tables and days that entries after `seq` are about.

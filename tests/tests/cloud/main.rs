@@ -4,6 +4,7 @@
 
 mod fleet;
 mod kills;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
