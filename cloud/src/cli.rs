@@ -231,6 +231,8 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
             age_max: Duration::from_secs(u64::from(config.listen.stream_minutes) * 60),
             ..stream::Config::default()
         },
+        blobs: config.blobs.open(&config.directory())?,
+        sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&opened.store);

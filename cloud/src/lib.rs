@@ -1,11 +1,12 @@
 //! The central service: what boxes send, kept so that nothing is lost and nothing doubled.
 //!
 //! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
-//! threads. Around it are a [`store`] that keeps the rows, an [`authority`] that says who a box is, and the [`server`].
+//! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, an [`authority`] that says who a box is, and the [`server`].
 //!
-//! Left out so far: recordings, wishes and commands of the fleet, more than one cell.
+//! Left out so far: wishes and commands of the fleet, more than one cell.
 
 pub mod authority;
+pub mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod config;

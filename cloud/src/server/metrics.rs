@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
 
+use super::blobs::BlobCounts;
+
 /// Upper ends of the histogram, in milliseconds.
 const BOUNDS_MS: [u64; 9] = [2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
 /// Reasons of a Goodbye by their numbers, which are 0 to 8.
@@ -22,6 +24,7 @@ pub struct Metrics {
     goodbyes: [AtomicU64; REASONS],
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
+    pub(super) blobs: BlobCounts,
 }
 
 impl Metrics {
@@ -84,6 +87,7 @@ impl Metrics {
             let _ = writeln!(page, "offhook_cloud_goodbyes_total{{reason=\"{reason}\"}} {}", read(count));
         }
         self.render_stored(&mut page);
+        self.blobs.render(&mut page);
         page
     }
 

@@ -20,6 +20,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     finds_ranges_and_keeps_sums(&open());
     answers_requests(&open());
     knows_boxes(&open());
+    finds_what_rows_refer_to(&open());
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {
@@ -212,4 +213,24 @@ fn knows_boxes<S: Store>(store: &S) {
     let latest = |limit| store.latest_rows(&of, TABLE, limit).unwrap();
     assert_eq!(latest(10), [(key(2, 1), row(2, 1, 3)), (key(1, 1), row(2, 1, 1))]);
     assert_eq!(latest(1), [(key(2, 1), row(2, 1, 3))]);
+}
+
+fn finds_what_rows_refer_to<S: Store>(store: &S) {
+    let (of, other) = (name("refers", "1"), name("refers", "2"));
+    let with = |text: &str| {
+        let value = Value { kind: Some(Kind::Text(text.to_owned())) };
+        StoredRow { columns: Some(BTreeMap::from([("sha256".to_owned(), value)])), ..row(1, 1, 7) }
+    };
+    let write = |of: &BoxName, table: &str, number: u64, row: &StoredRow| {
+        store.transact(of, |rows| rows.put_row(table, &key(1, number), row.clone())).unwrap();
+    };
+    for (number, text) in [(1, "a"), (2, "b"), (3, "b"), (4, "c")] {
+        write(&of, "recordings", number, &with(text));
+    }
+    write(&of, "recordings", 4, &gone(1, 2));
+    write(&of, "recordings", 5, &row(1, 1, 9));
+    write(&of, "voicemails", 1, &with("d"));
+    write(&other, "recordings", 1, &with("e"));
+    let texts = store.texts_of(&of, "recordings", "sha256").unwrap();
+    assert_eq!(texts.into_iter().collect::<Vec<_>>(), ["a", "b"]);
 }
