@@ -46,6 +46,7 @@ use crate::storage::{
     forget_trunk_states, restore_registrations, talked_outside_ms,
 };
 use crate::sync::CloudSync;
+use crate::sync::blobs::Uploads;
 
 /// Calls beyond the limit that may be under way to their refusal.
 const REFUSED_CALLS: usize = 64;
@@ -66,6 +67,7 @@ pub struct Service {
     heard_again: Option<JoinHandle<()>>,
     errands: Errands,
     cloud: CloudSync,
+    uploads: Uploads,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -153,6 +155,8 @@ impl Service {
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
         let cloud = CloudSync::start(&config, &storage);
+        let calls = up.clone();
+        let uploads = Uploads::start(&config, &storage, &audio_files, move || calls.line());
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -213,6 +217,7 @@ impl Service {
             heard_again,
             errands,
             cloud,
+            uploads,
             api,
             degraded,
             knowledge_watch,
@@ -280,6 +285,7 @@ impl Service {
         }
         self.errands.stop().await;
         self.cloud.stop();
+        self.uploads.stop();
         self.storage.close().await;
         info!("Stopped");
     }

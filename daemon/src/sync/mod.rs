@@ -12,8 +12,11 @@
 //! A box is claimed once, with a code, and is known by its certificate from then on ([`enrolment`], [`link`]). All of it is
 //! off unless it is wanted, and never on the path of a call (`task`).
 //!
-//! Left out so far: recordings, wishes and commands of the fleet.
+//! Recordings go up beside them ([`blobs`]).
+//!
+//! Left out so far: wishes and commands of the fleet.
 
+pub mod blobs;
 pub mod engine;
 pub mod enrolment;
 pub mod link;

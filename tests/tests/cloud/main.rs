@@ -2,6 +2,7 @@
 //! same rows in the end, and nothing that was acknowledged is lost.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod blobs;
 mod kills;
 
 use std::path::{Path, PathBuf};
