@@ -4,6 +4,7 @@
 
 mod blobs;
 mod kills;
+mod two_instances;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
