@@ -21,6 +21,8 @@ use crate::store::{BoxName, BoxRecord, Store as _};
 pub(super) const MESSAGE_MAX: usize = FRAME_MAX + (1 << 10);
 /// Frames that wait for a box that reads slowly.
 const OUTGOING: usize = 4;
+/// To a box whose request is broken off.
+const STOPPING: &str = "this instance stops: go on with the next one";
 /// After a start there is other work.
 const SWEEP_FIRST: Duration = Duration::from_secs(60);
 
@@ -87,7 +89,13 @@ impl Service {
     /// Frames of one content to the disk; how much of it is there then.
     async fn take(&self, of: &BoxName, frames: &mut Streaming<Frame>) -> Result<Result<u64, BlobError>, Status> {
         let mut part = None;
-        while let Some(Frame { sha256, offset_bytes, content }) = frames.message().await? {
+        let mut stopping = self.0.stopping.clone();
+        loop {
+            let frame = tokio::select! {
+                frame = frames.message() => frame?,
+                () = stopped(&mut stopping) => return Err(Status::unavailable(STOPPING)),
+            };
+            let Some(Frame { sha256, offset_bytes, content }) = frame else { break };
             let taken = async {
                 let sha256 = hash_of(&sha256)?;
                 let part = match &mut part {
@@ -185,8 +193,23 @@ impl BlobsService for Service {
         };
         let pieces = found.map_err(|error| self.refused(&of, &error))?;
         let (outgoing, frames) = mpsc::channel(OUTGOING);
-        tokio::spawn(send(pieces, (sha256, offset_bytes), outgoing));
+        tokio::spawn(give(pieces, (sha256, offset_bytes), outgoing, self.0.stopping.clone()));
         Ok(Response::new(ReceiverStream::new(frames)))
+    }
+}
+
+/// As [`send`], until the service stops: a box that reads slowly is not waited for.
+async fn give(
+    pieces: impl Stream<Item = Result<Bytes, object_store::Error>> + Unpin,
+    from: (Bytes, u64),
+    outgoing: mpsc::Sender<Result<Frame, Status>>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // Room for the last word, so that what is broken off never looks whole.
+    let Ok(last) = outgoing.clone().reserve_owned().await else { return };
+    tokio::select! {
+        () = send(pieces, from, &outgoing) => {}
+        () = stopped(&mut stopping) => drop(last.send(Err(Status::unavailable(STOPPING)))),
     }
 }
 
@@ -194,7 +217,7 @@ impl BlobsService for Service {
 async fn send(
     mut pieces: impl Stream<Item = Result<Bytes, object_store::Error>> + Unpin,
     (sha256, mut offset_bytes): (Bytes, u64),
-    outgoing: mpsc::Sender<Result<Frame, Status>>,
+    outgoing: &mpsc::Sender<Result<Frame, Status>>,
 ) {
     let mut gathered = BytesMut::with_capacity(FRAME_MAX);
     let mut is_over = false;
@@ -219,13 +242,18 @@ async fn send(
     }
 }
 
+/// Returns when the service stops; also without whoever could say so.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
 /// Every so often, until the service stops: see [`blobs`](crate::blobs) for what goes.
 pub(super) async fn sweep(shared: Arc<Shared>, every: Duration, mut stopping: watch::Receiver<bool>) {
     let mut wait = SWEEP_FIRST.min(every);
     loop {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = stopped(&mut stopping) => return,
         }
         sweep_once(&shared).await;
         wait = every;
@@ -364,13 +392,31 @@ mod tests {
         assert!(shared.metrics.render().contains("\noffhook_cloud_blobs_deleted_total 2\n"));
     }
 
+    /// What is broken off by a stop ends with an error, however slowly it is read: it never looks whole.
+    #[tokio::test]
+    async fn a_stop_breaks_off_what_is_being_read() {
+        let (outgoing, mut frames) = mpsc::channel(OUTGOING);
+        let (stop, stopping) = watch::channel(false);
+        let pieces = tokio_stream::iter((0..20).map(|_| Ok(Bytes::from(vec![7; FRAME_MAX]))));
+        let giving = tokio::spawn(give(pieces, (Bytes::from_static(b"hash"), 0), outgoing, stopping));
+        assert!(frames.recv().await.unwrap().is_ok());
+        stop.send_replace(true);
+        giving.await.unwrap();
+        let mut last = None;
+        while let Some(frame) = frames.recv().await {
+            last = Some(frame);
+        }
+        assert_eq!(last.unwrap().unwrap_err().message(), STOPPING);
+    }
+
     #[tokio::test]
     async fn pieces_of_any_size_become_frames() {
         let content: Vec<u8> = (0..600_000_u32).map(|byte| (byte % 251) as u8).collect();
         let pieces = [0..1, 1..8_193, 8_193..590_000, 590_000..600_000];
         let pieces = pieces.map(|range| Ok(Bytes::copy_from_slice(&content[range])));
         let (outgoing, mut frames) = mpsc::channel(9);
-        send(tokio_stream::iter(pieces), (Bytes::from_static(b"hash"), 1_000), outgoing).await;
+        send(tokio_stream::iter(pieces), (Bytes::from_static(b"hash"), 1_000), &outgoing).await;
+        drop(outgoing);
         let (mut whole, mut at) = (Vec::new(), 1_000);
         while let Some(frame) = frames.recv().await {
             let Frame { sha256, offset_bytes, content } = frame.unwrap();

@@ -319,3 +319,37 @@ fn when(at: UnixMs) -> String {
     let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
     at.strftime("%-d %b %H:%M:%S").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(recordings: Counts, uploads: Option<UploadState>) -> String {
+        SyncState { recordings, uploads, ..SyncState::default() }.recordings_in_words()
+    }
+
+    #[test]
+    fn recordings_are_told_with_what_they_wait_for() {
+        assert_eq!(words(Counts::default(), None), "");
+        let waiting = |waiting, waiting_bytes| Counts { waiting, waiting_bytes, ..Counts::default() };
+        let state = |last_end: &str, gives_way| Some(UploadState { last_end: last_end.to_owned(), gives_way });
+        for (counts, uploads, expected) in [
+            (waiting(1, 160_000), None, ", 1 recording waits (160 kB)"),
+            (waiting(2, 3_500_000), state("", false), ", 2 recordings wait (3 MB)"),
+            (waiting(2, 3_500_000), state("away", false), ", 2 recordings wait (3 MB: away)"),
+            (waiting(2, 3_500_000), state("away", true), ", 2 recordings wait (3 MB: a call sounds poor)"),
+            (Counts { refused: 1, lost: 2, ..waiting(0, 0) }, None, ", 1 recording was refused, 2 recordings are LOST"),
+        ] {
+            assert_eq!(words(counts, uploads), expected);
+        }
+    }
+
+    /// A file that is gone is no change that the next comparison finds.
+    #[test]
+    fn lost_files_are_not_counted_as_changes() {
+        let loss =
+            |entries, reason: &str| Loss { noted_at: UnixMs(1), seqs: (1, 9), entries, reason: reason.to_owned() };
+        let losses = vec![loss(4, "log_budget"), loss(1, "recording_gone"), loss(3, "log_budget")];
+        assert_eq!(SyncState { losses, ..SyncState::default() }.lost_entries(), 7);
+    }
+}

@@ -2,7 +2,7 @@
 //! little is sent twice.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloud_api::v1::GetRequest;
 use cloud_api::v1::blobs_client::BlobsClient;
@@ -18,7 +18,7 @@ use tests::cloud::CloudProcess;
 use tests::poll;
 use tests::tcp_relay::TcpRelay;
 
-use super::{CLOUD, Folders, carrier, claim, session, start_box, sync_of};
+use super::{CLOUD, Folders, NUMBER, carrier, claim, session, start_box, sync_of};
 
 /// How large the recording is, in MiB, and how often its connection is cut; `OFFHOOK_BLOB=1024x50` for more.
 const SIZE_AND_CUTS: &str = "OFFHOOK_BLOB";
@@ -145,6 +145,39 @@ fn recordings_arrive_whatever_is_cut_and_little_is_sent_twice() {
         assert!(cloud.run(&["revoke", "bakery", "box-2"]).status.success());
         assert!(fetch(&other, &message_hash, 0).await.unwrap_err().contains("revoked"));
     });
+    offhook.stop();
+    cloud.stop();
+}
+
+/// A call comes while a recording goes up: next to nothing is sent while it lasts, and all of it after it.
+#[test]
+fn uploads_give_way_to_a_call() {
+    let (folders, carrier) = (Folders::new(), carrier());
+    let large = sound(64 * MIB, 3);
+    record(&folders.office, RecordingKind::Voicemail, UnixMs(UnixMs::now().0 - 1_000), Some(&large));
+    let port = tests::offhook::free_port();
+    let relay = TcpRelay::start(([127, 0, 0, 1], port).into());
+    let endpoint = format!("localhost:{}", relay.address().port());
+    let listen = [format!("listen.address=127.0.0.1:{port}"), format!("listen.endpoint={endpoint}")];
+    let cloud = CloudProcess::start(Path::new(CLOUD), &folders.cloud, &[&listen[0], &listen[1]]);
+    let settings = folders.settings(&cloud, &endpoint);
+    assert!(claim(&settings, &cloud.code("bakery")).status.success());
+    // It is to have something left to send when the call is up.
+    relay.stall(true);
+    let offhook = start_box(&folders, &carrier, &settings);
+    let call = carrier.call(&[offhook.address()], NUMBER).call.expect("the box answers");
+    relay.stall(false);
+    let under_way = || sync_of(&offhook)["link"]["connected"] == true;
+    assert!(poll(LIMIT, || under_way().then_some(())).is_some(), "{}", sync_of(&offhook));
+    let (before, since) = (relay.sent_bytes(), Instant::now());
+    let some = poll(LIMIT, || (relay.sent_bytes() > before + 64_000).then(|| since.elapsed()));
+    let took = some.unwrap_or_else(|| panic!("nothing goes up beside a call: {}", sync_of(&offhook)));
+    // At 16 KiB a second, and with rows beside it.
+    assert!(took > Duration::from_secs(2), "64 kB within {took:?} of a call");
+    assert_eq!(sync_of(&offhook)["recordings"]["waiting"], 1);
+    call.hang_up();
+    let done = poll(LIMIT, || (sync_of(&offhook)["recordings"]["waiting"] == 0).then_some(()));
+    assert!(done.is_some(), "{}", sync_of(&offhook));
     offhook.stop();
     cloud.stop();
 }
