@@ -244,6 +244,8 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
             ..stream::Config::default()
         },
         alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
+        blobs: config.blobs.open(&config.directory())?,
+        sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&opened.store);

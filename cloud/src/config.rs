@@ -1,9 +1,12 @@
 //! What may be configured: one TOML file, then the environment (`OFFHOOK_CLOUD__LISTEN__ADDRESS=…`), then `--set KEY=VALUE`.
 //! Every mistake is reported with its key and what was expected, before anything is opened.
 
+mod blobs;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use blobs::{BlobEngine, Blobs};
 use serde::{Deserialize, Serialize};
 
 /// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -21,6 +24,8 @@ pub struct Config {
     pub http: Http,
     /// Where rows are kept.
     pub store: Store,
+    /// Where recordings are kept.
+    pub blobs: blobs::Blobs,
     /// Another certificate than our own authority's.
     pub tls: Tls,
     /// When a box's silence is an alarm.
@@ -202,6 +207,7 @@ impl Config {
         if self.store.engine != Engine::Postgres && self.store.url_file.is_some() {
             mistakes.push("store.url_file: expected only with engine = \"postgres\"".into());
         }
+        blobs::check(&self.blobs, &mut mistakes);
         if self.tls.certificate.is_some() != self.tls.private_key.is_some() {
             mistakes.push("tls: expected certificate and private_key, or neither".into());
         }

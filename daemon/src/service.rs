@@ -47,6 +47,7 @@ use crate::storage::{
     forget_trunk_states, restore_registrations, talked_outside_ms,
 };
 use crate::sync::CloudSync;
+use crate::sync::blobs::Uploads;
 
 /// Calls beyond the limit that may be under way to their refusal.
 const REFUSED_CALLS: usize = 64;
@@ -68,6 +69,7 @@ pub struct Service {
     errands: Errands,
     cloud: CloudSync,
     backups: Backups,
+    uploads: Uploads,
     api: Option<Api>,
     /// What is missing and what that means for callers.
     degraded: Vec<String>,
@@ -156,6 +158,8 @@ impl Service {
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
         let cloud = CloudSync::start(&config, &storage, up.clone());
         let backups = Backups::start(&config, up.clone());
+        let calls = up.clone();
+        let uploads = Uploads::start(&config, &storage, &audio_files, move || calls.line());
         let staff_follows = tokio::spawn(follow_staff(staff.clone(), storage.clone(), bell.clone(), mind.queue()));
         let services = Arc::new(Services {
             bell,
@@ -217,6 +221,7 @@ impl Service {
             errands,
             cloud,
             backups,
+            uploads,
             api,
             degraded,
             knowledge_watch,
@@ -290,6 +295,7 @@ impl Service {
         self.errands.stop().await;
         self.cloud.stop();
         self.backups.stop();
+        self.uploads.stop();
         self.storage.close().await;
         info!("Stopped");
     }

@@ -76,6 +76,11 @@ impl CloudProcess {
         self.address
     }
 
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
     /// The file of its authority.
     pub fn trust(&self) -> PathBuf {
         self.folder.join("authority.crt")

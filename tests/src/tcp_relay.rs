@@ -24,6 +24,7 @@ struct Shared {
     refusing: AtomicBool,
     over: AtomicBool,
     passed_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 impl TcpRelay {
@@ -42,6 +43,7 @@ impl TcpRelay {
             refusing: AtomicBool::new(false),
             over: AtomicBool::new(false),
             passed_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || {
@@ -85,6 +87,11 @@ impl TcpRelay {
         self.shared.moved.notify_all();
     }
 
+    /// Bytes that clients have sent, whether they passed or were on their way when a connection was cut.
+    pub fn sent_bytes(&self) -> u64 {
+        self.shared.sent_bytes.load(Ordering::Relaxed)
+    }
+
     /// Bytes that have passed, both ways together.
     pub fn passed_bytes(&self) -> u64 {
         self.shared.passed_bytes.load(Ordering::Relaxed)
@@ -110,25 +117,37 @@ impl Shared {
             return;
         }
         let Ok(server) = TcpStream::connect(self.server) else { return };
-        let pairs = [(&client, &server), (&server, &client)];
-        for (from, to) in pairs.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap())) {
-            let shared = Arc::clone(self);
-            std::thread::spawn(move || shared.pass(from, to));
+        for stream in [&client, &server] {
+            // What is small is not to wait for more, as it would not on a real line.
+            let _ = stream.set_nodelay(true);
+        }
+        for (from, to, is_client) in [(&client, &server, true), (&server, &client, false)] {
+            let (shared, from, to) = (Arc::clone(self), from.try_clone().unwrap(), to.try_clone().unwrap());
+            std::thread::spawn(move || shared.pass(from, to, is_client));
         }
         let mut open = self.open.lock().unwrap();
         open.retain(|stream| stream.peer_addr().is_ok());
         open.extend([client, server]);
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, is_client: bool) {
         let mut buffer = [0; 16 << 10];
+        let mut is_cut = false;
         while let Ok(bytes @ 1..) = from.read(&mut buffer) {
+            let counted = u64::try_from(bytes).unwrap();
+            if is_client {
+                self.sent_bytes.fetch_add(counted, Ordering::Relaxed);
+            }
+            // What was on its way when it was cut is read to its end, for the count.
+            if is_cut {
+                continue;
+            }
             let stalled = self.stalled.lock().unwrap();
             drop(self.moved.wait_while(stalled, |stalled| *stalled).unwrap());
-            if to.write_all(&buffer[..bytes]).is_err() {
-                break;
+            match to.write_all(&buffer[..bytes]) {
+                Ok(()) => drop(self.passed_bytes.fetch_add(counted, Ordering::Relaxed)),
+                Err(_) => is_cut = true,
             }
-            self.passed_bytes.fetch_add(u64::try_from(bytes).unwrap(), Ordering::Relaxed);
         }
         for stream in [from, to] {
             // The other direction has done it, or does not need it any more.
@@ -164,7 +183,7 @@ mod tests {
         let mut said = [0; 4];
         client.write_all(b"ping").unwrap();
         client.read_exact(&mut said).unwrap();
-        assert_eq!((&said, relay.passed_bytes()), (b"ping", 8));
+        assert_eq!((&said, relay.passed_bytes(), relay.sent_bytes()), (b"ping", 8, 4));
         relay.stall(true);
         client.write_all(b"late").unwrap();
         client.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();

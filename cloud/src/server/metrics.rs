@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
 
+use super::blobs::BlobCounts;
+
 /// Upper ends of the histogram, in milliseconds. 2 s is one of them: from there on an answer is too late, and an alarm about
 /// it must not depend on a guess within a bucket.
 const BOUNDS_MS: [u64; 10] = [2, 5, 10, 25, 50, 100, 250, 1_000, 2_000, 5_000];
@@ -27,6 +29,7 @@ pub struct Metrics {
     answers_failed: AtomicU64,
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
+    pub(super) blobs: BlobCounts,
 }
 
 impl Metrics {
@@ -120,6 +123,7 @@ impl Metrics {
             let _ = writeln!(page, "offhook_cloud_goodbyes_total{{reason=\"{reason}\"}} {}", read(count));
         }
         self.render_stored(&mut page);
+        self.blobs.render(&mut page);
         page
     }
 

@@ -3,11 +3,13 @@
 //! ```text
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
+//!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
 //! upkeep ──────────────► news for streams, rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
+mod blobs;
 mod enroll;
 mod http;
 mod metrics;
@@ -19,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud_api::v1::blobs_server::BlobsServer;
 use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::sync_server::SyncServer;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +38,7 @@ pub use tls::{OwnCertificate, OwnCertificateError};
 pub use upkeep::Alarm;
 
 use crate::authority::{Authority, Certified, certified};
+use crate::blobs::Blobs;
 use crate::clock;
 use crate::store::{AnyStore, StoreError, said_of};
 use crate::sync::stream;
@@ -69,6 +73,10 @@ pub struct Settings {
     pub stream: stream::Config,
     /// When a box's silence is an alarm, and who is told.
     pub alarm: Alarm,
+    /// Recordings.
+    pub blobs: Blobs,
+    /// How often it is looked for blobs that nobody needs any more.
+    pub sweep_every: Duration,
 }
 
 /// What all tasks share.
@@ -80,6 +88,7 @@ struct Shared {
     authority: Arc<Authority>,
     endpoint: String,
     stream: stream::Config,
+    blobs: Blobs,
     metrics: Metrics,
     /// Boxes that have something new to hear.
     news: broadcast::Sender<upkeep::News>,
@@ -138,16 +147,26 @@ impl Server {
         let (address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
         let (stop, stopping) = watch::channel(false);
         let turns = Semaphore::new(store.at_a_time());
-        let (endpoint, stream) = (settings.endpoint, settings.stream);
+        let (endpoint, stream, blobs) = (settings.endpoint, settings.stream, settings.blobs);
         let metrics = Metrics::default();
         let (news, _) = broadcast::channel(NEWS);
-        let shared =
-            Arc::new(Shared { store, turns, authority, endpoint, stream, metrics, news, stopping: stopping.clone() });
+        let shared = Arc::new(Shared {
+            store,
+            turns,
+            authority,
+            endpoint,
+            stream,
+            blobs,
+            metrics,
+            news,
+            stopping: stopping.clone(),
+        });
         let (accepted, connections) = mpsc::channel(HANDSHAKES);
         let tasks = vec![
             tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
+            tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(shared, http_listener, stopping)),
         ];
         Ok(Server { address, http_address, stop, tasks, certificate: tokio::spawn(current.follow()) })
@@ -229,6 +248,7 @@ async fn accept(
 
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
     let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
+    let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
     let stopped = async move {
         // Without whoever could say so it is over too.
@@ -240,6 +260,7 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
         .max_concurrent_streams(STREAMS_OF_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(sync)
+        .add_service(blobs)
         .add_service(enroll)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
         .await;

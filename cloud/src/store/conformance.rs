@@ -21,6 +21,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     answers_requests(&open());
     knows_boxes(&open());
     keeps_documents(&open());
+    finds_what_rows_refer_to(&open());
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {
@@ -244,4 +245,25 @@ fn keeps_documents<S: Store>(store: &S) {
     assert_eq!(heard(129), [("others/1".to_owned(), 140), ("papers/0".to_owned(), 130)]);
     put(&one, "{}", true, 100);
     assert!(heard(100).contains(&("papers/1".to_owned(), 101)), "twice within a moment is heard twice");
+}
+
+/// Texts of a column, of rows that are there, of one box and one table.
+fn finds_what_rows_refer_to<S: Store>(store: &S) {
+    let (of, other) = (name("refers", "1"), name("refers", "2"));
+    let with = |text: &str| {
+        let value = Value { kind: Some(Kind::Text(text.to_owned())) };
+        StoredRow { columns: Some(BTreeMap::from([("sha256".to_owned(), value)])), ..row(1, 1, 7) }
+    };
+    let write = |of: &BoxName, table: &str, number: u64, row: &StoredRow| {
+        store.transact(of, |rows| rows.put_row(table, &key(1, number), row.clone())).unwrap();
+    };
+    for (number, text) in [(1, "a"), (2, "b"), (3, "b"), (4, "c")] {
+        write(&of, "recordings", number, &with(text));
+    }
+    write(&of, "recordings", 4, &gone(1, 2));
+    write(&of, "recordings", 5, &row(1, 1, 9));
+    write(&of, "voicemails", 1, &with("d"));
+    write(&other, "recordings", 1, &with("e"));
+    let texts = store.texts_of(&of, "recordings", "sha256").unwrap();
+    assert_eq!(texts.into_iter().collect::<Vec<_>>(), ["a", "b"]);
 }

@@ -21,6 +21,7 @@ mod sqlite;
 #[cfg(test)]
 mod conformance;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::postgres::{Postgres, PostgresConfigError};
@@ -214,6 +215,12 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError>;
 
+    /// What a column of text holds in the rows of a table of one box that are there.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError>;
+
     /// Keeps a code until it expires.
     ///
     /// # Errors
@@ -366,6 +373,10 @@ impl Store for AnyStore {
 
     fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
         either!(self, store => store.latest_rows(of, table, limit))
+    }
+
+    fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError> {
+        either!(self, store => store.texts_of(of, table, column))
     }
 
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {

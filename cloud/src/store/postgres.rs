@@ -309,6 +309,16 @@ impl Store for Postgres {
         })
     }
 
+    fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT columns ->> $4 FROM synced_rows
+            WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND columns ->> $4 IS NOT NULL";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let rows = sql_tx.query(sql, &[&of.tenant_id, &of.box_id, &table, &column])?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
+        })
+    }
+
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES ($1, $2, $3)";
         let Claim { code_sha256, tenant_id, expires_at } = claim;

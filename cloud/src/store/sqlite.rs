@@ -1,6 +1,6 @@
 //! A store in one SQLite file: no server, one writer at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -82,6 +82,15 @@ impl Store for Sqlite {
             found.push((row.get(0)?, stored(row, 1)?));
         }
         Ok(found)
+    }
+
+    fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT columns ->> ?4 AS found FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND columns IS NOT NULL AND found IS NOT NULL";
+        let db = self.lock();
+        let mut statement = db.prepare_cached(sql)?;
+        let texts = statement.query_map(params![of.tenant_id, of.box_id, table, column], |row| row.get(0))?;
+        Ok(texts.collect::<Result<_, _>>()?)
     }
 
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {

@@ -149,6 +149,7 @@ impl Leg {
 
     /// Adds to its row how it sounded, every few seconds: asked once a second.
     pub(super) fn keep_metrics(&mut self, call_id: CallId, leg: LegKind) {
+        self.services.up.note_jitter(call_id, leg, self.media.stats().received.jitter_ms);
         if !self.figures.are_due(Instant::now()) {
             return;
         }

@@ -75,4 +75,4 @@ pub use services::{Abilities, Mind, Services, Thought, ToolSource, Tools, VoiceA
 pub use switchboard::{CallBack, SwitchError, Switchboard, serve as serve_desk};
 pub use tones::Tones;
 pub use trunk_watch::TrunkWatch;
-pub use up::{CallsUp, Heard, LISTENER_LIMIT, ListenError, Listening, Moment, TakeOverError, UpCall, Words};
+pub use up::{CallsUp, Heard, LISTENER_LIMIT, Line, ListenError, Listening, Moment, TakeOverError, UpCall, Words};

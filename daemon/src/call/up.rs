@@ -15,7 +15,7 @@ use super::bridge::Party;
 use super::incoming::{CallerKind, Incoming, user_of};
 use crate::io::media::MediaPeer;
 use crate::redact::Redacted;
-use crate::storage::{CallId, UnixMs};
+use crate::storage::{CallId, Leg, UnixMs};
 
 /// How often it is looked whether calls are still up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,6 +68,8 @@ struct Up {
     supervisor: Arc<Semaphore>,
     /// While the attendant talks with the caller: whoever wants to instead.
     take_over: Option<mpsc::Sender<TakeOver>>,
+    /// Of each side's sound, when it was last looked at.
+    jitter_ms: BTreeMap<Leg, f64>,
 }
 
 /// Somebody of the office who wants the caller that the attendant talks with.
@@ -185,6 +187,15 @@ pub enum TakeOverError {
     NotAttended,
 }
 
+/// How calls are at this moment, for whoever shares the line with them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Line {
+    /// Calls that are up or ring.
+    pub calls: usize,
+    /// The highest interarrival jitter of any leg (RFC 3550 §6.4.1) within the last second or two, in milliseconds.
+    pub jitter_ms: f64,
+}
+
 /// Somebody who hears a call, live; dropped, they do not any more.
 pub struct Listening {
     /// Which.
@@ -248,7 +259,8 @@ impl CallsUp {
         let (sound, listeners, talk) = (Sound::default(), watch::Sender::new(0), watch::Sender::new(Talk::Nobody));
         let supervisor = Arc::new(Semaphore::new(1));
         let words = broadcast::Sender::new(RING_WORDS);
-        let up = Up { from, to, since: None, talk, sound, words, listeners, supervisor, take_over: None };
+        let jitter_ms = BTreeMap::new();
+        let up = Up { from, to, since: None, talk, sound, words, listeners, supervisor, take_over: None, jitter_ms };
         self.table().insert(call_id, up);
         Entry { calls: self.clone(), call_id }
     }
@@ -324,6 +336,20 @@ impl CallsUp {
         let (call_id, talk) = (*call_id, up.talk.subscribe());
         let place = Arc::clone(&up.supervisor).try_acquire_owned().map_err(drop);
         Some(place.map(|place| Supervised { call_id, talk, _place: place }))
+    }
+
+    /// How one side of a call sounds now.
+    pub(super) fn note_jitter(&self, call_id: CallId, leg: Leg, jitter_ms: f64) {
+        if let Some(up) = self.table().get_mut(&call_id) {
+            up.jitter_ms.insert(leg, jitter_ms);
+        }
+    }
+
+    /// How calls are now.
+    pub fn line(&self) -> Line {
+        let table = self.table();
+        let jitter = table.values().flat_map(|up| up.jitter_ms.values().copied());
+        Line { calls: table.len(), jitter_ms: jitter.fold(0.0, f64::max) }
     }
 
     /// Those that are answered, the oldest first.
@@ -572,5 +598,24 @@ pub(super) mod tests {
         assert!(matches!(calls.listen("0"), Err(ListenError::Ambiguous)));
         assert!(matches!(calls.listen(""), Err(ListenError::NoSuchCall)));
         assert!(matches!(calls.listen("x"), Err(ListenError::NoSuchCall)));
+    }
+
+    #[test]
+    fn the_line_is_as_poor_as_the_poorest_leg_of_the_calls_that_are_up() {
+        let (calls, entry, _outlet) = one_call();
+        let (poor, poor_id) = (Leg::Callee, CallId::new(UnixMs(2)));
+        assert_eq!(calls.line(), Line { calls: 1, jitter_ms: 0.0 });
+        let rings = calls.insert(poor_id, None, None);
+        for (call_id, leg, jitter_ms) in
+            [(entry.call_id, Leg::Caller, 3.0), (poor_id, poor, 40.0), (poor_id, poor, 20.0)]
+        {
+            calls.note_jitter(call_id, leg, jitter_ms);
+        }
+        assert_eq!(calls.line(), Line { calls: 2, jitter_ms: 20.0 });
+        drop(rings);
+        calls.note_jitter(poor_id, poor, 50.0);
+        assert_eq!(calls.line(), Line { calls: 1, jitter_ms: 3.0 }, "what is over disturbs nobody");
+        drop(entry);
+        assert_eq!(calls.line(), Line::default());
     }
 }

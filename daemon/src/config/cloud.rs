@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigMistake;
+use crate::sync::blobs::Wanted;
 
 /// `[cloud]`: calls, messages and everything else that the box writes down is sent to a central cloud whenever there is a
 /// connection. Off unless it is wanted, and never in the way of a call.
@@ -21,6 +22,9 @@ pub struct Cloud {
     /// File with the code that the box is claimed with when it starts, if it has not been yet; `offhook cloud claim` does the
     /// same by hand.
     pub claim_code_file: Option<PathBuf>,
+    /// Which recordings are sent too: `none`, `messages` that callers left, or `all`, those of whole calls with them. They give
+    /// way to calls.
+    pub recordings: Wanted,
     /// Most entries of the change log, which the cloud reads; 100 bytes each. Above it the oldest go, and a line in the loss
     /// ledger says so if the cloud does not have them: the next comparison finds what they were about. 1 000 to 100 000 000.
     pub log_entries_limit: u32,
@@ -29,7 +33,14 @@ pub struct Cloud {
 impl Default for Cloud {
     fn default() -> Cloud {
         // Years of a busy office without any connection.
-        Cloud { enabled: false, endpoint: None, trust: None, claim_code_file: None, log_entries_limit: 5_000_000 }
+        Cloud {
+            enabled: false,
+            endpoint: None,
+            trust: None,
+            claim_code_file: None,
+            recordings: Wanted::Messages,
+            log_entries_limit: 5_000_000,
+        }
     }
 }
 
@@ -71,10 +82,14 @@ mod tests {
     #[test]
     fn mistakes_name_their_key() {
         assert_eq!(mistakes_of("[cloud]\nenabled = true\nendpoint = 'cloud.example.org:443'"), Vec::<String>::new());
+        for which in ["none", "messages", "all"] {
+            assert_eq!(mistakes_of(&format!("[cloud]\nrecordings = '{which}'")), Vec::<String>::new());
+        }
         for (text, key) in [
             ("endpoint = 'https://cloud.example.org'", "cloud.endpoint"),
             ("claim_code_file = '/run/code'", "cloud.endpoint"),
             ("log_entries_limit = 999", "cloud.log_entries_limit"),
+            ("recordings = 'voicemails'", "cloud.recordings"),
         ] {
             let mistakes = mistakes_of(&format!("[cloud]\n{text}"));
             assert!(matches!(&mistakes[..], [mistake] if mistake.starts_with(key)), "{text}: {mistakes:?}");

@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_follow_through.sql"),
     include_str!("migrations/0014_sync.sql"),
     include_str!("migrations/0015_fleet.sql"),
+    include_str!("migrations/0016_blobs.sql"),
 ];
 
 /// The format this release reads and writes.

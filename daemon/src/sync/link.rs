@@ -13,6 +13,7 @@ use std::time::Duration;
 use cloud_api::v1::enroll_client::EnrollClient;
 use cloud_api::v1::{ClaimRequest, RenewRequest};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -132,11 +133,28 @@ pub async fn connect(
     trust: Option<&Path>,
     enrolment: Option<&Enrolment>,
 ) -> Result<Channel, LinkError> {
+    connect_with(endpoint, trust, enrolment, Priority::Normal).await
+}
+
+/// A second connection, for what may wait: its packets are of low priority to routers that look.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn connect_aside(enrolment: &Enrolment, trust: Option<&Path>) -> Result<Channel, LinkError> {
+    connect_with(&enrolment.endpoint, trust, Some(enrolment), Priority::Low).await
+}
+
+async fn connect_with(
+    endpoint: &str,
+    trust: Option<&Path>,
+    enrolment: Option<&Enrolment>,
+    priority: Priority,
+) -> Result<Channel, LinkError> {
     let wrong = || LinkError::Endpoint(endpoint.to_owned());
     let (host, port) = host_and_port(endpoint).ok_or_else(wrong)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
     let tls = TlsConnector::from(Arc::new(client_config(trust, enrolment)?));
-    let connector = Connector { tls, host: host.to_owned(), port, name };
+    let connector = Connector { tls, host: host.to_owned(), port, name, priority };
     // The connector does TLS itself: tonic is to see a plain connection, and to name the scheme all the same.
     let origin: Uri = format!("https://{endpoint}").parse().map_err(|_| wrong())?;
     let target = Endpoint::from_shared(format!("http://{endpoint}")).map_err(|_| wrong())?;
@@ -160,6 +178,31 @@ struct Connector {
     host: String,
     port: u16,
     name: ServerName<'static>,
+    priority: Priority,
+}
+
+/// Of a connection's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Priority {
+    /// As anybody's.
+    Normal,
+    /// Behind everything else.
+    Low,
+}
+
+/// Class Selector 1 (RFC 2474 §4.2.2; RFC 3662 for what it means) in the upper six bits of the octet. RFC 8622 has replaced
+/// it by a codepoint that older routers take for best effort, and some for priority.
+const DSCP_CS1: u32 = 8 << 2;
+
+impl Priority {
+    /// Best effort: a kernel that refuses still carries the packets.
+    fn mark(self, tcp: &TcpStream) {
+        if self == Priority::Low {
+            let socket = SockRef::from(tcp);
+            let is_ipv4 = tcp.peer_addr().is_ok_and(|peer| peer.is_ipv4());
+            let _ = if is_ipv4 { socket.set_tos_v4(DSCP_CS1) } else { socket.set_tclass_v6(DSCP_CS1) };
+        }
+    }
 }
 
 impl Service<Uri> for Connector {
@@ -172,11 +215,12 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
-        let Connector { tls, host, port, name } = self.clone();
+        let Connector { tls, host, port, name, priority } = self.clone();
         Box::pin(async move {
             let tcp = TcpStream::connect((host.as_str(), port)).await?;
             // Batches are whole when they are written.
             tcp.set_nodelay(true)?;
+            priority.mark(&tcp);
             Ok(TokioIo::new(tls.connect(name, tcp).await?))
         })
     }
@@ -223,4 +267,26 @@ fn answered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, L
 fn usable(enrolment: Enrolment) -> Result<Enrolment, LinkError> {
     let whole = enrolment.validity().is_some() && host_and_port(&enrolment.endpoint).is_some();
     if whole { Ok(enrolment) } else { Err(LinkError::NoCertificate) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_of_low_priority_are_marked() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = tokio::net::TcpListener::bind(address).await else {
+                eprintln!("SKIPPED: {address} is no address here");
+                continue;
+            };
+            for (priority, expected) in [(Priority::Normal, 0), (Priority::Low, 0x20)] {
+                let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                priority.mark(&tcp);
+                let socket = SockRef::from(&tcp);
+                let got = if address.starts_with('[') { socket.tclass_v6() } else { socket.tos_v4() };
+                assert_eq!(got.unwrap(), expected, "{address} {priority:?}");
+            }
+        }
+    }
 }

@@ -491,7 +491,7 @@ pub struct Loss {
     pub seqs: (i64, i64),
     /// How many of them there were.
     pub entries: i64,
-    /// Why: `log_budget`.
+    /// Why: `log_budget`; `recording_gone` or `recording_damaged` for a file, as of the entry that was the last then.
     pub reason: String,
 }
 

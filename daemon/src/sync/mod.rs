@@ -12,8 +12,9 @@
 //! A box is claimed once, with a code, and is known by its certificate from then on ([`enrolment`], [`link`]). All of it is
 //! off unless it is wanted, and never on the path of a call (`task`).
 //!
-//! What the cloud wishes and wants done goes to [`fleet`](crate::fleet). Left out so far: recordings.
+//! Recordings go up beside them ([`blobs`]). What the cloud wishes and wants done goes to [`fleet`](crate::fleet).
 
+pub mod blobs;
 pub mod engine;
 pub mod enrolment;
 pub mod link;

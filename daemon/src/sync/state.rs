@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::blobs::{self, Counts, place_of};
 use super::enrolment::Enrolment;
 use super::log::{self, Loss, Progress};
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::durable;
 use crate::storage::{Reader, UnixMs};
 
 const FILE: &str = "cloud/state.json";
+const UPLOADS_FILE: &str = "cloud/uploads.json";
 /// A certificate that should have been renewed long ago: 90 days, less two thirds, less some time to be offline.
 const EXPIRY_DAYS: i64 = 10;
 /// How long a box may be offline before it is worth a line.
@@ -75,6 +77,37 @@ fn file(state_directory: &Path) -> PathBuf {
     state_directory.join(FILE)
 }
 
+/// What the running box says of recordings on their way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadState {
+    /// Why the latest attempt failed; empty if it did not.
+    pub last_end: String,
+    /// They wait until a call sounds better.
+    pub gives_way: bool,
+}
+
+impl UploadState {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn save(&self, state_directory: &Path) -> io::Result<()> {
+        durable::write(&state_directory.join(UPLOADS_FILE), &serde_json::to_vec_pretty(self)?, 0o644)
+    }
+
+    /// What was written last, by a box that runs or by one that was killed.
+    pub fn load(state_directory: &Path) -> Option<UploadState> {
+        serde_json::from_slice(&std::fs::read(state_directory.join(UPLOADS_FILE)).ok()?).ok()
+    }
+
+    /// Nothing is on its way any more.
+    pub(super) fn forget(state_directory: &Path) {
+        if let Err(error) = durable::remove(&state_directory.join(UPLOADS_FILE)) {
+            tracing::debug!(%error, "The old state of uploads stays");
+        }
+    }
+}
+
 /// Nothing is connected any more.
 pub(super) fn forget(state_directory: &Path) {
     if let Err(error) = durable::remove(&file(state_directory)) {
@@ -95,21 +128,30 @@ pub struct SyncState {
     pub progress: Progress,
     /// What was dropped before the cloud had it.
     pub losses: Vec<Loss>,
+    /// How far recordings are there.
+    pub recordings: Counts,
+    /// None while nothing runs.
+    pub uploads: Option<UploadState>,
 }
 
 /// Looks. `running` is whether the box runs: what a dead one has left says nothing about now.
 pub fn look(config: &Config, running: bool) -> SyncState {
     let state_directory = config.state_directory();
-    let read = Reader::open(&state_directory, 1)
-        .ok()
-        .and_then(|reader| reader.read_blocking(|db| Ok((log::progress(db)?, log::losses(db)?))).ok());
-    let (progress, losses) = read.unwrap_or_default();
+    let enrolment = Enrolment::load(&state_directory).map_err(|error| error.to_string()).transpose();
+    let place = enrolment.as_ref().and_then(|enrolment| enrolment.as_ref().ok()).map(place_of).unwrap_or_default();
+    let read = Reader::open(&state_directory, 1).ok().and_then(|reader| {
+        let wanted = config.cloud.recordings;
+        reader.read_blocking(|db| Ok((log::progress(db)?, log::losses(db)?, blobs::counts(db, &place, wanted)?))).ok()
+    });
+    let (progress, losses, recordings) = read.unwrap_or_default();
     SyncState {
         enabled: config.cloud.enabled,
-        enrolment: Enrolment::load(&state_directory).map_err(|error| error.to_string()).transpose(),
+        enrolment,
         link: LinkState::load(&state_directory).filter(|_| running),
         progress,
         losses,
+        recordings,
+        uploads: UploadState::load(&state_directory).filter(|_| running),
     }
 }
 
@@ -131,11 +173,47 @@ impl SyncState {
             "backlog": self.progress.backlog,
             "equal_at": at(self.progress.equal),
             "lost_entries": self.lost_entries(),
+            "recordings": {
+                "waiting": self.recordings.waiting,
+                "waiting_bytes": self.recordings.waiting_bytes,
+                "refused": self.recordings.refused,
+                "lost": self.recordings.lost,
+                "gives_way": self.uploads.as_ref().map(|uploads| uploads.gives_way),
+                "last_end": self.uploads.as_ref().map(|uploads| &uploads.last_end),
+            },
         })
     }
 
     fn lost_entries(&self) -> i64 {
-        self.losses.iter().map(|loss| loss.entries).sum()
+        // Files have their own counts.
+        self.losses.iter().filter(|loss| loss.reason == "log_budget").map(|loss| loss.entries).sum()
+    }
+
+    /// Nothing where none waits and none is lost.
+    fn recordings_in_words(&self) -> String {
+        let Counts { waiting, waiting_bytes, refused, lost } = self.recordings;
+        let count = |number: i64, one: &str, more: &str| match number {
+            1 => format!("1 recording {one}"),
+            _ => format!("{number} recordings {more}"),
+        };
+        let mut parts = Vec::new();
+        if waiting > 0 {
+            let megabytes = waiting_bytes / 1_000_000;
+            let size = if megabytes > 0 { format!("{megabytes} MB") } else { format!("{} kB", waiting_bytes / 1_000) };
+            let why = match &self.uploads {
+                Some(uploads) if uploads.gives_way => ": a call sounds poor".to_owned(),
+                Some(uploads) if !uploads.last_end.is_empty() => format!(": {}", uploads.last_end),
+                Some(_) | None => String::new(),
+            };
+            parts.push(format!("{} ({size}{why})", count(waiting, "waits", "wait")));
+        }
+        if refused > 0 {
+            parts.push(format!("{} refused", count(refused, "was", "were")));
+        }
+        if lost > 0 {
+            parts.push(format!("{} LOST", count(lost, "is", "are")));
+        }
+        parts.iter().map(|part| format!(", {part}")).collect()
     }
 
     /// One line; None where the configuration does not want it.
@@ -161,7 +239,8 @@ impl SyncState {
             0 => String::new(),
             entries => format!(", {entries} LOST"),
         };
-        Some(format!("{link}; {acked}, {backlog}{equal}{lost}"))
+        let recordings = self.recordings_in_words();
+        Some(format!("{link}; {acked}, {backlog}{equal}{lost}{recordings}"))
     }
 
     /// What somebody should do something about.
@@ -184,6 +263,13 @@ impl SyncState {
             let remedy =
                 "let it connect: the comparison with the cloud finds them; a larger cloud.log_entries_limit keeps more";
             findings.extend(degraded(detail, remedy));
+        }
+        if self.recordings.lost + self.recordings.refused > 0 {
+            let Counts { lost, refused, .. } = self.recordings;
+            let detail =
+                format!("{lost} recordings were gone or damaged before the cloud had them, it refused {refused}");
+            findings
+                .extend(degraded(detail, "the log names them and the reason; check the disk, and the cloud's limits"));
         }
         if let Some(link) = self.link.as_ref().filter(|link| !link.connected) {
             let since = link.since;
@@ -232,4 +318,38 @@ fn link_in_words(link: &LinkState, endpoint: &str) -> String {
 fn when(at: UnixMs) -> String {
     let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
     at.strftime("%-d %b %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(recordings: Counts, uploads: Option<UploadState>) -> String {
+        SyncState { recordings, uploads, ..SyncState::default() }.recordings_in_words()
+    }
+
+    #[test]
+    fn recordings_are_told_with_what_they_wait_for() {
+        assert_eq!(words(Counts::default(), None), "");
+        let waiting = |waiting, waiting_bytes| Counts { waiting, waiting_bytes, ..Counts::default() };
+        let state = |last_end: &str, gives_way| Some(UploadState { last_end: last_end.to_owned(), gives_way });
+        for (counts, uploads, expected) in [
+            (waiting(1, 160_000), None, ", 1 recording waits (160 kB)"),
+            (waiting(2, 3_500_000), state("", false), ", 2 recordings wait (3 MB)"),
+            (waiting(2, 3_500_000), state("away", false), ", 2 recordings wait (3 MB: away)"),
+            (waiting(2, 3_500_000), state("away", true), ", 2 recordings wait (3 MB: a call sounds poor)"),
+            (Counts { refused: 1, lost: 2, ..waiting(0, 0) }, None, ", 1 recording was refused, 2 recordings are LOST"),
+        ] {
+            assert_eq!(words(counts, uploads), expected);
+        }
+    }
+
+    /// A file that is gone is no change that the next comparison finds.
+    #[test]
+    fn lost_files_are_not_counted_as_changes() {
+        let loss =
+            |entries, reason: &str| Loss { noted_at: UnixMs(1), seqs: (1, 9), entries, reason: reason.to_owned() };
+        let losses = vec![loss(4, "log_budget"), loss(1, "recording_gone"), loss(3, "log_budget")];
+        assert_eq!(SyncState { losses, ..SyncState::default() }.lost_entries(), 7);
+    }
 }

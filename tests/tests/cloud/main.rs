@@ -2,9 +2,11 @@
 //! same rows in the end, and nothing that was acknowledged is lost.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod blobs;
 mod fleet;
 mod kills;
 mod restore;
+mod two_instances;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
