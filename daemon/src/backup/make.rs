@@ -131,9 +131,10 @@ fn small_files(state_directory: &Path) -> Result<Vec<PathBuf>, BackupError> {
         for entry in entries {
             let entry = entry.map_err(file_error(&path))?;
             let name = folder.join(entry.file_name());
-            let out = |left: &&str| name == Path::new(*left) || name.to_string_lossy().starts_with(&format!("{left}-"));
+            // With a hyphen: what SQLite keeps beside its database.
+            let out = |left: &&str| name == Path::new(left) || name.to_string_lossy().starts_with(&format!("{left}-"));
             let Ok(facts) = entry.metadata() else { continue };
-            if LEFT_OUT.iter().any(|left| out(&left)) {
+            if LEFT_OUT.iter().any(out) {
                 continue;
             }
             if facts.is_dir() {

@@ -135,9 +135,9 @@ impl BackupKey {
     pub(super) fn open<R: Read>(&self, sealed: R) -> Result<age::stream::StreamReader<R>, SealError> {
         let decryptor = Decryptor::new(sealed).map_err(|error| SealError::Damaged(error.to_string()))?;
         let opened = decryptor.decrypt(std::iter::once(&self.0 as &dyn age::Identity));
-        opened.map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => SealError::OtherKey,
-            other => SealError::Damaged(other.to_string()),
+        opened.map_err(|error| {
+            let other_key = matches!(error, age::DecryptError::NoMatchingKeys);
+            if other_key { SealError::OtherKey } else { SealError::Damaged(error.to_string()) }
         })
     }
 }

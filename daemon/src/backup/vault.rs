@@ -198,9 +198,9 @@ impl Vault {
 
     pub(super) fn open_sealed(path: &Path, key: &super::BackupKey) -> Result<impl io::Read + use<>, BackupError> {
         let file = File::open(path).map_err(file_error(path))?;
-        key.open(io::BufReader::new(file)).map_err(|error| match error {
-            SealError::Damaged(why) => BackupError::Damaged { what: path.display().to_string(), why },
-            other => other.into(),
+        key.open(io::BufReader::new(file)).map_err(|error| {
+            let what = path.display().to_string();
+            if let SealError::Damaged(why) = error { BackupError::Damaged { what, why } } else { error.into() }
         })
     }
 
