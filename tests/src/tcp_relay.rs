@@ -144,10 +144,9 @@ impl Shared {
             }
             let stalled = self.stalled.lock().unwrap();
             drop(self.moved.wait_while(stalled, |stalled| *stalled).unwrap());
-            match to.write_all(&buffer[..bytes]) {
-                Ok(()) => drop(self.passed_bytes.fetch_add(counted, Ordering::Relaxed)),
-                Err(_) => is_cut = true,
-            }
+            // Before it arrives: whoever has read it finds it counted.
+            self.passed_bytes.fetch_add(counted, Ordering::Relaxed);
+            is_cut = to.write_all(&buffer[..bytes]).is_err();
         }
         for stream in [from, to] {
             // The other direction has done it, or does not need it any more.
