@@ -86,7 +86,13 @@ enum End {
 fn load_anew(common: &Common) -> anyhow::Result<Config> {
     let config = common.load()?;
     fleet::begin(&config.state_directory(), UnixMs::now()).context("what the cloud has decided cannot be read")?;
-    Ok(common.load()?)
+    match common.load() {
+        // It was whole when it was wished; a file that it names may be gone since.
+        Err(mistakes) if fleet::give_up(&config.state_directory(), &mistakes.to_string(), UnixMs::now())? => {
+            Ok(common.load()?)
+        }
+        loaded => Ok(loaded?),
+    }
 }
 
 async fn start(config: &Config) -> anyhow::Result<Service> {
