@@ -23,7 +23,7 @@ use crate::redact::Redacted;
 use crate::storage::{
     ClosedReason, FollowUpId, JobKind, NotificationId, OpenError, PersonRow, Storage, StorageConfig, StorageError,
     TurnId, UnixMs, Verdict, VoicemailId, VoicemailStatus, acknowledge_follow_up, add_absence, close_follow_up,
-    delete_person, end_absences, find_follow_up, revive_job, revive_notice, set_person, set_verdict,
+    delete_person, end_absences, erase_caller, find_follow_up, revive_job, revive_notice, set_person, set_verdict,
     set_voicemail_status,
 };
 
@@ -119,6 +119,11 @@ pub enum Request {
         /// What was to come is forgotten too.
         later_too: bool,
     },
+    /// Everything about a caller goes.
+    EraseCaller {
+        /// Their number, as the carrier writes it.
+        number: String,
+    },
 }
 
 /// A person in a request.
@@ -157,7 +162,7 @@ impl From<ImportedPerson> for PersonRow {
 }
 
 impl Request {
-    fn apply(&self, sql_tx: &Connection, at: UnixMs) -> Result<(), StorageError> {
+    fn apply(&self, sql_tx: &Connection, folder: &Path, at: UnixMs) -> Result<(), StorageError> {
         match self {
             Request::RetryNotice { id } => revive_notice(sql_tx, *id, at),
             Request::RetryMessage { id } => {
@@ -191,6 +196,7 @@ impl Request {
                 0 => Err(StorageError::NotFound("absence of this person")),
                 _ => Ok(()),
             },
+            Request::EraseCaller { number } => erase_caller(sql_tx, folder, number).map(drop),
         }
     }
 }
@@ -202,8 +208,8 @@ impl Request {
 pub fn submit(folder: &Path, request: &Request) -> anyhow::Result<()> {
     match Storage::open(&StorageConfig::new(folder)) {
         Ok(opened) => {
-            let request = request.clone();
-            opened.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?;
+            let (request, folder) = (request.clone(), folder.to_owned());
+            opened.storage.write_blocking(move |sql_tx| request.apply(sql_tx, &folder, UnixMs::now()))?;
             Ok(())
         }
         Err(OpenError::InUse { .. }) => ask(folder, request),
@@ -261,7 +267,8 @@ impl Desk {
             let promise = promise.ok_or(StorageError::NotFound("promise"))?;
             self.switchboard.call_back(promise, extension, &self.staff.office())?;
         } else {
-            self.storage.write_blocking(move |sql_tx| request.apply(sql_tx, UnixMs::now()))?;
+            let folder = self.storage.dir().to_owned();
+            self.storage.write_blocking(move |sql_tx| request.apply(sql_tx, &folder, UnixMs::now()))?;
         }
         self.bell.ring();
         Ok(())

@@ -13,6 +13,7 @@ mod cloud;
 mod config;
 mod demo;
 mod doctor;
+mod erase;
 mod extensions;
 mod first_boot;
 mod follow_ups;
@@ -108,6 +109,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Make this machine the box of a backup
     Restore(backup::Restore),
+    /// Delete everything about a caller: calls, recordings, messages, texts, promises, what is known of them
+    Erase(erase::Erase),
     /// Tools of other programs that may be used during a call
     #[command(subcommand)]
     Mcp(mcp::Mcp),
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Cloud(cloud) => cloud.run(&command.common),
         Verb::Backup(backup) => backup.run(&command.common),
         Verb::Restore(restore) => restore.run(&command.common),
+        Verb::Erase(erase) => erase.run(&command.common),
         Verb::Mcp(mcp) => mcp.run(&command.common),
         Verb::Doctor(doctor) => doctor.run(&command.common),
         Verb::Status(status) => status.run(&command.common),

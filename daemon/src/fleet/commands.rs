@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::config::Config;
 use crate::durable;
-use crate::storage::{Storage, StorageError, UnixMs};
+use crate::storage::{Storage, StorageError, UnixMs, erase_caller};
 use crate::sync::enrolment::Enrolment;
 use crate::sync::link;
 
@@ -72,7 +72,7 @@ pub(super) async fn obey(
         Err(error) => return Some((result(false, format!("it cannot be noted: {error}")), Effect::None)),
     }
     tracing::info!(name = command.name, id = command.command_id, by = command.sent_by, "A command of the cloud");
-    let (done, detail, effect) = match run(command, config).await {
+    let (done, detail, effect) = match run(command, config, storage).await {
         Ok((detail, effect)) => (true, detail, effect),
         Err(error) => (false, format!("{error:#}"), Effect::None),
     };
@@ -116,7 +116,7 @@ fn note_ended(sql_tx: &Connection, id: &str, done: bool, detail: &str, now: Unix
     Ok(())
 }
 
-async fn run(command: &Command, config: &Config) -> anyhow::Result<(String, Effect)> {
+async fn run(command: &Command, config: &Config, storage: &Storage) -> anyhow::Result<(String, Effect)> {
     match command.name.as_str() {
         "diagnostics" => Ok((diagnostics(config).await?, Effect::None)),
         "test-call" => Ok((test_call(&command.arguments, config).await?, Effect::None)),
@@ -124,8 +124,10 @@ async fn run(command: &Command, config: &Config) -> anyhow::Result<(String, Effe
         "restart" => Ok(("the box starts anew once no call is up".to_owned(), Effect::Restart)),
         "update" => Ok((looked_for("update")?, Effect::Machine("update"))),
         "reboot" => Ok((looked_for("reboot")?, Effect::Machine("reboot"))),
+        "erase-caller" => Ok((erase(&command.arguments, storage).await?, Effect::None)),
         name => anyhow::bail!(
-            "{name:?}: expected diagnostics, test-call, rotate-keys, restart, update or reboot; a newer release may know it"
+            "{name:?}: expected diagnostics, test-call, rotate-keys, restart, update, reboot or erase-caller; a newer \
+             release may know it"
         ),
     }
 }
@@ -148,6 +150,14 @@ async fn test_call(arguments: &HashMap<String, String>, config: &Config) -> anyh
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     anyhow::ensure!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stderr));
     Ok(said)
+}
+
+/// Everything about a caller goes; the result says how much it was, and not whose.
+async fn erase(arguments: &HashMap<String, String>, storage: &Storage) -> anyhow::Result<String> {
+    let number = arguments.get("caller").context("arguments: expected caller, a number")?.clone();
+    let folder = storage.dir().to_owned();
+    let erased = storage.write(move |sql_tx| erase_caller(sql_tx, &folder, &number)).await?;
+    Ok(serde_json::to_string(&erased)?)
 }
 
 /// A new key and a certificate for it; the stream is opened anew with it within seconds.

@@ -8,6 +8,7 @@ mod change;
 mod contact;
 mod conversation_turn;
 mod diversion;
+mod erasure;
 mod escalation;
 mod follow_up;
 mod job;
@@ -36,6 +37,7 @@ pub use conversation_turn::{
     ConversationTurn, Speaker, TurnTimings, correct_turn, insert_turn, turns_of, update_heard,
 };
 pub use diversion::{Diversion, diversions, set_diversion};
+pub use erasure::{Erased, count_caller, erase_caller};
 pub use escalation::{EscalationOutcome, EscalationRow, escalations_of, insert_escalation, set_escalation_outcome};
 pub use follow_up::{
     ClosedReason, FollowUp, FollowUpChannel, FollowUpState, acknowledge_follow_up, close_follow_up, find_follow_up,
