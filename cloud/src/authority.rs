@@ -5,8 +5,9 @@
 //!        authority.key           0600
 //!        authority-previous.crt  believed besides while the authority changes, if it is there
 //! ```
-//! A box's certificate names its tenant (O) and the box (CN), lives for 90 days, and is for clients only. What a request asks
-//! for besides its key is not looked at.
+//! A box's certificate names its tenant (O) and the box (CN), lives for 90 days, and is for clients only. That of somebody who
+//! manages boxes names them as well (O, CN), and that they are an operator (OU): neither is taken for the other. What a request
+//! asks for besides its key is not looked at.
 //!
 //! Left out on purpose: revocation lists (a box that is revoked is refused by its name, at each stream).
 
@@ -25,11 +26,14 @@ use tokio_rustls::rustls::pki_types::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::fleet::operator::{ALL_TENANTS, OperatorName};
 use crate::names::is_name;
 use crate::store::BoxName;
 
 /// Of a box's certificate.
 const BOX_DAYS: u64 = 90;
+/// Of an operator's certificate, which is made anew when two thirds of it are over.
+const OPERATOR_DAYS: u64 = 90;
 /// Of our own certificate as a server.
 const SERVER_DAYS: u64 = 90;
 /// Of the authority.
@@ -76,7 +80,19 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// Who stands in a certificate, and until when it holds.
+/// What stands as the organizational unit in the certificate of somebody who manages boxes; a box's has none.
+const OPERATOR: &str = "operator";
+
+/// An operator who stands in a certificate, and until when it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertifiedOperator {
+    /// Who.
+    pub name: OperatorName,
+    /// Milliseconds since 1970.
+    pub not_after: i64,
+}
+
+/// A box that stands in a certificate, and until when it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certified {
     /// The box.
@@ -123,11 +139,37 @@ impl Authority {
         request: &[u8],
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request));
-        let public_key = request.map_err(|_| AuthorityError::Request)?.public_key;
         let mut params = params(now, BOX_DAYS);
         params.distinguished_name.push(DnType::OrganizationName, name.tenant_id.clone());
         params.distinguished_name.push(DnType::CommonName, name.box_id.clone());
+        self.certify_client(params, request)
+    }
+
+    /// A certificate for the key of this request, for somebody who manages boxes.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Request`].
+    pub fn certify_operator(
+        &self,
+        name: &OperatorName,
+        request: &[u8],
+        now: i64,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let mut params = params(now, OPERATOR_DAYS);
+        let tenant = name.tenant_id.as_deref().unwrap_or(ALL_TENANTS);
+        params.distinguished_name.push(DnType::OrganizationName, tenant);
+        params.distinguished_name.push(DnType::OrganizationalUnitName, OPERATOR);
+        params.distinguished_name.push(DnType::CommonName, name.name.clone());
+        self.certify_client(params, request)
+    }
+
+    fn certify_client(
+        &self,
+        mut params: CertificateParams,
+        request: &[u8],
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request));
+        let public_key = request.map_err(|_| AuthorityError::Request)?.public_key;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
@@ -157,15 +199,39 @@ impl Authority {
     }
 }
 
-/// Whom this certificate names. That an authority of ours has made it was seen by the handshake.
+/// Which box this certificate names. That an authority of ours has made it was seen by the handshake.
 pub fn certified(certificate: &CertificateDer<'_>) -> Option<Certified> {
+    let Names { organization, unit, common, not_after } = names(certificate)?;
+    let right = unit.is_none() && is_name(&organization) && is_name(&common);
+    right.then_some(Certified { name: BoxName { tenant_id: organization, box_id: common }, not_after })
+}
+
+/// Which operator this certificate names, as for [`certified`].
+pub fn certified_operator(certificate: &CertificateDer<'_>) -> Option<CertifiedOperator> {
+    let Names { organization, unit, common, not_after } = names(certificate)?;
+    let tenant_id = Some(organization).filter(|tenant| tenant != ALL_TENANTS);
+    let right = unit.as_deref() == Some(OPERATOR) && tenant_id.as_deref().is_none_or(is_name) && is_name(&common);
+    right.then_some(CertifiedOperator { name: OperatorName { tenant_id, name: common }, not_after })
+}
+
+struct Names {
+    organization: String,
+    unit: Option<String>,
+    common: String,
+    not_after: i64,
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Option<Names> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
-    let tenant_id = subject.iter_organization().next()?.as_str().ok()?.to_owned();
-    let box_id = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let right = is_name(&tenant_id) && is_name(&box_id);
-    let not_after = parsed.validity().not_after.timestamp().checked_mul(1_000)?;
-    right.then_some(Certified { name: BoxName { tenant_id, box_id }, not_after })
+    let unit = subject.iter_organizational_unit().next();
+    Some(Names {
+        organization: subject.iter_organization().next()?.as_str().ok()?.to_owned(),
+        // One that cannot be read is one all the same.
+        unit: unit.map(|unit| unit.as_str().unwrap_or_default().to_owned()),
+        common: subject.iter_common_name().next()?.as_str().ok()?.to_owned(),
+        not_after: parsed.validity().not_after.timestamp().checked_mul(1_000)?,
+    })
 }
 
 fn params(now: i64, days: u64) -> CertificateParams {
@@ -226,6 +292,22 @@ mod tests {
         let (_, parsed) = X509Certificate::from_der(&made).unwrap();
         assert!(!parsed.is_ca() && parsed.subject_alternative_name().unwrap().is_none());
         assert!(!parsed.extended_key_usage().unwrap().unwrap().value.server_auth);
+    }
+
+    #[test]
+    fn a_box_is_no_operator_and_an_operator_no_box() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), NOW).unwrap();
+        let request = || request(CertificateParams::default());
+        for tenant_id in [None, Some("office".to_owned())] {
+            let name = OperatorName { tenant_id, name: "anna".to_owned() };
+            let made = authority.certify_operator(&name, &request(), NOW).unwrap();
+            assert_eq!(certified_operator(&made).unwrap().name, name);
+            assert_eq!(certified(&made), None);
+        }
+        let name = BoxName { tenant_id: "office".to_owned(), box_id: "box-1".to_owned() };
+        let made = authority.certify_box(&name, &request(), NOW).unwrap();
+        assert_eq!(certified_operator(&made), None);
     }
 
     #[test]

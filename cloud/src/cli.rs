@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use cloud_api::v1;
 use cloud_api::v1::value::Kind;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -22,17 +23,16 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use crate::authority::Authority;
 use crate::clock;
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
+use crate::fleet::access::Access;
 use crate::fleet::cli::Fleet;
+use crate::fleet::desk::Desk;
+use crate::fleet::operator::Operator;
+use crate::fleet::remote::Remote;
 use crate::local_postgres::LocalPostgres;
-use crate::names::{hash_of_code, is_name, new_code};
+use crate::operators::OperatorCommand;
 use crate::server::{Alarm, OwnCertificate, Server, Settings};
-use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Postgres, Sqlite, Store as _};
-use crate::sync::apply::StoredRow;
+use crate::store::{AnyStore, Postgres, Sqlite};
 use crate::sync::stream;
-
-const HOUR_MS: i64 = 3_600_000;
-/// A box that was heard within this time counts as connected: it is noted once a minute, and its silence ends a stream.
-const CONNECTED_MS: i64 = 3 * 60_000;
 
 /// The central service that boxes sync with.
 #[derive(Debug, Parser)]
@@ -48,6 +48,13 @@ struct Command {
     /// Overrides one key, for example --set listen.address=0.0.0.0:8443; may be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Ask a service elsewhere, with the file that `offhook-cloud operator add` has made there; for claim, boxes, revoke, calls
+    /// and fleet
+    #[arg(long, global = true, value_name = "FILE", env = "OFFHOOK_CLOUD_OPERATOR")]
+    operator: Option<PathBuf>,
+    /// Who asks, for the record, where this is the service itself
+    #[arg(long = "as", global = true, value_name = "NAME", default_value = "operator")]
+    by: String,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -64,9 +71,12 @@ enum Verb {
     Revoke(Revoke),
     /// The latest calls of a tenant's boxes
     Calls(Calls),
-    /// What boxes should be like and should do: configurations, commands, rollouts
+    /// What boxes should be like and should do, and what is known of them: configurations, commands, rollouts, figures
     #[command(subcommand)]
     Fleet(Fleet),
+    /// Who may manage boxes from elsewhere, and what they may do
+    #[command(subcommand)]
+    Operator(OperatorCommand),
 }
 
 #[derive(Debug, Args)]
@@ -135,24 +145,35 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter);
     let filter = filter.map_err(|error| ConfigMistakes(vec![format!("log.filter: {error}")]))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    if let Some(credentials) = &command.operator {
+        ask(&command.verb, &Access::There(Remote::open(credentials)?), None)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let opened = open(&config)?;
-    let store = opened.store();
     match &command.verb {
         Verb::Serve => serve(&config, &opened)?,
-        Verb::Claim(claim) => claim.run(&config, store)?,
-        Verb::Boxes(boxes) => boxes.run(store)?,
-        Verb::Revoke(revoke) => {
-            let name = BoxName { tenant_id: revoke.tenant.clone(), box_id: revoke.box_id.clone() };
-            anyhow::ensure!(
-                store.revoke(&name, clock::unix_ms())?,
-                "there is no box {name}: see `offhook-cloud boxes`"
-            );
-            println!("{name} may not connect any more; its stream ends within a minute.");
+        Verb::Operator(operator) => operator.run(&config, opened.store(), &command.by)?,
+        verb => {
+            let endpoint = config.endpoint();
+            let desk = Desk::new(opened.store(), Operator::at_console(&command.by), &endpoint);
+            ask(verb, &Access::Here(desk), Some(&config))?;
         }
-        Verb::Calls(calls) => calls.run(store)?,
-        Verb::Fleet(fleet) => fleet.run(store)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What can be asked from elsewhere too. `config` is that of the service, where this is it.
+fn ask(verb: &Verb, access: &Access<'_>, config: Option<&Config>) -> anyhow::Result<()> {
+    match verb {
+        Verb::Claim(claim) => claim.run(access, config),
+        Verb::Boxes(boxes) => boxes.run(access),
+        Verb::Revoke(revoke) => revoke.run(access),
+        Verb::Calls(calls) => calls.run(access),
+        Verb::Fleet(fleet) => fleet.run(access),
+        Verb::Serve | Verb::Operator(_) => {
+            anyhow::bail!("--operator: serve and operator are for the machine of the service itself")
+        }
+    }
 }
 
 /// The store, and the server that it needs. Dropped in this order: a client that is closed asks its server.
@@ -265,107 +286,119 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
 }
 
 impl ClaimCommand {
-    fn run(&self, config: &Config, store: &AnyStore) -> anyhow::Result<()> {
-        let tenant = &self.tenant;
-        anyhow::ensure!(is_name(tenant), "tenant {tenant:?}: expected 1 to 63 lower-case letters, digits and hyphens");
-        Authority::open(&config.directory(), clock::unix_ms())?;
-        let code = new_code();
-        let expires_at = clock::unix_ms() + i64::from(self.hours) * HOUR_MS;
-        store.add_claim(&Claim { code_sha256: hash_of_code(&code), tenant_id: tenant.clone(), expires_at })?;
-        let (endpoint, trust) = (config.endpoint(), config.directory().join("authority.crt"));
+    fn run(&self, access: &Access<'_>, config: Option<&Config>) -> anyhow::Result<()> {
+        // The box needs the certificate of an authority, which is made with the first need of it.
+        let trust = config.map(|config| Authority::open(&config.directory(), clock::unix_ms()).map(|_| config));
+        let trust = trust.transpose()?.map(|config| config.directory().join("authority.crt"));
+        let claim = v1::CreateClaimRequest { tenant_id: self.tenant.clone(), hours: self.hours };
+        let v1::CreateClaimResponse { claim_code: code, expires_unix_ms, endpoint } = access.create_claim(claim)?;
         if self.json {
-            println!("{}", json!({ "code": code, "expires_at": expires_at, "endpoint": endpoint, "trust": trust }));
-        } else {
-            println!("{code}\n\nThe code is worth one box of {tenant}, until {}. On the box:\n", in_words(expires_at));
-            println!("  offhook cloud claim {code} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
-            println!("where FILE is a copy of {}, unless tls.certificate is a public one.", trust.display());
+            let claim = json!({ "code": code, "expires_at": expires_unix_ms, "endpoint": endpoint, "trust": trust });
+            println!("{claim}");
+            return Ok(());
         }
+        let until = in_words(expires_unix_ms);
+        println!("{code}\n\nThe code is worth one box of {}, until {until}. On the box:\n", self.tenant);
+        println!("  offhook cloud claim {code} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
+        let file = trust.map_or_else(|| "the service's authority.crt".to_owned(), |path| path.display().to_string());
+        println!("where FILE is a copy of {file}, unless tls.certificate is a public one.");
         Ok(())
     }
 }
 
 impl Boxes {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let tenants = match &self.tenant {
-            Some(tenant) => vec![tenant.clone()],
-            None => store.tenants()?,
-        };
-        let mut boxes = Vec::new();
-        for tenant in &tenants {
-            boxes.extend(store.boxes(tenant)?);
-        }
-        let now = clock::unix_ms();
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let boxes = access.boxes(self.tenant.as_deref().unwrap_or_default())?;
         if self.json {
-            println!("{}", json!(boxes.iter().map(|record| box_json(record, now)).collect::<Vec<_>>()));
+            println!("{}", json!(boxes.iter().map(box_json).collect::<Vec<_>>()));
             return Ok(());
         }
         if boxes.is_empty() {
             println!("No box yet: `offhook-cloud claim OFFICE` prints a code for the first.");
         }
-        for record in &boxes {
-            println!("{}", box_line(record, now));
+        for each in &boxes {
+            println!("{}", box_line(each));
         }
         Ok(())
     }
 }
 
-fn state_of(record: &BoxRecord, now: i64) -> &'static str {
-    match (record.revoked_at, record.heard_at) {
+fn state_of(each: &v1::Box) -> &'static str {
+    match (each.revoked_unix_ms, each.last_heard_unix_ms) {
         (Some(_), _) => "revoked",
-        (None, None) => "never heard",
-        (None, Some(at)) if now.saturating_sub(at) <= CONNECTED_MS => "connected",
-        (None, Some(_)) => "away",
+        (None, 0) => "never heard",
+        (None, _) if each.connected => "connected",
+        (None, _) => "away",
     }
 }
 
-fn box_json(record: &BoxRecord, now: i64) -> serde_json::Value {
-    let BoxRecord { name, enrolled_at, release, heard_at, equal_at, revoked_at, state } = record;
+/// None where there is no such time.
+fn time(at: i64) -> Option<i64> {
+    Some(at).filter(|at| *at != 0)
+}
+
+fn box_json(each: &v1::Box) -> serde_json::Value {
+    let heard = each.epoch != 0;
     json!({
-        "tenant": name.tenant_id, "box": name.box_id, "state": state_of(record, now), "release": release,
-        "enrolled_at": enrolled_at, "heard_at": heard_at, "equal_at": equal_at, "revoked_at": revoked_at,
-        "epoch": state.as_ref().map(|state| state.epoch), "watermark": state.as_ref().map(|state| state.watermark),
+        "tenant": each.tenant_id, "box": each.box_id, "state": state_of(each), "release": each.release,
+        "enrolled_at": each.enrolled_unix_ms, "heard_at": time(each.last_heard_unix_ms),
+        "equal_at": time(each.equal_unix_ms), "revoked_at": each.revoked_unix_ms,
+        "epoch": heard.then_some(each.epoch), "watermark": heard.then_some(each.watermark),
     })
 }
 
-fn box_line(record: &BoxRecord, now: i64) -> String {
-    let BoxRecord { name, release, heard_at, equal_at, .. } = record;
-    let heard = heard_at.map_or(String::new(), |at| format!(", heard {}", in_words(at)));
-    let equal = equal_at.map_or(", rows not compared yet".to_owned(), |at| format!(", rows equal {}", in_words(at)));
-    let release = if release.is_empty() { String::new() } else { format!(", {release}") };
-    format!("{name}  {}{release}{heard}{equal}", state_of(record, now))
+fn box_line(each: &v1::Box) -> String {
+    let heard = time(each.last_heard_unix_ms).map_or(String::new(), |at| format!(", heard {}", in_words(at)));
+    let equal = time(each.equal_unix_ms);
+    let equal = equal.map_or(", rows not compared yet".to_owned(), |at| format!(", rows equal {}", in_words(at)));
+    let release = if each.release.is_empty() { String::new() } else { format!(", {}", each.release) };
+    format!("{}/{}  {}{release}{heard}{equal}", each.tenant_id, each.box_id, state_of(each))
+}
+
+impl Revoke {
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let (tenant_id, box_id) = (self.tenant.clone(), self.box_id.clone());
+        access.revoke_box(v1::RevokeBoxRequest { tenant_id, box_id })?;
+        println!("{}/{} may not connect any more; its stream ends within a minute.", self.tenant, self.box_id);
+        Ok(())
+    }
 }
 
 impl Calls {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let mut calls = Vec::new();
-        for record in store.boxes(&self.tenant)? {
-            let rows = store.latest_rows(&record.name, "call_sessions", self.limit)?;
-            calls.extend(rows.into_iter().map(|(key, row)| (key, record.name.box_id.clone(), row)));
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let (mut calls, mut page_token) = (Vec::new(), String::new());
+        let limit = usize::try_from(self.limit)?;
+        while calls.len() < limit {
+            let page_size = u32::try_from(limit - calls.len())?.min(1_000);
+            let (tenant_id, box_id) = (self.tenant.clone(), String::new());
+            let page = access.list_calls(v1::ListCallsRequest { tenant_id, box_id, page_size, page_token })?;
+            calls.extend(page.calls);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
         }
-        calls.sort_by(|(a, ..), (b, ..)| b.cmp(a));
-        calls.truncate(usize::try_from(self.limit)?);
         if self.json {
-            let rows = calls.iter().map(|(key, box_id, row)| call_json(key, box_id, row)).collect::<Vec<_>>();
-            println!("{}", json!(rows));
+            println!("{}", json!(calls.iter().map(call_json).collect::<Vec<_>>()));
             return Ok(());
         }
         if calls.is_empty() {
             println!("No call of {} is here.", self.tenant);
         }
-        for (key, box_id, row) in &calls {
-            println!("{}", call_line(key, box_id, row));
+        for call in &calls {
+            println!("{}", call_line(call));
         }
         Ok(())
     }
 }
 
-fn column<'a>(row: &'a StoredRow, name: &str) -> Option<&'a Kind> {
-    row.columns.as_ref()?.get(name)?.kind.as_ref()
+fn column<'a>(call: &'a v1::Call, name: &str) -> Option<&'a Kind> {
+    call.columns.get(name)?.kind.as_ref()
 }
 
-fn call_json(key: &str, box_id: &str, row: &StoredRow) -> serde_json::Value {
-    let columns = row.columns.iter().flatten();
-    let mut call: serde_json::Map<_, _> = columns
+fn call_json(call: &v1::Call) -> serde_json::Value {
+    let columns = call.columns.iter();
+    let mut json: serde_json::Map<_, _> = columns
         .filter_map(|(name, value)| {
             let json = match value.kind.as_ref()? {
                 Kind::Integer(integer) => json!(integer),
@@ -376,21 +409,22 @@ fn call_json(key: &str, box_id: &str, row: &StoredRow) -> serde_json::Value {
             Some((name.clone(), json))
         })
         .collect();
-    call.insert("call_id".to_owned(), json!(key));
-    call.insert("box".to_owned(), json!(box_id));
-    call.into()
+    json.insert("call_id".to_owned(), json!(call.call_id));
+    json.insert("box".to_owned(), json!(call.box_id));
+    json.into()
 }
 
-fn call_line(key: &str, box_id: &str, row: &StoredRow) -> String {
-    let text = |name: &str| match column(row, name) {
+fn call_line(call: &v1::Call) -> String {
+    let text = |name: &str| match column(call, name) {
         Some(Kind::Text(text)) => text.as_str(),
         Some(Kind::Integer(_) | Kind::Real(_) | Kind::Blob(_)) | None => "-",
     };
-    let started = match column(row, "started_at") {
+    let started = match column(call, "started_at") {
         Some(Kind::Integer(at)) => in_words(*at),
         Some(Kind::Real(_) | Kind::Text(_) | Kind::Blob(_)) | None => "-".to_owned(),
     };
-    format!("{started}  {key}  {box_id}  {} {} {}", text("direction"), text("trunk"), text("state"))
+    let v1::Call { call_id, box_id, .. } = call;
+    format!("{started}  {call_id}  {box_id}  {} {} {}", text("direction"), text("trunk"), text("state"))
 }
 
 /// A time in milliseconds since 1970, where this runs.

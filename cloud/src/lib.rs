@@ -15,6 +15,7 @@ mod files;
 pub mod fleet;
 pub mod local_postgres;
 pub mod names;
+mod operators;
 pub mod server;
 pub mod store;
 pub mod sync;

@@ -99,27 +99,33 @@ impl From<DigestSum> for Sum {
     }
 }
 
-/// The day of a key since 1970-01-01; `None` if it does not begin like a UUID in lower case.
-pub fn day_of(key: &str) -> Option<u32> {
+/// When a key was made, in milliseconds since 1970; `None` if it does not begin like a UUID in lower case.
+pub fn time_of(key: &str) -> Option<i64> {
     let ms = format!("{}{}", key.get(..8)?, key.get(8..13)?.strip_prefix('-')?);
     let lower = ms.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    let ms = u64::from_str_radix(&ms, 16).ok().filter(|_| lower)?;
-    u32::try_from(ms / DAY_MS).ok()
+    i64::from_str_radix(&ms, 16).ok().filter(|_| lower)
 }
 
-/// The keys of a day are those after the first of these texts and up to the second, as text is compared.
-pub fn keys_of(day: u32) -> (String, String) {
-    (before_day(u64::from(day.min(LAST_DAY))), before_day(u64::from(day.min(LAST_DAY)) + 1))
+/// The day of a key since 1970-01-01; `None` as for [`time_of`].
+pub fn day_of(key: &str) -> Option<u32> {
+    u32::try_from(time_of(key)?.unsigned_abs() / DAY_MS).ok()
 }
 
-/// A text before each key of `day`, and after each of the day before: the beginning of a key is less than the key.
-fn before_day(day: u64) -> String {
-    let ms = day * DAY_MS;
+/// A text before each key that was made at this time or later, and after each that was made before, in milliseconds since
+/// 1970: the beginning of a key is less than the key.
+pub fn key_from(at: i64) -> String {
+    let ms = at.max(0).unsigned_abs();
     if ms >> 48 != 0 {
         // After every hexadecimal digit.
         return "g".to_owned();
     }
     format!("{:08x}-{:04x}", ms >> 16, ms & 0xffff)
+}
+
+/// The keys of a day are those after the first of these texts and up to the second, as text is compared.
+pub fn keys_of(day: u32) -> (String, String) {
+    let begin = |day: u32| key_from(i64::from(day) * DAY_MS.cast_signed());
+    (begin(day.min(LAST_DAY)), begin(day.min(LAST_DAY) + 1))
 }
 
 /// Whether this is a key: a UUID as 36 characters in lower case.

@@ -1,20 +1,25 @@
-//! `offhook-cloud fleet`: what boxes should be like and should do.
+//! `offhook-cloud fleet`: what boxes should be like and should do, and what is known of them.
 #![expect(clippy::print_stdout, reason = "a command line's answers go to stdout")]
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use cloud_api::v1::value::Kind;
+use cloud_api::v1::{self, command_record, desired_version, rollout};
+use jiff::{Timestamp, ToSpan as _, Unit, tz::TimeZone};
+use serde_json::{Value, json};
 
-use super::document::{BoxDocument, CommandRecord, DesiredState, Outcome, Wish};
-use super::rollout::{Rollout, State};
-use super::{box_document, box_documents, change_box, change_rollout, rollouts};
+use super::access::Access;
+use super::desk::COMMANDS;
+use super::document::Wish;
+use super::metrics::spread_json;
 use crate::cli::in_words;
 use crate::clock;
-use crate::store::{AnyStore, BoxName, Store as _};
 
 const MINUTE_MS: i64 = 60_000;
 /// Between two looks whether something has happened.
@@ -40,6 +45,17 @@ pub(crate) enum Fleet {
     Rollouts(Rollouts),
     /// Stop a rollout where it is; boxes that have it keep it
     Halt(Halt),
+    /// Calls in figures, day by day or hour by hour
+    Metrics(Metrics),
+    /// Every row of a tenant's boxes, one line of JSON each
+    Export(Export),
+    /// Have every box of a tenant erase a caller: calls, recordings, messages, texts, contacts
+    ///
+    /// What a box deletes goes from here with it. Backups are sealed and cannot be looked into: those of before go when their
+    /// time is over.
+    Erase(Erase),
+    /// Who asked for what, and whether an entry was changed or taken out
+    Audit(Audit),
 }
 
 #[derive(Debug, Args)]
@@ -71,9 +87,6 @@ pub(crate) struct Set {
     box_id: String,
     #[command(flatten)]
     content: Content,
-    /// Who wishes it, for the record
-    #[arg(long = "as", value_name = "NAME", default_value = "operator")]
-    by: String,
     /// Wait until the box has applied or rejected it, this many seconds
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u32>,
@@ -98,7 +111,7 @@ pub(crate) struct CommandArgs {
     tenant: String,
     /// Which, whole
     box_id: String,
-    /// diagnostics, test-call, rotate-keys, restart, update or reboot
+    /// diagnostics, test-call, rotate-keys, restart, update, reboot or erase-caller
     #[arg(value_parser = COMMANDS)]
     name: String,
     /// How, for example --argument text="When are you open?"; may be repeated
@@ -107,9 +120,6 @@ pub(crate) struct CommandArgs {
     /// After so many minutes it is not done any more. 1 to 10 080
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
     minutes: u32,
-    /// Who wants it, for the record
-    #[arg(long = "as", value_name = "NAME", default_value = "operator")]
-    by: String,
     /// Wait for the result, this many seconds
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u32>,
@@ -117,9 +127,6 @@ pub(crate) struct CommandArgs {
     #[arg(long)]
     json: bool,
 }
-
-/// What a box can be told to do.
-const COMMANDS: [&str; 6] = ["diagnostics", "test-call", "rotate-keys", "restart", "update", "reboot"];
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutArgs {
@@ -139,9 +146,6 @@ pub(crate) struct RolloutArgs {
     /// How long a cohort may take to apply it, in minutes
     #[arg(long, default_value_t = 240)]
     limit_minutes: u32,
-    /// Who wishes it, for the record
-    #[arg(long = "as", value_name = "NAME", default_value = "operator")]
-    by: String,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -162,21 +166,80 @@ pub(crate) struct Halt {
     tenant: String,
     /// Which: see `fleet rollouts`
     rollout: String,
-    /// Who wishes it, for the record
-    #[arg(long = "as", value_name = "NAME", default_value = "operator")]
-    by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// Whose
+    tenant: String,
+    /// Of this box only
+    #[arg(long = "box", value_name = "BOX", default_value = "")]
+    box_id: String,
+    /// So many days back, today among them. 1 to 366
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(i64).range(1..=366))]
+    days: i64,
+    /// Hour by hour; at most 41 days
+    #[arg(long)]
+    hourly: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Whose
+    tenant: String,
+    /// Where to; it is made, and must not be there
+    file: PathBuf,
+    /// Of this box only
+    #[arg(long = "box", value_name = "BOX", default_value = "")]
+    box_id: String,
+    /// What was written, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    /// Whose boxes
+    tenant: String,
+    /// The caller's number, as in +12125550142
+    caller: String,
+    /// Wait until every box has done it, this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u32>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Whose
+    tenant: String,
+    /// How many at most, of the latest
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Fleet {
-    pub(crate) fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
         match self {
-            Fleet::List(list) => list.run(store),
-            Fleet::Show(show) => show.run(store),
-            Fleet::Set(set) => set.run(store),
-            Fleet::Command(command) => command.run(store),
-            Fleet::Rollout(rollout) => rollout.run(store),
-            Fleet::Rollouts(rollouts) => rollouts.run(store),
-            Fleet::Halt(halt) => halt.run(store),
+            Fleet::List(list) => list.run(access),
+            Fleet::Show(show) => show.run(access),
+            Fleet::Set(set) => set.run(access),
+            Fleet::Command(command) => command.run(access),
+            Fleet::Rollout(rollout) => rollout.run(access),
+            Fleet::Rollouts(rollouts) => rollouts.run(access),
+            Fleet::Halt(halt) => halt.run(access),
+            Fleet::Metrics(metrics) => metrics.run(access),
+            Fleet::Export(export) => export.run(access),
+            Fleet::Erase(erase) => erase.run(access),
+            Fleet::Audit(audit) => audit.run(access),
         }
     }
 }
@@ -195,13 +258,6 @@ impl Content {
     }
 }
 
-/// The name, if there is such a box.
-fn known(store: &AnyStore, tenant: &str, box_id: &str) -> anyhow::Result<BoxName> {
-    let there = store.boxes(tenant)?.into_iter().any(|record| record.name.box_id == box_id);
-    anyhow::ensure!(there, "there is no box {tenant}/{box_id}: see `offhook-cloud boxes`");
-    Ok(BoxName { tenant_id: tenant.to_owned(), box_id: box_id.to_owned() })
-}
-
 /// What comes of it within the time; None if nothing has.
 #[expect(
     clippy::disallowed_methods,
@@ -218,83 +274,117 @@ fn wait_for<T>(seconds: u32, mut look: impl FnMut() -> anyhow::Result<Option<T>>
     }
 }
 
+fn get_box(access: &Access<'_>, tenant: &str, box_id: &str) -> anyhow::Result<v1::GetBoxResponse> {
+    access.get_box(v1::GetBoxRequest { tenant_id: tenant.to_owned(), box_id: box_id.to_owned() })
+}
+
 impl List {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let tenants = match &self.tenant {
-            Some(tenant) => vec![tenant.clone()],
-            None => store.tenants()?,
-        };
-        let mut lines = Vec::new();
-        let mut values = Vec::new();
-        for tenant in tenants {
-            let documents = box_documents(store, &tenant)?;
-            for record in store.boxes(&tenant)? {
-                let document = documents.get(&record.name.box_id).cloned().unwrap_or_default();
-                lines.push(format!("{}  {}", record.name, box_words(&document)));
-                let mut value = serde_json::to_value(summary(&document))?;
-                value["tenant"] = json!(record.name.tenant_id);
-                value["box"] = json!(record.name.box_id);
-                value["heard_at"] = json!(record.heard_at);
-                values.push(value);
-            }
-        }
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let boxes = access.boxes(self.tenant.as_deref().unwrap_or_default())?;
         if self.json {
-            println!("{}", json!(values));
-        } else if lines.is_empty() {
+            println!("{}", json!(boxes.iter().map(summary_json).collect::<Vec<_>>()));
+        } else if boxes.is_empty() {
             println!("No box yet: `offhook-cloud claim OFFICE` prints a code for the first.");
-        } else {
-            println!("{}", lines.join("\n"));
+        }
+        for each in boxes.iter().filter(|_| !self.json) {
+            println!("{}/{}  {}", each.tenant_id, each.box_id, box_words(each));
         }
         Ok(())
     }
 }
 
-fn summary(document: &BoxDocument) -> serde_json::Value {
-    let version = document.desired.as_ref().map(|desired| desired.version);
-    let outcome = document.desired.as_ref().map(|desired| &desired.outcome);
-    json!({ "version": version, "outcome": outcome, "silent_since": document.silent_since })
+fn summary_json(each: &v1::Box) -> Value {
+    let desired = each.desired.as_ref();
+    json!({
+        "tenant": each.tenant_id, "box": each.box_id, "version": desired.map(|desired| desired.version),
+        "outcome": desired.map(outcome_json), "silent_since": each.silent_since_unix_ms,
+        "heard_at": Some(each.last_heard_unix_ms).filter(|at| *at != 0),
+    })
 }
 
-fn box_words(document: &BoxDocument) -> String {
-    let silent = document.silent_since.map_or_else(String::new, |at| format!("SILENT since {}, ", in_words(at)));
-    let wish = document.desired.as_ref().map_or_else(|| "its own configuration".to_owned(), desired_words);
+fn outcome_json(desired: &v1::DesiredVersion) -> Value {
+    let (at, detail) = (desired.state_unix_ms, &desired.detail);
+    match desired.state() {
+        desired_version::State::Unspecified | desired_version::State::Unsent => json!({ "state": "unsent" }),
+        desired_version::State::Pending => json!({ "state": "pending", "detail": detail, "at": at }),
+        desired_version::State::Applied => json!({ "state": "applied", "at": at }),
+        desired_version::State::Rejected => json!({ "state": "rejected", "detail": detail, "at": at }),
+        desired_version::State::Superseded => json!({ "state": "superseded" }),
+    }
+}
+
+fn desired_json(desired: &v1::DesiredVersion) -> Value {
+    json!({
+        "version": desired.version, "sections": ordered(&desired.sections_toml), "set_at": desired.set_at_unix_ms,
+        "set_by": desired.set_by, "outcome": outcome_json(desired),
+    })
+}
+
+fn command_json(command: &v1::CommandRecord) -> Value {
+    let result = command.result.as_ref();
+    json!({
+        "command_id": command.command_id, "name": command.name, "arguments": ordered(&command.arguments),
+        "sent_by": command.sent_by, "sent_at": command.sent_at_unix_ms, "expires_at": command.expires_at_unix_ms,
+        "result": result.map(result_json),
+    })
+}
+
+fn result_json(result: &command_record::Result) -> Value {
+    json!({ "done": result.done, "detail": result.detail, "at": result.at_unix_ms })
+}
+
+fn ordered<T: Clone>(map: &std::collections::HashMap<String, T>) -> BTreeMap<String, T> {
+    map.clone().into_iter().collect()
+}
+
+fn box_words(each: &v1::Box) -> String {
+    let silent = each.silent_since_unix_ms;
+    let silent = silent.map_or_else(String::new, |at| format!("SILENT since {}, ", in_words(at)));
+    let wish = each.desired.as_ref().map_or_else(|| "its own configuration".to_owned(), desired_words);
     format!("{silent}{wish}")
 }
 
-fn desired_words(desired: &DesiredState) -> String {
-    let DesiredState { version, set_at, set_by, outcome, .. } = desired;
-    let outcome = match outcome {
-        Outcome::Unsent => "the box has not said anything about it yet".to_owned(),
-        Outcome::Pending { detail, .. } => format!("not yet: {detail}"),
-        Outcome::Applied { at } => format!("in force since {}", in_words(*at)),
-        Outcome::Rejected { detail, at } => format!("REJECTED {}: {detail}", in_words(*at)),
-        Outcome::Superseded => "a later one came first".to_owned(),
+fn desired_words(desired: &v1::DesiredVersion) -> String {
+    let (detail, at) = (&desired.detail, in_words(desired.state_unix_ms));
+    let outcome = match desired.state() {
+        desired_version::State::Unspecified | desired_version::State::Unsent => {
+            "the box has not said anything about it yet".to_owned()
+        }
+        desired_version::State::Pending => format!("not yet: {detail}"),
+        desired_version::State::Applied => format!("in force since {at}"),
+        desired_version::State::Rejected => format!("REJECTED {at}: {detail}"),
+        desired_version::State::Superseded => "a later one came first".to_owned(),
     };
-    format!("configuration {version} of {set_by}, {}: {outcome}", in_words(*set_at))
+    format!("configuration {} of {}, {}: {outcome}", desired.version, desired.set_by, in_words(desired.set_at_unix_ms))
 }
 
 impl Show {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let of = known(store, &self.tenant, &self.box_id)?;
-        let document = box_document(store, &of)?;
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let v1::GetBoxResponse { r#box, history, commands } = get_box(access, &self.tenant, &self.box_id)?;
+        let each = r#box.unwrap_or_default();
         if self.json {
-            println!("{}", serde_json::to_string(&document)?);
+            let document = json!({
+                "desired": each.desired.as_ref().map(desired_json), "silent_since": each.silent_since_unix_ms,
+                "history": history.iter().map(desired_json).collect::<Vec<_>>(),
+                "commands": commands.iter().map(command_json).collect::<Vec<_>>(),
+            });
+            println!("{document}");
             return Ok(());
         }
-        println!("{of}  {}", box_words(&document));
-        for (section, text) in document.desired.iter().flat_map(|desired| &desired.sections) {
-            println!("\n  {section}\n{}", indented(text));
+        println!("{}/{}  {}", each.tenant_id, each.box_id, box_words(&each));
+        for (section, text) in each.desired.iter().flat_map(|desired| ordered(&desired.sections_toml)) {
+            println!("\n  {section}\n{}", indented(&text));
         }
-        if !document.history.is_empty() {
+        if !history.is_empty() {
             println!("\nBefore:");
         }
-        for desired in &document.history {
+        for desired in &history {
             println!("  {}", desired_words(desired));
         }
-        if !document.commands.is_empty() {
+        if !commands.is_empty() {
             println!("\nCommands:");
         }
-        for command in &document.commands {
+        for command in &commands {
             println!("{}", command_words(command));
         }
         Ok(())
@@ -305,37 +395,56 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
 }
 
-fn command_words(command: &CommandRecord) -> String {
-    let CommandRecord { name, sent_by, sent_at, expires_at, result, .. } = command;
-    let outcome = match result {
-        Some(result) if result.done => format!("done {}", in_words(result.at)),
-        Some(result) => format!("NOT done {}", in_words(result.at)),
-        None if *expires_at <= clock::unix_ms() => "never heard of; it is too late now".to_owned(),
-        None => format!("open until {}", in_words(*expires_at)),
+fn command_words(command: &v1::CommandRecord) -> String {
+    let expires_at = command.expires_at_unix_ms;
+    let outcome = match &command.result {
+        Some(result) if result.done => format!("done {}", in_words(result.at_unix_ms)),
+        Some(result) => format!("NOT done {}", in_words(result.at_unix_ms)),
+        None if expires_at <= clock::unix_ms() => "never heard of; it is too late now".to_owned(),
+        None => format!("open until {}", in_words(expires_at)),
     };
-    let detail = result.as_ref().filter(|result| !result.detail.is_empty());
+    let detail = command.result.as_ref().filter(|result| !result.detail.is_empty());
     let detail = detail.map_or_else(String::new, |result| format!("\n{}", indented(&result.detail)));
-    format!("  {name} of {sent_by}, {}: {outcome}{detail}", in_words(*sent_at))
+    format!("  {} of {}, {}: {outcome}{detail}", command.name, command.sent_by, in_words(command.sent_at_unix_ms))
+}
+
+/// The command once it has a result, if it has one within the time, else as it is.
+fn command_after(
+    access: &Access<'_>,
+    (tenant, box_id): (&str, &str),
+    id: &str,
+    seconds: u32,
+) -> anyhow::Result<Option<v1::CommandRecord>> {
+    let find = || -> anyhow::Result<Option<v1::CommandRecord>> {
+        let commands = get_box(access, tenant, box_id)?.commands;
+        Ok(commands.into_iter().find(|command| command.command_id == id))
+    };
+    match wait_for(seconds, || Ok(find()?.filter(|command| command.result.is_some())))? {
+        Some(command) => Ok(Some(command)),
+        None => find(),
+    }
 }
 
 impl Set {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let (of, wish) = (known(store, &self.tenant, &self.box_id)?, self.content.wish()?);
-        let now = clock::unix_ms();
-        let version = change_box(store, &of, now, |document| document.wish(&wish, &self.by, now))?;
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let sections_toml = self.content.wish()?.sections().clone().into_iter().collect();
+        let desired = Some(v1::Desired { version: 0, sections_toml });
+        let (tenant_id, box_id) = (self.tenant.clone(), self.box_id.clone());
+        let version = access.set_desired(v1::SetDesiredRequest { box_id, desired, tenant_id })?.version;
         let outcome = wait_for(self.wait.unwrap_or(0), || {
-            let desired = box_document(store, &of)?.desired.filter(|desired| desired.version == version);
-            let decided =
-                |desired: &DesiredState| matches!(desired.outcome, Outcome::Applied { .. } | Outcome::Rejected { .. });
-            Ok(desired.filter(decided))
+            let desired = get_box(access, &self.tenant, &self.box_id)?.r#box.and_then(|each| each.desired);
+            let decided = [desired_version::State::Applied, desired_version::State::Rejected];
+            Ok(desired.filter(|desired| desired.version == version && decided.contains(&desired.state())))
         })?;
-        let rejected = outcome.as_ref().is_some_and(|desired| matches!(desired.outcome, Outcome::Rejected { .. }));
+        let is_rejected = |desired: &v1::DesiredVersion| desired.state() == desired_version::State::Rejected;
+        let rejected = outcome.as_ref().is_some_and(is_rejected);
+        let name = format!("{}/{}", self.tenant, self.box_id);
         if self.json {
-            println!("{}", json!({ "version": version, "outcome": outcome.map(|desired| desired.outcome) }));
+            println!("{}", json!({ "version": version, "outcome": outcome.as_ref().map(outcome_json) }));
         } else if let Some(desired) = outcome {
-            println!("{of}  {}", desired_words(&desired));
+            println!("{name}  {}", desired_words(&desired));
         } else {
-            println!("{of}  configuration {version} is on its way: see `offhook-cloud fleet show`");
+            println!("{name}  configuration {version} is on its way: see `offhook-cloud fleet show`");
         }
         anyhow::ensure!(!rejected, "the box has rejected it");
         Ok(())
@@ -343,112 +452,274 @@ impl Set {
 }
 
 impl CommandArgs {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let of = known(store, &self.tenant, &self.box_id)?;
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
         let argument = |text: &String| {
             let (key, value) = text.split_once('=')?;
             Some((key.to_owned(), value.to_owned()))
         };
-        let arguments: Option<BTreeMap<String, String>> = self.arguments.iter().map(argument).collect();
-        let now = clock::unix_ms();
-        let command = CommandRecord {
-            command_id: format!("{:032x}", rand::random::<u128>()),
+        let arguments: Option<_> = self.arguments.iter().map(argument).collect();
+        let command = v1::Command {
             name: self.name.clone(),
             arguments: arguments.context("--argument: expected KEY=VALUE")?,
-            sent_by: self.by.clone(),
-            sent_at: now,
-            expires_at: now + i64::from(self.minutes) * MINUTE_MS,
-            result: None,
+            expires_at_unix_ms: clock::unix_ms() + i64::from(self.minutes) * MINUTE_MS,
+            ..v1::Command::default()
         };
-        let id = command.command_id.clone();
-        change_box(store, &of, now, |document| document.send(command.clone()))?;
-        let done = wait_for(self.wait.unwrap_or(0), || {
-            let commands = box_document(store, &of)?.commands;
-            Ok(commands.into_iter().find(|command| command.command_id == id && command.result.is_some()))
-        })?;
-        let failed = done.iter().flat_map(|command| &command.result).any(|result| !result.done);
+        let (tenant_id, box_id) = (self.tenant.clone(), self.box_id.clone());
+        let sent = access.send_command(v1::SendCommandRequest { box_id, command: Some(command), tenant_id })?;
+        let of = (self.tenant.as_str(), self.box_id.as_str());
+        let command = command_after(access, of, &sent.command_id, self.wait.unwrap_or(0))?;
+        let result = command.as_ref().and_then(|command| command.result.as_ref());
         if self.json {
-            println!("{}", json!({ "command_id": id, "result": done.and_then(|command| command.result) }));
-        } else {
-            println!("{}", command_words(done.as_ref().unwrap_or(&command)));
+            println!("{}", json!({ "command_id": sent.command_id, "result": result.map(result_json) }));
+        } else if let Some(command) = &command {
+            println!("{}", command_words(command));
         }
-        anyhow::ensure!(!failed, "the box has not done it");
+        anyhow::ensure!(result.is_none_or(|result| result.done), "the box has not done it");
         Ok(())
     }
 }
 
 impl RolloutArgs {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let ascending = self.cohorts.is_sorted_by(|a, b| a < b) && self.cohorts.first().is_some_and(|first| *first > 0);
-        anyhow::ensure!(
-            ascending && self.cohorts.last() == Some(&100),
-            "--cohorts: expected per cents that ascend to 100, for example 10,50,100"
-        );
-        let wish = self.content.wish()?;
-        let there: Vec<String> = store
-            .boxes(&self.tenant)?
-            .into_iter()
-            .filter(|record| record.revoked_at.is_none())
-            .map(|record| record.name.box_id)
-            .collect();
-        if let Some(unknown) = self.boxes.iter().find(|name| !there.contains(name)) {
-            anyhow::bail!("--box {unknown}: {} has no such box, or it is revoked", self.tenant);
-        }
-        let boxes = if self.boxes.is_empty() { there } else { self.boxes.clone() };
-        anyhow::ensure!(!boxes.is_empty(), "{} has no box", self.tenant);
-        let (now, id) = (clock::unix_ms(), format!("{:08x}", rand::random::<u32>()));
-        let rollout = Rollout {
-            sections: wish.sections().clone(),
-            boxes,
-            cohorts: self.cohorts.clone(),
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let begun = access.start_rollout(v1::StartRolloutRequest {
+            tenant_id: self.tenant.clone(),
+            sections_toml: self.content.wish()?.sections().clone().into_iter().collect(),
+            box_ids: self.boxes.clone(),
+            cohorts_percent: self.cohorts.iter().map(|per_cent| u32::from(*per_cent)).collect(),
             soak_ms: i64::from(self.soak_minutes) * MINUTE_MS,
             limit_ms: i64::from(self.limit_minutes) * MINUTE_MS,
-            by: self.by.clone(),
-            began_at: now,
-            stage_at: now,
-            ..Rollout::default()
-        };
-        change_rollout(store, &self.tenant, &id, now, |document| *document = rollout.clone())?;
+        })?;
+        let v1::StartRolloutResponse { rollout_id, boxes } = begun;
         if self.json {
-            println!("{}", json!({ "rollout": id }));
+            println!("{}", json!({ "rollout": rollout_id }));
         } else {
-            println!("Rollout {id} to {} boxes has begun: see `offhook-cloud fleet rollouts`", rollout.boxes.len());
+            println!("Rollout {rollout_id} to {boxes} boxes has begun: see `offhook-cloud fleet rollouts`");
         }
         Ok(())
     }
 }
 
+fn rollout_json(each: &v1::Rollout) -> Value {
+    let (at, reason) = (each.state_unix_ms, &each.detail);
+    let state = match each.state() {
+        rollout::State::Unspecified | rollout::State::Running => json!({ "state": "running" }),
+        rollout::State::Halted => json!({ "state": "halted", "reason": reason, "at": at }),
+        rollout::State::Done => json!({ "state": "done", "at": at }),
+    };
+    json!({
+        "sections": ordered(&each.sections_toml), "boxes": each.box_ids, "cohorts": each.cohorts_percent,
+        "soak_ms": each.soak_ms, "limit_ms": each.limit_ms, "by": each.started_by, "began_at": each.started_unix_ms,
+        "state": state, "stage": each.stage, "stage_at": each.stage_unix_ms,
+        "applied_at": each.stage_applied_unix_ms, "versions": ordered(&each.versions),
+    })
+}
+
 impl Rollouts {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let all = rollouts(store, &self.tenant)?;
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let all = access.list_rollouts(v1::ListRolloutsRequest { tenant_id: self.tenant.clone() })?.rollouts;
         if self.json {
-            println!("{}", serde_json::to_string(&all)?);
+            let by_id: serde_json::Map<_, _> =
+                all.iter().map(|each| (each.rollout_id.clone(), rollout_json(each))).collect();
+            println!("{}", Value::Object(by_id));
             return Ok(());
         }
         if all.is_empty() {
             println!("{} has had no rollout.", self.tenant);
         }
-        for (id, rollout) in &all {
-            let state = match &rollout.state {
-                State::Running => format!("stage {} of {}", rollout.stage + 1, rollout.cohorts.len()),
-                State::Halted { reason, at } => format!("HALTED {}: {reason}", in_words(*at)),
-                State::Done { at } => format!("done {}", in_words(*at)),
+        for each in &all {
+            let state = match each.state() {
+                rollout::State::Unspecified | rollout::State::Running => {
+                    format!("stage {} of {}", each.stage + 1, each.cohorts_percent.len())
+                }
+                rollout::State::Halted => format!("HALTED {}: {}", in_words(each.state_unix_ms), each.detail),
+                rollout::State::Done => format!("done {}", in_words(each.state_unix_ms)),
             };
-            let (given, boxes) = (rollout.versions.len(), rollout.boxes.len());
-            println!("{id}  of {}, {}: {given} of {boxes} boxes, {state}", rollout.by, in_words(rollout.began_at));
+            let (given, boxes) = (each.versions.len(), each.box_ids.len());
+            let (id, by, began) = (&each.rollout_id, &each.started_by, in_words(each.started_unix_ms));
+            println!("{id}  of {by}, {began}: {given} of {boxes} boxes, {state}");
         }
         Ok(())
     }
 }
 
 impl Halt {
-    fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let there = rollouts(store, &self.tenant)?.contains_key(&self.rollout);
-        anyhow::ensure!(there, "{} has no rollout {}: see `fleet rollouts`", self.tenant, self.rollout);
-        let now = clock::unix_ms();
-        let reason = format!("by {}", self.by);
-        change_rollout(store, &self.tenant, &self.rollout, now, |rollout| rollout.halt(reason.clone(), now))?;
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let (tenant_id, rollout_id) = (self.tenant.clone(), self.rollout.clone());
+        access.halt_rollout(v1::HaltRolloutRequest { tenant_id, rollout_id })?;
         println!("No further box gets rollout {}; those that have it keep it.", self.rollout);
         Ok(())
     }
+}
+
+impl Metrics {
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let now = Timestamp::from_millisecond(clock::unix_ms())?.to_zoned(TimeZone::system());
+        let begin = now.start_of_day()?.checked_sub((self.days - 1).days())?;
+        let whole = now.since((Unit::Hour, &begin))?.get_hours();
+        let step_hours = if self.hourly { 1 } else { 24 };
+        let step_ms = step_hours * 60 * MINUTE_MS;
+        // The last stretch is whole too: what is still to come is counted as it comes.
+        let until = begin.timestamp().as_millisecond() + (i64::from(whole) / step_hours + 1) * step_ms;
+        let stretches = access.query_metrics(v1::QueryMetricsRequest {
+            tenant_id: self.tenant.clone(),
+            box_id: self.box_id.clone(),
+            from_unix_ms: begin.timestamp().as_millisecond(),
+            until_unix_ms: until,
+            step_ms,
+        })?;
+        if self.json {
+            println!("{}", json!(stretches.stretches.iter().map(metrics_json).collect::<Vec<_>>()));
+            return Ok(());
+        }
+        println!("from              calls  answered  failed  voicemail  person  talk p50  gap p50/p95  MOS p50");
+        for each in &stretches.stretches {
+            println!("{}", metrics_line(each));
+        }
+        Ok(())
+    }
+}
+
+fn metrics_json(each: &v1::Metrics) -> Value {
+    json!({
+        "from": each.from_unix_ms, "calls": each.calls, "inbound": each.inbound, "answered": each.answered,
+        "failed": each.failed, "voicemails": each.voicemails, "escalations": each.escalations,
+        "talk_ms": spread_json(each.talk_ms.as_ref()), "heard_gap_ms": spread_json(each.heard_gap_ms.as_ref()),
+        "mos_hundredths": spread_json(each.mos_hundredths.as_ref()), "dispositions": ordered(&each.dispositions),
+    })
+}
+
+fn metrics_line(each: &v1::Metrics) -> String {
+    let [talk, gap, mos] = [each.talk_ms, each.heard_gap_ms, each.mos_hundredths].map(Option::unwrap_or_default);
+    let dash = |count: u64, text: String| if count == 0 { "-".to_owned() } else { text };
+    let talk = dash(talk.count, format!("{} s", talk.p50 / 1_000));
+    let gap = dash(gap.count, format!("{}/{} ms", gap.p50, gap.p95));
+    let mos = dash(mos.count, format!("{}.{:02}", mos.p50 / 100, mos.p50 % 100));
+    let from = in_words(each.from_unix_ms);
+    format!(
+        "{}  {:>5}  {:>8}  {:>6}  {:>9}  {:>6}  {talk:>8}  {gap:>11}  {mos:>7}",
+        &from[..16],
+        each.calls,
+        each.answered,
+        each.failed,
+        each.voicemails,
+        each.escalations
+    )
+}
+
+impl Export {
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&self.file);
+        let mut file = BufWriter::new(file.with_context(|| self.file.display().to_string())?);
+        let mut counts = BTreeMap::<String, u64>::new();
+        let question = v1::ExportRequest { tenant_id: self.tenant.clone(), box_id: self.box_id.clone() };
+        let written = access.export(question, |part| {
+            for row in &part.rows {
+                let columns = row.columns.iter().filter_map(|(name, value)| Some((name.clone(), value_json(value)?)));
+                let columns: serde_json::Map<_, _> = columns.collect();
+                let (table, version) = (&part.table, row.row_version);
+                let line = json!({
+                    "box": part.box_id, "table": table, "key": row.key, "row_version": version, "columns": columns,
+                });
+                writeln!(file, "{line}")?;
+                *counts.entry(part.table.clone()).or_default() += 1;
+            }
+            Ok(())
+        });
+        let written = written.and_then(|()| Ok(file.into_inner()?.sync_all()?));
+        if written.is_err() {
+            // What is not whole is nothing to rely on.
+            let _ = std::fs::remove_file(&self.file);
+        }
+        written.with_context(|| format!("{} was not written", self.file.display()))?;
+        let rows: u64 = counts.values().sum();
+        if self.json {
+            println!("{}", json!({ "rows": rows, "tables": counts }));
+        } else {
+            println!("{rows} rows of {} tables are in {}", counts.len(), self.file.display());
+        }
+        Ok(())
+    }
+}
+
+/// A value as JSON has it, bytes in base 64; None for NULL.
+fn value_json(value: &v1::Value) -> Option<Value> {
+    Some(match value.kind.as_ref()? {
+        Kind::Integer(integer) => json!(integer),
+        Kind::Real(real) => json!(real),
+        Kind::Text(text) => json!(text),
+        Kind::Blob(blob) => json!(base64::engine::general_purpose::STANDARD.encode(blob)),
+    })
+}
+
+impl Erase {
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let question = v1::EraseCallerRequest { tenant_id: self.tenant.clone(), caller: self.caller.clone() };
+        let begun = access.erase_caller(question)?;
+        let until = clock::now() + Duration::from_secs(self.wait.unwrap_or(0).into());
+        let (mut results, mut undone) = (serde_json::Map::new(), Vec::new());
+        for box_id in &begun.box_ids {
+            let left = u32::try_from(until.saturating_duration_since(clock::now()).as_secs()).unwrap_or(0);
+            let command = command_after(access, (&self.tenant, box_id), &begun.command_id, left)?;
+            let result = command.as_ref().and_then(|command| command.result.as_ref());
+            if !result.is_some_and(|result| result.done) {
+                undone.push(box_id.as_str());
+            }
+            if !self.json {
+                println!("{box_id}{}", command.as_ref().map_or_else(String::new, command_words));
+            }
+            results.insert(box_id.clone(), json!(result.map(result_json)));
+        }
+        if self.json {
+            println!("{}", json!({ "command_id": begun.command_id, "boxes": results }));
+        } else if begun.box_ids.is_empty() {
+            println!("{} has no box.", self.tenant);
+        } else if !undone.is_empty() {
+            println!("Not yet: {}; they have 30 days. See `offhook-cloud fleet show`.", undone.join(", "));
+        }
+        anyhow::ensure!(self.wait.is_none() || undone.is_empty(), "not every box has done it");
+        Ok(())
+    }
+}
+
+impl Audit {
+    fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
+        let mut entries: Vec<v1::AuditEntry> = Vec::new();
+        let mut after = 0;
+        let page_size = 1_000;
+        loop {
+            let question = v1::ListAuditRequest { tenant_id: self.tenant.clone(), after, page_size };
+            let page = access.list_audit(question)?.entries;
+            let whole = page.len() >= usize::try_from(page_size)?;
+            after = page.last().map_or(after, |last| last.number);
+            entries.extend(page);
+            entries.drain(..entries.len().saturating_sub(self.limit));
+            if !whole {
+                break;
+            }
+        }
+        if self.json {
+            println!("{}", json!(entries.iter().map(audit_json).collect::<Vec<_>>()));
+            return Ok(());
+        }
+        for entry in &entries {
+            let v1::AuditEntry { operator, role, action, target, detail, allowed, intact, .. } = entry;
+            let refused = if *allowed { "" } else { "REFUSED " };
+            let changed = if *intact { "" } else { "  CHANGED, or one before it is missing" };
+            let at = in_words(entry.at_unix_ms);
+            println!("{:>6}  {at}  {operator}, {role}: {refused}{action} {target} {detail}{changed}", entry.number);
+        }
+        if let Some(latest) = entries.last() {
+            println!("\nWhoever keeps this hash can tell later whether anything up to here was changed:");
+            println!("{} {}", latest.number, hex::encode(&latest.hash));
+        }
+        Ok(())
+    }
+}
+
+fn audit_json(entry: &v1::AuditEntry) -> Value {
+    json!({
+        "number": entry.number, "at": entry.at_unix_ms, "operator": entry.operator, "role": entry.role,
+        "action": entry.action, "target": entry.target, "detail": entry.detail, "allowed": entry.allowed,
+        "intact": entry.intact, "hash": hex::encode(&entry.hash),
+    })
 }

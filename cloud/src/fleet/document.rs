@@ -14,6 +14,9 @@ pub const SECTIONS_MAX_BYTES: usize = 512 << 10;
 /// Of what a box says about something, in characters.
 const DETAIL_MAX: usize = 64 << 10;
 
+/// The command by which everything about a caller goes.
+pub const ERASE_CALLER: &str = "erase-caller";
+
 /// What should be and should be done, and what is known of it. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -234,6 +237,10 @@ impl BoxDocument {
         let open = self.commands.iter_mut().find(|command| command.command_id == result.command_id);
         if let Some(command) = open.filter(|command| command.result.is_none()) {
             let detail = result.detail.chars().take(DETAIL_MAX).collect();
+            // Whoever was to be erased must not be remembered here.
+            if result.done && command.name == ERASE_CALLER {
+                command.arguments.clear();
+            }
             command.result = Some(CommandOutcome { done: result.done, detail, at: now });
         }
     }
@@ -344,6 +351,14 @@ mod tests {
         assert_eq!(open(&document, 61), Vec::<String>::new());
         let outcome = CommandOutcome { done: true, detail: "fine".to_owned(), at: 60 };
         assert_eq!(document.commands[1].result, Some(outcome));
+        let caller = BTreeMap::from([("caller".to_owned(), "+12125550142".to_owned())]);
+        document.send(CommandRecord { name: ERASE_CALLER.to_owned(), arguments: caller, ..command("c", 100) });
+        for (done, left) in [(false, 1), (true, 0)] {
+            document.commands[0].result = None;
+            let detail = String::new();
+            document.take_result(&CommandResult { command_id: "c".to_owned(), done, detail }, 60);
+            assert_eq!(document.commands[0].arguments.len(), left, "who was to be erased is remembered for as long");
+        }
         for number in 0..60 {
             document.send(command(&number.to_string(), 100));
         }

@@ -1,17 +1,24 @@
 //! What boxes should be like and should do, as far as their cloud decides it.
 //!
 //! ```text
-//! fleet set, command ─► document of a box ─► its stream: Desired, Command ─► the box
-//! fleet rollout ─► document of a rollout ─► upkeep ─► documents of boxes, cohort by cohort
-//!                                                       ▲ Reported, CommandResult ─┘
+//! operator ─► desk: may they? written down ─► document of a box ─► its stream: Desired, Command ─► the box
+//!                                          ─► document of a rollout ─► upkeep ─► documents of boxes, cohort by cohort
+//!                                                                             ▲ Reported, CommandResult ─┘
 //! ```
 //! Wishes are few and small, so each box has one document of all of them, and each rollout one: JSON in the store, changed in
 //! one transaction. Whatever is done to them is plain code over these documents, the same for every store.
 //!
 //! Left out on purpose: what the sections of a configuration mean. The box knows; what it cannot use it rejects by name.
 
+pub(crate) mod access;
+pub mod audit;
 pub mod cli;
+pub mod desk;
 pub mod document;
+mod messages;
+mod metrics;
+pub mod operator;
+pub mod remote;
 pub mod rollout;
 
 use std::collections::BTreeMap;

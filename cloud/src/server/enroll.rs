@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use cloud_api::v1::enroll_server::Enroll;
 use cloud_api::v1::{Certificate, ClaimRequest, RenewRequest};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tonic::{Request, Response, Status};
 
+use super::fleet::{known_operator, operator};
 use super::{Shared, peer};
 use crate::authority::AuthorityError;
 use crate::clock;
@@ -19,8 +21,15 @@ pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
     fn certify(&self, name: &BoxName, request: &[u8]) -> Result<Response<Certificate>, Status> {
+        self.certified(self.0.authority.certify_box(name, request, clock::unix_ms()))
+    }
+
+    fn certified(
+        &self,
+        made: Result<CertificateDer<'static>, AuthorityError>,
+    ) -> Result<Response<Certificate>, Status> {
         let Shared { authority, endpoint, metrics, .. } = &*self.0;
-        let made = authority.certify_box(name, request, clock::unix_ms()).map_err(|error| match error {
+        let made = made.map_err(|error| match error {
             AuthorityError::Request => Status::invalid_argument(error.to_string()),
             AuthorityError::File { .. } | AuthorityError::Damaged { .. } | AuthorityError::Crypto(_) => {
                 tracing::error!(%error, "No certificate can be made");
@@ -59,6 +68,11 @@ impl Enroll for Service {
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
+        if operator(&request).is_some() {
+            let operator = known_operator(&self.0, &request).await?;
+            let request = request.into_inner().signing_request;
+            return self.certified(self.0.authority.certify_operator(&operator.name, &request, clock::unix_ms()));
+        }
         let peer = peer(&request).ok_or_else(|| Status::unauthenticated("a box shows the certificate it has"))?;
         let name = peer.name.clone();
         if self.0.answer(move |store| store.is_revoked(&name)).await? {

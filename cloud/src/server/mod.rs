@@ -4,6 +4,7 @@
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
+//! operators ─the same─► Fleet:  what they may ask for, done by fleet::desk
 //! upkeep ──────────────► news for streams, rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
@@ -11,6 +12,7 @@
 
 mod blobs;
 mod enroll;
+mod fleet;
 mod http;
 mod metrics;
 mod sync;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use cloud_api::v1::blobs_server::BlobsServer;
 use cloud_api::v1::enroll_server::EnrollServer;
+use cloud_api::v1::fleet_server::FleetServer;
 use cloud_api::v1::sync_server::SyncServer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -249,6 +252,7 @@ async fn accept(
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
     let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
+    let fleet = FleetServer::new(fleet::Service(Arc::clone(&shared))).max_decoding_message_size(fleet::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
     let stopped = async move {
         // Without whoever could say so it is over too.
@@ -261,6 +265,7 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(sync)
         .add_service(blobs)
+        .add_service(fleet)
         .add_service(enroll)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
         .await;

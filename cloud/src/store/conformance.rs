@@ -1,6 +1,6 @@
 //! What every store must do, whatever it is made of: the same checks for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cloud_api::digest::Sum;
@@ -21,6 +21,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     answers_requests(&open());
     knows_boxes(&open());
     keeps_documents(&open());
+    keeps_the_audit(&open());
     finds_what_rows_refer_to(&open());
 }
 
@@ -211,9 +212,39 @@ fn knows_boxes<S: Store>(store: &S) {
         rows.put_row(TABLE, &key(2, 1), row(2, 1, 3))
     });
     put.unwrap();
-    let latest = |limit| store.latest_rows(&of, TABLE, limit).unwrap();
-    assert_eq!(latest(10), [(key(2, 1), row(2, 1, 3)), (key(1, 1), row(2, 1, 1))]);
-    assert_eq!(latest(1), [(key(2, 1), row(2, 1, 3))]);
+    let latest = |before, limit| store.latest_rows(&of, TABLE, before, limit).unwrap();
+    let (early, late) = ((key(1, 1), row(2, 1, 1)), (key(2, 1), row(2, 1, 3)));
+    assert_eq!(latest(None, 10), [late.clone(), early.clone()]);
+    assert_eq!(latest(None, 1), std::slice::from_ref(&late));
+    assert_eq!(latest(Some(&key(2, 1)), 10), std::slice::from_ref(&early));
+    let between = |after: &str, before, limit| store.rows_between(&of, TABLE, after, before, limit).unwrap();
+    assert_eq!(between("", None, 10), [early.clone(), late.clone()]);
+    assert_eq!(between("", None, 1), std::slice::from_ref(&early));
+    assert_eq!(between(&key(1, 1), None, 10), [late]);
+    assert_eq!(between("", Some(&key(2, 1)), 10), [early]);
+}
+
+/// Entries follow each other, each tenant's by themselves, also when two write at once.
+fn keeps_the_audit<S: Store>(store: &S) {
+    let bodies = ["{\"a\":1}", "{\"a\":2}", "{\"a\":\"\\u0000\"}"];
+    std::thread::scope(|scope| {
+        for body in bodies {
+            scope.spawn(move || store.append_audit("audited", 5, body).unwrap());
+        }
+    });
+    let first = store.append_audit("others-audited", 6, bodies[0]).unwrap();
+    assert_eq!((first.number, first.at), (1, 6));
+    let entries = store.audit("audited", 0, 10).unwrap();
+    assert_eq!(entries.len(), 3);
+    let mut before = None;
+    for entry in &entries {
+        assert!(entry.follows(before), "{entry:?}");
+        before = Some(entry);
+    }
+    let found: BTreeSet<&str> = entries.iter().map(|entry| entry.body.as_str()).collect();
+    assert_eq!(found, BTreeSet::from(bodies));
+    assert_eq!(store.audit("audited", 1, 1).unwrap(), entries[1..2]);
+    assert_eq!(store.audit("nobody", 0, 10).unwrap(), []);
 }
 
 /// Documents are a tenant's, change as a whole or not at all, and ring for their box alone.

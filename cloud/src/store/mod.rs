@@ -28,8 +28,12 @@ pub use self::postgres::{Postgres, PostgresConfigError};
 pub use columns::ColumnsError;
 pub use sqlite::Sqlite;
 
+use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction, apply, compare, greet};
 use crate::sync::stream::{Event, Request};
+
+/// Above every key that there is.
+const AFTER_ALL_KEYS: &str = "\u{10FFFF}";
 
 /// Whose rows they are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +109,8 @@ pub enum DocumentKind {
     Box,
     /// A rollout, under its id.
     Rollout,
+    /// Somebody who manages boxes, under their name.
+    Operator,
 }
 
 impl DocumentKind {
@@ -112,6 +118,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Box => "box",
             DocumentKind::Rollout => "rollout",
+            DocumentKind::Operator => "operator",
         }
     }
 }
@@ -209,11 +216,32 @@ pub trait Store: Send + Sync {
         work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError>;
 
-    /// The last rows of a table of one box by their keys, the latest first; those that are gone are left out.
+    /// The last rows of a table of one box by their keys, the latest first; those that are gone are left out. Only those with
+    /// keys below `before`, if there is one.
     ///
     /// # Errors
     /// Of the store.
-    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError>;
+    fn latest_rows(
+        &self,
+        of: &BoxName,
+        table: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError>;
+
+    /// Rows of a table of one box with keys above `after` and below `before`, in their order; those that are gone are left
+    /// out.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn rows_between(
+        &self,
+        of: &BoxName,
+        table: &str,
+        after: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError>;
 
     /// What a column of text holds in the rows of a table of one box that are there.
     ///
@@ -295,6 +323,18 @@ pub trait Store: Send + Sync {
         work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError>;
 
+    /// Writes down what somebody asked for, after what was asked for before. `body` is JSON.
+    ///
+    /// # Errors
+    /// Of the store; then it must not be done.
+    fn append_audit(&self, tenant_id: &str, now: i64, body: &str) -> Result<AuditEntry, StoreError>;
+
+    /// Entries with larger numbers than `after`, in order.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn audit(&self, tenant_id: &str, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
     /// Boxes for which there was something new after this time, and when it last was.
     ///
     /// # Errors
@@ -371,8 +411,25 @@ impl Store for AnyStore {
         either!(self, store => store.transact(of, work))
     }
 
-    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
-        either!(self, store => store.latest_rows(of, table, limit))
+    fn latest_rows(
+        &self,
+        of: &BoxName,
+        table: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        either!(self, store => store.latest_rows(of, table, before, limit))
+    }
+
+    fn rows_between(
+        &self,
+        of: &BoxName,
+        table: &str,
+        after: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        either!(self, store => store.rows_between(of, table, after, before, limit))
     }
 
     fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError> {
@@ -426,6 +483,14 @@ impl Store for AnyStore {
         work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError> {
         either!(self, store => store.change_document(place, now, work))
+    }
+
+    fn append_audit(&self, tenant_id: &str, now: i64, body: &str) -> Result<AuditEntry, StoreError> {
+        either!(self, store => store.append_audit(tenant_id, now, body))
+    }
+
+    fn audit(&self, tenant_id: &str, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        either!(self, store => store.audit(tenant_id, after, limit))
     }
 
     fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {

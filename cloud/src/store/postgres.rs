@@ -23,14 +23,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use super::{AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 #[cfg(test)]
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: usize = 5;
 /// For a connection to open.
@@ -103,7 +104,11 @@ impl Postgres {
         if let Some(found) = found.filter(|found| *found > FORMAT) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("postgres.sql")), (2, include_str!("postgres_fleet.sql"))];
+        let steps = [
+            (1, include_str!("postgres.sql")),
+            (2, include_str!("postgres_fleet.sql")),
+            (3, include_str!("postgres_audit.sql")),
+        ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
         }
@@ -298,13 +303,41 @@ impl Store for Postgres {
         })
     }
 
-    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+    fn latest_rows(
+        &self,
+        of: &BoxName,
+        table: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
         let sql = "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
             WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND columns IS NOT NULL
-            ORDER BY row_key DESC LIMIT $4";
+                AND row_key < $4
+            ORDER BY row_key DESC LIMIT $5";
+        let before = before.unwrap_or(AFTER_ALL_KEYS);
         self.with(|connection| {
             let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
-            let rows = sql_tx.query(sql, &[&of.tenant_id, &of.box_id, &table, &i64::from(limit)])?;
+            let rows = sql_tx.query(sql, &[&of.tenant_id, &of.box_id, &table, &before, &i64::from(limit)])?;
+            rows.iter().map(keyed).collect()
+        })
+    }
+
+    fn rows_between(
+        &self,
+        of: &BoxName,
+        table: &str,
+        after: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns::text FROM synced_rows
+            WHERE tenant_id = $1 AND box_id = $2 AND table_name = $3 AND columns IS NOT NULL
+                AND row_key > $4 AND row_key < $5
+            ORDER BY row_key LIMIT $6";
+        let before = before.unwrap_or(AFTER_ALL_KEYS);
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let rows = sql_tx.query(sql, &[&of.tenant_id, &of.box_id, &table, &after, &before, &i64::from(limit)])?;
             rows.iter().map(keyed).collect()
         })
     }
@@ -455,6 +488,32 @@ impl Store for Postgres {
         })
     }
 
+    fn append_audit(&self, tenant_id: &str, now: i64, body: &str) -> Result<AuditEntry, StoreError> {
+        let read = "SELECT number, at, body, hash FROM audit WHERE tenant_id = $1 ORDER BY number DESC LIMIT 1";
+        let write = "INSERT INTO audit (tenant_id, number, at, body, hash) VALUES ($1, $2, $3, $4, $5)";
+        self.with(|connection| {
+            let (mut sql_tx, statements) = connection.transaction(tenant_id)?;
+            sql_tx.execute(&statements.lock_box, &[&format!("{tenant_id}/audit")])?;
+            let before = sql_tx.query_opt(read, &[&tenant_id])?.map(|row| audit_entry(&row));
+            let entry = AuditEntry::after(before.as_ref(), now, body.to_owned());
+            let values: [&(dyn postgres::types::ToSql + Sync); 5] =
+                [&tenant_id, &signed(entry.number), &entry.at, &entry.body, &entry.hash.as_slice()];
+            sql_tx.execute(write, &values)?;
+            sql_tx.commit()?;
+            Ok(entry)
+        })
+    }
+
+    fn audit(&self, tenant_id: &str, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let sql = "SELECT number, at, body, hash FROM audit WHERE tenant_id = $1 AND number > $2
+            ORDER BY number LIMIT $3";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            let rows = sql_tx.query(sql, &[&tenant_id, &signed(after), &i64::from(limit)])?;
+            Ok(rows.iter().map(audit_entry).collect())
+        })
+    }
+
     fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
         let sql = "SELECT tenant_id, box_id, changed_at FROM news WHERE changed_at > $1";
         self.with(|connection| {
@@ -479,6 +538,12 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(row: &Row, column: usize) -> u64 {
     row.get::<_, i64>(column).unsigned_abs()
+}
+
+fn audit_entry(row: &Row) -> AuditEntry {
+    let hash: &[u8] = row.get(3);
+    // 32 bytes, as the table's CHECK says.
+    AuditEntry { number: unsigned(row, 0), at: row.get(1), body: row.get(2), hash: hash.try_into().unwrap_or_default() }
 }
 
 /// Sixteen bytes, as the table's CHECK says.

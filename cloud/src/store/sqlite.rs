@@ -9,11 +9,12 @@ use cloud_api::digest::{Sum, day_of};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use super::{AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +43,7 @@ impl Sqlite {
         if !(0..=FORMAT).contains(&found) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql"))];
+        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql")), (3, include_str!("audit.sql"))];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
         }
@@ -70,18 +71,34 @@ impl Store for Sqlite {
         Ok(done)
     }
 
-    fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
+    fn latest_rows(
+        &self,
+        of: &BoxName,
+        table: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
         let sql = "SELECT row_key, epoch, row_version, applied, hash, columns FROM synced_rows
             WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND columns IS NOT NULL
-            ORDER BY row_key DESC LIMIT ?4";
-        let db = self.lock();
-        let mut statement = db.prepare_cached(sql)?;
-        let mut rows = statement.query(params![of.tenant_id, of.box_id, table, limit])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push((row.get(0)?, stored(row, 1)?));
-        }
-        Ok(found)
+                AND row_key < ?4
+            ORDER BY row_key DESC LIMIT ?5";
+        keyed_rows(&self.lock(), sql, params![of.tenant_id, of.box_id, table, before.unwrap_or(AFTER_ALL_KEYS), limit])
+    }
+
+    fn rows_between(
+        &self,
+        of: &BoxName,
+        table: &str,
+        after: &str,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StoredRow)>, StoreError> {
+        let sql = "SELECT row_key, epoch, row_version, applied, hash, columns FROM synced_rows
+            WHERE tenant_id = ?1 AND box_id = ?2 AND table_name = ?3 AND columns IS NOT NULL
+                AND row_key > ?4 AND row_key < ?5
+            ORDER BY row_key LIMIT ?6";
+        let before = before.unwrap_or(AFTER_ALL_KEYS);
+        keyed_rows(&self.lock(), sql, params![of.tenant_id, of.box_id, table, after, before, limit])
     }
 
     fn texts_of(&self, of: &BoxName, table: &str, column: &str) -> Result<BTreeSet<String>, StoreError> {
@@ -203,6 +220,27 @@ impl Store for Sqlite {
         Ok(answer)
     }
 
+    fn append_audit(&self, tenant_id: &str, now: i64, body: &str) -> Result<AuditEntry, StoreError> {
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sql = "SELECT number, at, body, hash FROM audit WHERE tenant_id = ?1 ORDER BY number DESC LIMIT 1";
+        let before = sql_tx.query_row(sql, [tenant_id], audit_entry).optional()?;
+        let entry = AuditEntry::after(before.as_ref(), now, body.to_owned());
+        let sql = "INSERT INTO audit (tenant_id, number, at, body, hash) VALUES (?1, ?2, ?3, ?4, ?5)";
+        sql_tx.execute(sql, params![tenant_id, signed(entry.number), entry.at, entry.body, entry.hash])?;
+        sql_tx.commit()?;
+        Ok(entry)
+    }
+
+    fn audit(&self, tenant_id: &str, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let sql = "SELECT number, at, body, hash FROM audit WHERE tenant_id = ?1 AND number > ?2
+            ORDER BY number LIMIT ?3";
+        let db = self.lock();
+        let mut statement = db.prepare_cached(sql)?;
+        let entries = statement.query_map(params![tenant_id, signed(after), limit], audit_entry)?;
+        Ok(entries.collect::<Result<_, _>>()?)
+    }
+
     fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
         let sql = "SELECT tenant_id, box_id, changed_at FROM news WHERE changed_at > ?1";
         let db = self.lock();
@@ -215,6 +253,25 @@ impl Store for Sqlite {
     fn check(&self) -> Result<(), StoreError> {
         Ok(self.lock().query_row("SELECT 1 FROM boxes LIMIT 1", [], |_| Ok(())).optional().map(|_| ())?)
     }
+}
+
+/// Keys and rows, of a question for key, epoch, version, transaction, hash and columns.
+fn keyed_rows(
+    db: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<(String, StoredRow)>, StoreError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get(0)?, stored(row, 1)?));
+    }
+    Ok(found)
+}
+
+fn audit_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry { number: unsigned(row, 0)?, at: row.get(1)?, body: row.get(2)?, hash: row.get(3)? })
 }
 
 fn read_document(db: &Connection, place: &Place<'_>) -> Result<Option<String>, StoreError> {

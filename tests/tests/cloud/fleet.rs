@@ -12,7 +12,7 @@ use tests::poll;
 use super::{CLOUD, Folders, LIMIT, call, carrier, claim, said, start_box, sync_of};
 
 /// What a command that was waited for has said.
-fn json(output: &Output) -> Value {
+pub(super) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
 }
 

@@ -109,7 +109,7 @@ fn what_was_acknowledged_survives_every_kill() {
     let rows = folders.wait_until_equal(&store);
     sync.stop();
     drop(inside);
-    let there = store.latest_rows(&name, "call_sessions", u32::MAX).unwrap();
+    let there = store.latest_rows(&name, "call_sessions", None, u32::MAX).unwrap();
     let there: BTreeSet<String> = there.into_iter().map(|(key, _)| key).collect();
     let lost: Vec<_> = committed.difference(&there).collect();
     assert!(lost.is_empty(), "{} of {} committed calls are lost: {lost:?}", lost.len(), committed.len());

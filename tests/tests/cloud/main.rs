@@ -5,6 +5,7 @@
 mod blobs;
 mod fleet;
 mod kills;
+mod operators;
 mod restore;
 mod two_instances;
 
