@@ -319,10 +319,11 @@ fn state_of(record: &BoxRecord, now: i64) -> &'static str {
 }
 
 fn box_json(record: &BoxRecord, now: i64) -> serde_json::Value {
-    let BoxRecord { name, enrolled_at, release, heard_at, equal_at, revoked_at, state } = record;
+    let BoxRecord { name, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since, state } = record;
     json!({
         "tenant": name.tenant_id, "box": name.box_id, "state": state_of(record, now), "release": release,
         "enrolled_at": enrolled_at, "heard_at": heard_at, "equal_at": equal_at, "revoked_at": revoked_at,
+        "silent_since": silent_since,
         "epoch": state.as_ref().map(|state| state.epoch), "watermark": state.as_ref().map(|state| state.watermark),
     })
 }

@@ -14,7 +14,7 @@ use super::rollout::{Rollout, State};
 use super::{box_document, box_documents, change_box, change_rollout, rollouts};
 use crate::cli::in_words;
 use crate::clock;
-use crate::store::{AnyStore, BoxName, Store as _};
+use crate::store::{AnyStore, BoxName, BoxRecord, Store as _};
 
 const MINUTE_MS: i64 = 60_000;
 /// Between two looks whether something has happened.
@@ -197,9 +197,12 @@ impl Content {
 
 /// The name, if there is such a box.
 fn known(store: &AnyStore, tenant: &str, box_id: &str) -> anyhow::Result<BoxName> {
-    let there = store.boxes(tenant)?.into_iter().any(|record| record.name.box_id == box_id);
-    anyhow::ensure!(there, "there is no box {tenant}/{box_id}: see `offhook-cloud boxes`");
-    Ok(BoxName { tenant_id: tenant.to_owned(), box_id: box_id.to_owned() })
+    Ok(record(store, tenant, box_id)?.name)
+}
+
+fn record(store: &AnyStore, tenant: &str, box_id: &str) -> anyhow::Result<BoxRecord> {
+    let found = store.boxes(tenant)?.into_iter().find(|record| record.name.box_id == box_id);
+    found.with_context(|| format!("there is no box {tenant}/{box_id}: see `offhook-cloud boxes`"))
 }
 
 /// What comes of it within the time; None if nothing has.
@@ -230,8 +233,8 @@ impl List {
             let documents = box_documents(store, &tenant)?;
             for record in store.boxes(&tenant)? {
                 let document = documents.get(&record.name.box_id).cloned().unwrap_or_default();
-                lines.push(format!("{}  {}", record.name, box_words(&document)));
-                let mut value = serde_json::to_value(summary(&document))?;
+                lines.push(format!("{}  {}", record.name, box_words(&record, &document)));
+                let mut value = serde_json::to_value(summary(&record, &document))?;
                 value["tenant"] = json!(record.name.tenant_id);
                 value["box"] = json!(record.name.box_id);
                 value["heard_at"] = json!(record.heard_at);
@@ -249,14 +252,14 @@ impl List {
     }
 }
 
-fn summary(document: &BoxDocument) -> serde_json::Value {
+fn summary(record: &BoxRecord, document: &BoxDocument) -> serde_json::Value {
     let version = document.desired.as_ref().map(|desired| desired.version);
     let outcome = document.desired.as_ref().map(|desired| &desired.outcome);
-    json!({ "version": version, "outcome": outcome, "silent_since": document.silent_since })
+    json!({ "version": version, "outcome": outcome, "silent_since": record.silent_since })
 }
 
-fn box_words(document: &BoxDocument) -> String {
-    let silent = document.silent_since.map_or_else(String::new, |at| format!("SILENT since {}, ", in_words(at)));
+fn box_words(record: &BoxRecord, document: &BoxDocument) -> String {
+    let silent = record.silent_since.map_or_else(String::new, |at| format!("SILENT since {}, ", in_words(at)));
     let wish = document.desired.as_ref().map_or_else(|| "its own configuration".to_owned(), desired_words);
     format!("{silent}{wish}")
 }
@@ -275,13 +278,15 @@ fn desired_words(desired: &DesiredState) -> String {
 
 impl Show {
     fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
-        let of = known(store, &self.tenant, &self.box_id)?;
-        let document = box_document(store, &of)?;
+        let record = record(store, &self.tenant, &self.box_id)?;
+        let document = box_document(store, &record.name)?;
         if self.json {
-            println!("{}", serde_json::to_string(&document)?);
+            let mut value = serde_json::to_value(&document)?;
+            value["silent_since"] = json!(record.silent_since);
+            println!("{value}");
             return Ok(());
         }
-        println!("{of}  {}", box_words(&document));
+        println!("{}  {}", record.name, box_words(&record, &document));
         for (section, text) in document.desired.iter().flat_map(|desired| &desired.sections) {
             println!("\n  {section}\n{}", indented(text));
         }

@@ -4,11 +4,12 @@
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
-//! upkeep ──────────────► news for streams, rollouts, boxes that are silent
+//! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
+mod bells;
 mod blobs;
 mod enroll;
 mod http;
@@ -25,7 +26,7 @@ use cloud_api::v1::blobs_server::BlobsServer;
 use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::sync_server::SyncServer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -55,8 +56,6 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const MESSAGE_MAX: usize = 2 << 20;
 /// Streams of one connection: a box needs one, and one for each of its other questions.
 const STREAMS_OF_CONNECTION: u32 = 8;
-/// Rounds of news that a stream may be behind; after more it looks for itself.
-const NEWS: usize = 16;
 
 /// What is served, and where.
 #[derive(Debug)]
@@ -90,8 +89,8 @@ struct Shared {
     stream: stream::Config,
     blobs: Blobs,
     metrics: Metrics,
-    /// Boxes that have something new to hear.
-    news: broadcast::Sender<upkeep::News>,
+    /// Wakes the streams of boxes that have something new to hear.
+    bells: Arc<bells::Bells>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -149,7 +148,6 @@ impl Server {
         let turns = Semaphore::new(store.at_a_time());
         let (endpoint, stream, blobs) = (settings.endpoint, settings.stream, settings.blobs);
         let metrics = Metrics::default();
-        let (news, _) = broadcast::channel(NEWS);
         let shared = Arc::new(Shared {
             store,
             turns,
@@ -158,13 +156,14 @@ impl Server {
             stream,
             blobs,
             metrics,
-            news,
+            bells: Arc::default(),
             stopping: stopping.clone(),
         });
         let (accepted, connections) = mpsc::channel(HANDSHAKES);
         let tasks = vec![
             tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
+            tokio::spawn(upkeep::follow_news(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(shared, http_listener, stopping)),
