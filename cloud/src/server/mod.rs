@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 
@@ -52,7 +53,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 const HANDSHAKES: usize = 256;
 /// What a box may have on its way to us, in bytes: a few batches.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// Above this nothing is even read, in bytes: a batch is a quarter of a MiB, and a single large row makes it larger.
+/// Above this nothing is even read, nor inflated, in bytes: a batch is a quarter of a MiB, and a single large row makes it
+/// larger.
 const MESSAGE_MAX: usize = 2 << 20;
 /// Streams of one connection: a box needs one, and one for each of its other questions.
 const STREAMS_OF_CONNECTION: u32 = 8;
@@ -246,7 +248,9 @@ async fn accept(
 }
 
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
-    let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
+    let sync = SyncServer::new(sync::Service(Arc::clone(&shared)))
+        .max_decoding_message_size(MESSAGE_MAX)
+        .accept_compressed(CompressionEncoding::Zstd);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
     let stopped = async move {

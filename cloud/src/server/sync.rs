@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::bells::Bell;
@@ -108,7 +108,9 @@ impl Driver {
                     Ok(None) => Event::Closed,
                     Err(status) => {
                         tracing::debug!(%status, "The stream broke");
-                        Event::Closed
+                        // As it came, and when it was inflated: no more than the limit was kept of it.
+                        let too_large = matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted);
+                        if too_large { Event::TooLarge } else { Event::Closed }
                     }
                 },
                 () = self.bell.rung() => {
@@ -246,6 +248,7 @@ impl Driver {
             Event::Greeted(_)
             | Event::Compared(_)
             | Event::Received(..)
+            | Event::TooLarge
             | Event::Woken
             | Event::Applied(_)
             | Event::Unavailable(_)
