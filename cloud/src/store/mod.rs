@@ -17,6 +17,7 @@
 mod bell;
 mod columns;
 mod postgres;
+mod replica;
 mod sqlite;
 mod upkeep;
 

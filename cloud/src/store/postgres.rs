@@ -27,6 +27,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::columns::{from_json, to_json};
+use super::replica::Replica;
 use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, bell};
 use crate::clock;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
@@ -80,6 +81,7 @@ pub struct Postgres {
     server: Server,
     connections: usize,
     idle: Mutex<Vec<Connection>>,
+    replica: Option<Replica>,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -118,7 +120,17 @@ impl Postgres {
             MakeRustlsConnect::new(client_config(roots.unwrap_or_else(public)))
         });
         let server = Server { config, tls };
-        Ok(Postgres { server, connections: connections.max(1), idle: Mutex::default() })
+        Ok(Postgres { server, connections: connections.max(1), idle: Mutex::default(), replica: None })
+    }
+
+    /// With a streaming replica of this server, for [`queried`](super::AnyStore::queried).
+    #[must_use]
+    pub fn with_replica(self, replica: Postgres) -> Self {
+        Postgres { replica: Some(Replica::new(replica)), ..self }
+    }
+
+    pub(super) fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
     }
 
     /// Connects, and makes or migrates the tables.

@@ -4,7 +4,7 @@ use super::*;
 use crate::local_postgres::LocalPostgres;
 use crate::store::conformance::check_store;
 use crate::store::upkeep::{BEFORE_UPKEEP, Upkeep as _, check_upkeep};
-use crate::store::{Listener, Ring};
+use crate::store::{AnyStore, Heard, Listener, Ring};
 
 /// For a ring, on a busy machine: it comes within milliseconds, after a start of the server within seconds.
 const RING_LIMIT: Duration = Duration::from_secs(30);
@@ -161,6 +161,55 @@ fn news_of_one_instance_ring_at_the_others() {
     wish(9, false);
     assert_eq!(next(&mut listener), Ring::Box(of.clone(), 9));
     drop((listener, here, there));
+    server.stop().unwrap();
+}
+
+/// What may be a moment old is asked of the replica, and of the primary while that is away.
+#[test]
+fn questions_go_to_the_replica_and_decisions_to_the_primary() {
+    let Some((folder, server)) = server() else { return };
+    let of = name("replica");
+    let primary = open(&server);
+    primary.enroll(&of, 5).unwrap();
+    let replica_server = server.start_replica(&folder.path().join("replica"), &["fsync=off"]).unwrap();
+    let replica = Postgres::parse(&replica_server.url(), None, 1).unwrap();
+    let store = AnyStore::Postgres(Box::new(primary.with_replica(replica)));
+    let AnyStore::Postgres(primary) = &store else { panic!("{store:?}") };
+    let asked = || {
+        // Which of the two answers.
+        store.queried(|store| {
+            let AnyStore::Postgres(store) = store else { panic!("{store:?}") };
+            store.with(|connection| Ok(connection.client().query_one("SELECT pg_is_in_recovery()", &[])?.get(0)))
+        })
+    };
+    let is_replica: bool = asked().unwrap();
+    assert!(is_replica);
+    assert_eq!(store.queried(|store| store.boxes("replica")).unwrap().len(), 1);
+    assert_eq!(store.queried(AnyStore::tenants).unwrap(), ["replica"]);
+    assert_eq!(store.queried(|store| store.latest_rows(&of, "contacts", 5)).unwrap(), []);
+    // What is committed comes to it by itself.
+    let lsn = "SELECT pg_current_wal_lsn()::text";
+    primary.note_heard(&of, Heard::Alive, 7).unwrap();
+    let written: String = primary.with(|connection| Ok(connection.client().query_one(lsn, &[])?.get(0))).unwrap();
+    let caught_up = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+    let began = clock::now();
+    loop {
+        let there = store.queried(|store| {
+            let AnyStore::Postgres(store) = store else { panic!("{store:?}") };
+            store.with(|connection| Ok(connection.client().query_one(caught_up, &[&written])?.get(0)))
+        });
+        if there.unwrap() {
+            break;
+        }
+        assert!(began.elapsed() < RING_LIMIT, "the replica follows");
+        std::thread::yield_now();
+    }
+    assert_eq!(store.queried(|store| store.boxes("replica")).unwrap()[0].heard_at, Some(7));
+    replica_server.kill();
+    assert_eq!(store.queried(|store| store.boxes("replica")).unwrap()[0].heard_at, Some(7), "the primary answers");
+    let is_replica: bool = asked().unwrap();
+    assert!(!is_replica, "and is asked at once for a while");
+    drop(store);
     server.stop().unwrap();
 }
 
