@@ -202,7 +202,7 @@ impl Drop for Opened {
 fn open(config: &Config) -> anyhow::Result<Opened> {
     let directory = config.directory();
     let connections = usize::try_from(config.store.connections)?;
-    let postgres = |url: &str| -> anyhow::Result<AnyStore> {
+    let parse = |url: &str, key: &str| -> anyhow::Result<Postgres> {
         let roots = config.store.trust.as_deref().map(|path| -> anyhow::Result<RootCertStore> {
             let mut roots = RootCertStore::empty();
             for root in
@@ -213,9 +213,14 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
             Ok(roots)
         });
         let parsed = Postgres::parse(url, roots.transpose()?, connections);
-        let store = parsed.map_err(|error| ConfigMistakes(vec![format!("store.url_file: {error}")]))?;
+        Ok(parsed.map_err(|error| ConfigMistakes(vec![format!("{key}: {error}")]))?)
+    };
+    let postgres = |store: Postgres| -> anyhow::Result<AnyStore> {
         store.prepare()?;
         Ok(AnyStore::Postgres(Box::new(store)))
+    };
+    let read = |path: &std::path::Path, key: &str| {
+        std::fs::read_to_string(path).with_context(|| format!("{key} = {}", path.display()))
     };
     let (store, server) = match config.store.engine {
         Engine::Sqlite => {
@@ -225,12 +230,16 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
         }
         Engine::LocalPostgres => {
             let server = LocalPostgres::start(&directory.join("postgres"), &[])?;
-            (postgres(&server.url())?, Some(server))
+            (postgres(parse(&server.url(), "store.engine")?)?, Some(server))
         }
         Engine::Postgres => {
             let path = config.store.url_file.as_deref().unwrap_or(std::path::Path::new(""));
-            let url = std::fs::read_to_string(path).with_context(|| format!("store.url_file = {}", path.display()))?;
-            (postgres(url.trim())?, None)
+            let mut store = parse(read(path, "store.url_file")?.trim(), "store.url_file")?;
+            if let Some(path) = config.store.replica_url_file.as_deref() {
+                let key = "store.replica_url_file";
+                store = store.with_replica(parse(read(path, key)?.trim(), key)?);
+            }
+            (postgres(store)?, None)
         }
     };
     Ok(Opened { store: Arc::new(store), server })

@@ -93,6 +93,8 @@ pub struct Store {
     pub engine: Engine,
     /// File with `postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=require` in it, for `postgres`.
     pub url_file: Option<PathBuf>,
+    /// The same of a streaming replica, which is asked what may be a moment old: calls, and which boxes there are.
+    pub replica_url_file: Option<PathBuf>,
     /// PEM file of the authorities that the server may be certified by; by default the public ones.
     pub trust: Option<PathBuf>,
     /// Connections to PostgreSQL at most. 1 to 100.
@@ -101,7 +103,14 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Store { directory: None, engine: Engine::Sqlite, url_file: None, trust: None, connections: 8 }
+        Store {
+            directory: None,
+            engine: Engine::Sqlite,
+            url_file: None,
+            replica_url_file: None,
+            trust: None,
+            connections: 8,
+        }
     }
 }
 
@@ -207,6 +216,9 @@ impl Config {
         if self.store.engine != Engine::Postgres && self.store.url_file.is_some() {
             mistakes.push("store.url_file: expected only with engine = \"postgres\"".into());
         }
+        if self.store.engine != Engine::Postgres && self.store.replica_url_file.is_some() {
+            mistakes.push("store.replica_url_file: expected only with engine = \"postgres\"".into());
+        }
         blobs::check(&self.blobs, &mut mistakes);
         if self.tls.certificate.is_some() != self.tls.private_key.is_some() {
             mistakes.push("tls: expected certificate and private_key, or neither".into());
@@ -295,6 +307,7 @@ mod tests {
         }
         for (entry, named) in [
             ("store.mood=1", "mood"),
+            ("store.replica_url_file=/a", "store.replica_url_file: expected only with engine"),
             ("listen", "KEY=VALUE"),
             ("store.engine=oracle", "oracle"),
             ("http.address=x", "socket"),

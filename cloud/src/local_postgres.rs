@@ -109,6 +109,26 @@ impl LocalPostgres {
         Ok(server)
     }
 
+    /// A streaming replica of this server, in another folder.
+    ///
+    /// # Errors
+    /// [`LocalPostgresError`].
+    pub fn start_replica(&self, folder: &Path, settings: &[&str]) -> Result<LocalPostgres, LocalPostgresError> {
+        make_folder(folder).map_err(|source| io_error(folder, source))?;
+        let folder = folder.canonicalize().map_err(|source| io_error(folder, source))?;
+        let replica = LocalPostgres { programs: self.programs.clone(), folder, child: None };
+        replica.make_folders()?;
+        let mut copy = self.command("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username", OWNER, "--host"]);
+        let copied = copy.arg(self.socket()).arg("--pgdata").arg(replica.data()).output();
+        let copied = copied.map_err(|source| io_error(Path::new("pg_basebackup"), source))?;
+        if !copied.status.success() {
+            let message = String::from_utf8_lossy(&copied.stderr).trim().to_owned();
+            return Err(LocalPostgresError::Failed { program: "pg_basebackup", message });
+        }
+        Self::start(&replica.folder, settings)
+    }
+
     /// For [`Postgres::parse`](crate::store::Postgres::parse).
     pub fn url(&self) -> String {
         format!("host='{}' user=offhook dbname=offhook", self.socket().display())
@@ -129,6 +149,11 @@ impl LocalPostgres {
 
     /// The folders, and the database in them.
     fn make(&self) -> Result<(), LocalPostgresError> {
+        self.make_folders()?;
+        self.make_data()
+    }
+
+    fn make_folders(&self) -> Result<(), LocalPostgresError> {
         for folder in [self.data(), self.socket()] {
             make_folder(&folder).map_err(|source| io_error(&folder, source))?;
             if let Some((user, group)) = unprivileged() {
@@ -141,6 +166,10 @@ impl LocalPostgres {
                 passed.map_err(|source| io_error(above, source))?;
             }
         }
+        Ok(())
+    }
+
+    fn make_data(&self) -> Result<(), LocalPostgresError> {
         if self.data().join("PG_VERSION").exists() {
             return Ok(());
         }

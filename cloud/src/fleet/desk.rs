@@ -335,7 +335,8 @@ impl<'a> Desk<'a> {
         let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
         let mut calls = Vec::new();
         for record in self.some_boxes(&tenant, &request.box_id)? {
-            for (call_id, row) in self.store.latest_rows(&record.name, "call_sessions", before, wanted)? {
+            let rows = self.store.queried(|store| store.latest_rows(&record.name, "call_sessions", before, wanted))?;
+            for (call_id, row) in rows {
                 let columns = row.columns.unwrap_or_default().into_iter().collect();
                 calls.push(v1::Call { call_id, box_id: record.name.box_id.clone(), columns });
             }
@@ -370,7 +371,9 @@ impl<'a> Desk<'a> {
             for table in COUNTED {
                 let mut after = first.clone();
                 loop {
-                    let rows = self.store.rows_between(&record.name, table, &after, Some(&end), ROWS_AT_A_TIME)?;
+                    let rows = self.store.queried(|store| {
+                        store.rows_between(&record.name, table, &after, Some(&end), ROWS_AT_A_TIME)
+                    })?;
                     let Some((last, _)) = rows.last() else { break };
                     after.clone_from(last);
                     rows.iter().for_each(|(key, row)| tally.add(table, key, row));
@@ -399,7 +402,8 @@ impl<'a> Desk<'a> {
         let mut part =
             v1::ExportedRows { box_id: of.box_id.clone(), table: table.to_owned(), ..v1::ExportedRows::default() };
         let mut bytes = 0;
-        for (key, row) in self.store.rows_between(of, table, after, None, ROWS_AT_A_TIME)? {
+        let rows = self.store.queried(|store| store.rows_between(of, table, after, None, ROWS_AT_A_TIME))?;
+        for (key, row) in rows {
             let columns = row.columns.unwrap_or_default().into_iter().collect();
             let row = v1::ExportedRow { key, row_version: row.row_version, columns };
             bytes += row.encoded_len();

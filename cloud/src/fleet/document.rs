@@ -27,8 +27,6 @@ pub struct BoxDocument {
     pub history: Vec<DesiredState>,
     /// The latest first.
     pub commands: Vec<CommandRecord>,
-    /// Since when its silence is an alarm.
-    pub silent_since: Option<i64>,
 }
 
 /// One version of a configuration.

@@ -26,7 +26,7 @@ pub(super) fn of_box(record: &BoxRecord, document: &BoxDocument, sections: bool,
         enrolled_unix_ms: record.enrolled_at,
         revoked_unix_ms: record.revoked_at,
         watermark: record.state.as_ref().map_or(0, |state| state.watermark),
-        silent_since_unix_ms: document.silent_since,
+        silent_since_unix_ms: record.silent_since,
         desired: document.desired.as_ref().map(|desired| of_desired(desired, sections)),
     }
 }

@@ -57,6 +57,14 @@ pub fn box_documents(store: &impl Store, tenant_id: &str) -> Result<BTreeMap<Str
     documents(store, tenant_id, DocumentKind::Box)
 }
 
+/// The document of a rollout; the default one if there is none.
+///
+/// # Errors
+/// Of the store.
+pub fn rollout_document(store: &impl Store, tenant_id: &str, id: &str) -> Result<Rollout, StoreError> {
+    read(store.document(&Place { tenant_id, kind: DocumentKind::Rollout, name: id })?.as_deref())
+}
+
 /// The rollouts of a tenant, by their ids.
 ///
 /// # Errors
@@ -111,6 +119,6 @@ pub fn change_rollout<T>(
         let mut after = before.clone();
         let answer = work(&mut after);
         let body = if after == before { None } else { Some(written(&after)?) };
-        Ok(Change { body, news: false, answer })
+        Ok(Change { body, news: after.is_running(), answer })
     })
 }

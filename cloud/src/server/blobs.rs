@@ -323,7 +323,7 @@ mod tests {
 
     fn shared(folder: &Path) -> Shared {
         Shared {
-            news: tokio::sync::broadcast::channel(1).0,
+            bells: Arc::default(),
             store: Arc::new(AnyStore::Sqlite(Sqlite::open(&folder.join("cloud.db")).unwrap())),
             turns: Semaphore::new(1),
             authority: Arc::new(Authority::open(folder, clock::unix_ms()).unwrap()),

@@ -5,11 +5,12 @@
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
 //! operators ─the same─► Fleet:  what they may ask for, done by fleet::desk
-//! upkeep ──────────────► news for streams, rollouts, boxes that are silent
+//! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
+mod bells;
 mod blobs;
 mod enroll;
 mod fleet;
@@ -28,11 +29,12 @@ use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::fleet_server::FleetServer;
 use cloud_api::v1::sync_server::SyncServer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 
@@ -54,12 +56,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 const HANDSHAKES: usize = 256;
 /// What a box may have on its way to us, in bytes: a few batches.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// Above this nothing is even read, in bytes: a batch is a quarter of a MiB, and a single large row makes it larger.
+/// Above this nothing is even read, nor inflated, in bytes: a batch is a quarter of a MiB, and a single large row makes it
+/// larger.
 const MESSAGE_MAX: usize = 2 << 20;
 /// Streams of one connection: a box needs one, and one for each of its other questions.
 const STREAMS_OF_CONNECTION: u32 = 8;
-/// Rounds of news that a stream may be behind; after more it looks for itself.
-const NEWS: usize = 16;
 
 /// What is served, and where.
 #[derive(Debug)]
@@ -93,8 +94,8 @@ struct Shared {
     stream: stream::Config,
     blobs: Blobs,
     metrics: Metrics,
-    /// Boxes that have something new to hear.
-    news: broadcast::Sender<upkeep::News>,
+    /// Wakes the streams of boxes that have something new to hear.
+    bells: Arc<bells::Bells>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -152,7 +153,6 @@ impl Server {
         let turns = Semaphore::new(store.at_a_time());
         let (endpoint, stream, blobs) = (settings.endpoint, settings.stream, settings.blobs);
         let metrics = Metrics::default();
-        let (news, _) = broadcast::channel(NEWS);
         let shared = Arc::new(Shared {
             store,
             turns,
@@ -161,13 +161,14 @@ impl Server {
             stream,
             blobs,
             metrics,
-            news,
+            bells: Arc::default(),
             stopping: stopping.clone(),
         });
         let (accepted, connections) = mpsc::channel(HANDSHAKES);
         let tasks = vec![
             tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
+            tokio::spawn(upkeep::follow_news(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(shared, http_listener, stopping)),
@@ -250,7 +251,9 @@ async fn accept(
 }
 
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
-    let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
+    let sync = SyncServer::new(sync::Service(Arc::clone(&shared)))
+        .max_decoding_message_size(MESSAGE_MAX)
+        .accept_compressed(CompressionEncoding::Zstd);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let fleet = FleetServer::new(fleet::Service(Arc::clone(&shared))).max_decoding_message_size(fleet::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);

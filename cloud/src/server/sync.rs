@@ -9,13 +9,13 @@ use cloud_api::v1::row_batch::Scope;
 use cloud_api::v1::sync_server::Sync;
 use cloud_api::v1::{BoxMessage, CloudMessage, box_message, cloud_message};
 use prost::Message as _;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::upkeep::News;
+use super::bells::Bell;
 use super::{Shared, known};
 use crate::clock;
 use crate::fleet::{box_document, change_box};
@@ -58,7 +58,7 @@ struct Driver {
     busy: Option<JoinHandle<Event>>,
     noted: Instant,
     release: String,
-    news: broadcast::Receiver<News>,
+    bell: Bell,
     /// What was sent on this stream.
     version_sent: u64,
     commands_sent: BTreeSet<String>,
@@ -68,7 +68,7 @@ impl Driver {
     fn new(shared: Arc<Shared>, name: BoxName, outgoing: mpsc::Sender<Result<CloudMessage, Status>>) -> Self {
         let now = clock::now();
         let stream = Stream::new(shared.stream, now);
-        let news = shared.news.subscribe();
+        let bell = shared.bells.hang(&name);
         Driver {
             shared,
             name,
@@ -77,7 +77,7 @@ impl Driver {
             busy: None,
             noted: now,
             release: String::new(),
-            news,
+            bell,
             version_sent: 0,
             commands_sent: BTreeSet::new(),
         }
@@ -108,19 +108,15 @@ impl Driver {
                     Ok(None) => Event::Closed,
                     Err(status) => {
                         tracing::debug!(%status, "The stream broke");
-                        Event::Closed
+                        // As it came, and when it was inflated: no more than the limit was kept of it.
+                        let too_large = matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted);
+                        if too_large { Event::TooLarge } else { Event::Closed }
                     }
                 },
-                news = self.news.recv() => match news {
-                    Ok(news) if !news.contains(&self.name) => continue,
-                    // Whoever has missed some looks.
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                        look = true;
-                        Event::Woken
-                    }
-                    // There is no more news: this service stops.
-                    Err(broadcast::error::RecvError::Closed) => Event::Leaving,
-                },
+                () = self.bell.rung() => {
+                    look = true;
+                    Event::Woken
+                }
                 () = until(deadline) => Event::Woken,
             };
             self.note(&event).await;
@@ -252,6 +248,7 @@ impl Driver {
             Event::Greeted(_)
             | Event::Compared(_)
             | Event::Received(..)
+            | Event::TooLarge
             | Event::Woken
             | Event::Applied(_)
             | Event::Unavailable(_)

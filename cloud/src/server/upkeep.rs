@@ -1,5 +1,6 @@
-//! What a service does without being asked: it looks for news of its boxes, carries rollouts on, and notices boxes that have
-//! fallen silent. Every instance does all of it; what must be done once is decided in the store.
+//! What a service does without being asked: it passes news on to its streams, carries rollouts on, and notices boxes that have
+//! fallen silent. Every instance does all of it; what must be done once is decided in the store, which is only asked for what
+//! has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,17 +12,16 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::clock;
-use crate::fleet::{Wish, box_documents, change_box, change_rollout, rollouts};
-use crate::store::{AnyStore, BoxName, Store as _, StoreError};
+use crate::fleet::{BoxDocument, Rollout, Wish, box_document, change_box, change_rollout, rollout_document};
+use crate::store::{
+    AnyStore, BoxName, DocumentKind, Listener, Ring, Silence, SilenceChange, Store as _, StoreError, Upkeep as _,
+};
 
-/// Boxes with something new.
-pub(super) type News = Arc<BTreeSet<BoxName>>;
-
-/// How soon a box that is connected hears of a wish, at most.
-const NEWS_EVERY: Duration = Duration::from_secs(1);
-/// How far the clocks of instances may be apart, in milliseconds.
+/// How far the clocks of instances may be apart, and how long a change may take to be committed. Milliseconds.
 const CLOCKS_APART_MS: i64 = 30_000;
 const ROLLOUTS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked at all documents of a rollout, in case one was missed. Milliseconds.
+const LOOK_AT_ALL_EVERY_MS: i64 = 600_000;
 const SILENCE_EVERY: Duration = Duration::from_secs(30);
 /// For whoever is told of an alarm to take it.
 const ALARM_LIMIT: Duration = Duration::from_secs(10);
@@ -36,32 +36,66 @@ pub struct Alarm {
     pub webhook: Option<String>,
 }
 
-/// A box that fell silent, or came back.
-struct Change {
-    name: BoxName,
-    heard_at: i64,
-    back: bool,
+/// Tells streams of what is new: what rings at once, and what did not ring with the next look.
+pub(super) async fn follow_news(shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let Listener { mut rings, look_every } = shared.store.listen();
+    let mut known = BTreeMap::new();
+    let mut look_at = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(look_at) => {}
+            Some(ring) = rings.recv() => match ring {
+                Ring::Box(name, changed_at) => {
+                    shared.bells.ring(&name);
+                    known.insert(name, changed_at);
+                    continue;
+                }
+                Ring::Missed => {}
+            },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        look_for_news(&shared, &mut known).await;
+        look_at = Instant::now() + look_every;
+    }
+}
+
+/// Tells streams of what is new since the last look. The stretch that is looked at is longer than the time between two looks,
+/// because another instance's clock says when it was.
+async fn look_for_news(shared: &Shared, known: &mut BTreeMap<BoxName, i64>) {
+    let after = clock::unix_ms() - CLOCKS_APART_MS;
+    let Some(found) = told("News", shared.ask(move |store| store.news(after)).await) else { return };
+    for (name, _) in found.iter().filter(|(name, at)| known.get(name) != Some(at)) {
+        shared.bells.ring(name);
+    }
+    *known = found.into_iter().collect();
 }
 
 pub(super) async fn run(shared: Arc<Shared>, alarm: Alarm, mut stopping: watch::Receiver<bool>) {
     let begin = Instant::now();
     let (mut rollouts_at, mut silence_at) = (begin, begin);
-    let mut known = BTreeMap::new();
+    let mut seen = Seen::default();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(NEWS_EVERY) => {}
+            () = tokio::time::sleep_until(rollouts_at.min(silence_at)) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        look_for_news(&shared, &mut known).await;
         let now = Instant::now();
         if rollouts_at <= now {
             rollouts_at = now + ROLLOUTS_EVERY;
-            told("Rollouts", shared.ask(carry_on).await);
+            let mut looking = std::mem::take(&mut seen);
+            let looked = shared.ask(move |store| {
+                let carried_on = carry_on(store, &mut looking, clock::unix_ms());
+                carried_on.map(|()| looking)
+            });
+            // After an error everything is looked at anew.
+            seen = told("Rollouts", looked.await).unwrap_or_default();
         }
         if silence_at <= now {
             silence_at = now + SILENCE_EVERY;
             let limit = i64::try_from(alarm.silent.as_millis()).unwrap_or(i64::MAX);
-            if let Some((silent, changes)) = told("Silent boxes", shared.ask(move |store| listen(store, limit)).await) {
+            let before = clock::unix_ms().saturating_sub(limit);
+            let silence = shared.ask(move |store| store.note_silence(before)).await;
+            if let Some(Silence { silent, changes }) = told("Silent boxes", silence) {
                 shared.metrics.silent(silent);
                 for change in changes {
                     say(&alarm, &change);
@@ -82,83 +116,118 @@ fn told<T>(what: &str, done: Option<Result<T, StoreError>>) -> Option<T> {
     }
 }
 
-/// Tells streams of what is new since the last look. The stretch that is looked at is longer than the time between two looks,
-/// because another instance's clock says when it was.
-async fn look_for_news(shared: &Shared, known: &mut BTreeMap<BoxName, i64>) {
-    let after = clock::unix_ms() - CLOCKS_APART_MS;
-    let Some(found) = told("News", shared.ask(move |store| store.news(after)).await) else { return };
-    let new: BTreeSet<BoxName> =
-        found.iter().filter(|(name, at)| known.get(name) != Some(at)).map(|(name, _)| name.clone()).collect();
-    *known = found.into_iter().collect();
-    if !new.is_empty() {
-        // Nobody may be connected.
-        let _ = shared.news.send(Arc::new(new));
+/// What rollouts have to know of boxes, as far as they have read it: each document once for each change of it.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<String, SeenOfTenant>);
+
+#[derive(Debug, Default)]
+struct SeenOfTenant {
+    looked_at: i64,
+    all_looked_at: i64,
+    changed_at: BTreeMap<String, i64>,
+    /// Without what is not about the latest configuration, and without its sections.
+    documents: BTreeMap<String, BoxDocument>,
+}
+
+impl SeenOfTenant {
+    /// Reads what has changed of these boxes; gives how many documents that were.
+    fn look(
+        &mut self,
+        store: &AnyStore,
+        tenant_id: &str,
+        boxes: &BTreeSet<&String>,
+        now: i64,
+    ) -> Result<usize, StoreError> {
+        let all = boxes.iter().any(|name| !self.changed_at.contains_key(*name))
+            || now.saturating_sub(self.all_looked_at) >= LOOK_AT_ALL_EVERY_MS;
+        let after = if all { i64::MIN } else { self.looked_at.saturating_sub(CLOCKS_APART_MS) };
+        let changed = store.changed_documents(tenant_id, DocumentKind::Box, after)?;
+        let changed: Vec<_> = changed.into_iter().filter(|(name, _)| boxes.contains(name)).collect();
+        let mut read = 0;
+        for (box_id, changed_at) in changed {
+            if self.changed_at.get(&box_id) == Some(&changed_at) {
+                continue;
+            }
+            let of = BoxName { tenant_id: tenant_id.to_owned(), box_id };
+            let mut document = box_document(store, &of)?;
+            document.history.clear();
+            document.commands.clear();
+            if let Some(desired) = &mut document.desired {
+                desired.sections.clear();
+            }
+            self.changed_at.insert(of.box_id.clone(), changed_at);
+            self.documents.insert(of.box_id, document);
+            read += 1;
+        }
+        for name in boxes {
+            // It has no document yet, and is found once it has changed.
+            self.changed_at.entry((*name).clone()).or_insert(i64::MIN);
+        }
+        self.looked_at = now;
+        if all {
+            self.all_looked_at = now;
+        }
+        Ok(read)
     }
 }
 
-/// Does what is due of every rollout. A box that was given its version twice, because two instances were at it or one died in
-/// between, has it once: the same wish is the same version.
-fn carry_on(store: &AnyStore) -> Result<(), StoreError> {
-    let now = clock::unix_ms();
-    for tenant_id in store.tenants()? {
-        let running = rollouts(store, &tenant_id)?.into_iter().filter(|(_, rollout)| rollout.is_running());
-        for (id, before) in running {
-            let documents = box_documents(store, &tenant_id)?;
-            let mut given = BTreeMap::new();
-            if let Ok(wish) = Wish::new(before.sections.clone()) {
-                let mut plan = before.clone();
-                for box_id in plan.step(&documents, now) {
-                    let of = BoxName { tenant_id: tenant_id.clone(), box_id };
-                    let by = format!("rollout {id}");
-                    let version = change_box(store, &of, now, |document| document.wish(&wish, &by, now))?;
-                    given.insert(of.box_id, version);
-                }
-            }
-            let after = change_rollout(store, &tenant_id, &id, now, |rollout| {
-                rollout.step(&documents, now);
-                for (box_id, version) in &given {
-                    rollout.given(box_id, *version);
-                }
-                rollout.clone()
-            })?;
-            if after.state != before.state || after.stage != before.stage {
-                tracing::info!(tenant_id, id, stage = after.stage, state = ?after.state, "Rollout");
-            }
+/// Does what is due of every rollout that goes on.
+fn carry_on(store: &AnyStore, seen: &mut Seen, now: i64) -> Result<(), StoreError> {
+    let mut running: BTreeMap<String, Vec<(String, Rollout)>> = BTreeMap::new();
+    for (tenant_id, id) in store.running_rollouts()? {
+        let rollout = rollout_document(store, &tenant_id, &id)?;
+        running.entry(tenant_id).or_default().push((id, rollout));
+    }
+    seen.0.retain(|tenant_id, _| running.contains_key(tenant_id));
+    for (tenant_id, rollouts) in running {
+        let boxes = rollouts.iter().flat_map(|(_, rollout)| &rollout.boxes).collect();
+        let seen = seen.0.entry(tenant_id.clone()).or_default();
+        seen.look(store, &tenant_id, &boxes, now)?;
+        for (id, rollout) in &rollouts {
+            carry_on_one(store, (&tenant_id, id), rollout, &seen.documents, now)?;
         }
     }
     Ok(())
 }
 
-/// How many boxes are silent, and which have become so or are back since somebody last looked.
-fn listen(store: &AnyStore, limit_ms: i64) -> Result<(usize, Vec<Change>), StoreError> {
-    let now = clock::unix_ms();
-    let (mut silent, mut changes) = (0, Vec::new());
-    for tenant_id in store.tenants()? {
-        let documents = box_documents(store, &tenant_id)?;
-        for record in store.boxes(&tenant_id)? {
-            let Some(heard_at) = record.heard_at else { continue };
-            let is_silent = record.revoked_at.is_none() && now.saturating_sub(heard_at) > limit_ms;
-            silent += usize::from(is_silent);
-            let noted = documents.get(&record.name.box_id).and_then(|document| document.silent_since).is_some();
-            if is_silent == noted {
-                continue;
-            }
-            // Of several instances one changes it, and that one says it.
-            let changed = change_box(store, &record.name, now, |document| {
-                let changed = document.silent_since.is_some() != is_silent;
-                document.silent_since = is_silent.then_some(heard_at);
-                changed
-            })?;
-            if changed {
-                changes.push(Change { name: record.name, heard_at, back: !is_silent });
-            }
+/// A box that was given its version twice, because two instances were at it or one died in between, has it once: the same wish
+/// is the same version.
+fn carry_on_one(
+    store: &AnyStore,
+    (tenant_id, id): (&String, &String),
+    before: &Rollout,
+    documents: &BTreeMap<String, BoxDocument>,
+    now: i64,
+) -> Result<(), StoreError> {
+    let mut plan = before.clone();
+    let due = plan.step(documents, now);
+    let mut given = BTreeMap::new();
+    if let Ok(wish) = Wish::new(before.sections.clone()) {
+        for box_id in due {
+            let of = BoxName { tenant_id: tenant_id.clone(), box_id };
+            let by = format!("rollout {id}");
+            let version = change_box(store, &of, now, |document| document.wish(&wish, &by, now))?;
+            given.insert(of.box_id, version);
         }
     }
-    Ok((silent, changes))
+    if given.is_empty() && plan == *before {
+        return Ok(());
+    }
+    let after = change_rollout(store, tenant_id, id, now, |rollout| {
+        rollout.step(documents, now);
+        for (box_id, version) in &given {
+            rollout.given(box_id, *version);
+        }
+        rollout.clone()
+    })?;
+    if after.state != before.state || after.stage != before.stage {
+        tracing::info!(tenant_id, id, stage = after.stage, state = ?after.state, "Rollout");
+    }
+    Ok(())
 }
 
-fn say(alarm: &Alarm, change: &Change) {
-    let Change { name, heard_at, back } = change;
+fn say(alarm: &Alarm, change: &SilenceChange) {
+    let SilenceChange { name, heard_at, back } = change;
     let minutes = clock::unix_ms().saturating_sub(*heard_at) / 60_000;
     if *back {
         tracing::info!(%name, "A box that was silent is back");
@@ -189,8 +258,8 @@ async fn post(webhook: &str, body: &serde_json::Value) -> Result<(), reqwest::Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Rollout, rollout};
-    use crate::store::{Claim, Heard, Sqlite};
+    use crate::fleet::{box_documents, rollout, rollouts};
+    use crate::store::{Claim, Sqlite};
 
     fn store(folder: &tempfile::TempDir) -> AnyStore {
         let store = Sqlite::open(&folder.path().join("cloud.db")).unwrap();
@@ -201,25 +270,6 @@ mod tests {
 
     fn name(box_id: &str) -> BoxName {
         BoxName { tenant_id: "bakery".to_owned(), box_id: box_id.to_owned() }
-    }
-
-    #[test]
-    fn a_box_that_falls_silent_is_said_once_and_once_more_when_it_is_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder);
-        let now = clock::unix_ms();
-        store.note_heard(&name("here"), Heard::Alive, now).unwrap();
-        store.note_heard(&name("gone"), Heard::Alive, now - 600_000).unwrap();
-        let said = |limit_ms| {
-            let (silent, changes) = listen(&store, limit_ms).unwrap();
-            let changes: Vec<_> = changes.into_iter().map(|change| (change.name.box_id, change.back)).collect();
-            (silent, changes)
-        };
-        assert_eq!(said(660_000), (0, vec![]));
-        assert_eq!(said(540_000), (1, vec![("gone".to_owned(), false)]));
-        assert_eq!(said(540_000), (1, vec![]), "also by another instance");
-        store.note_heard(&name("gone"), Heard::Alive, now).unwrap();
-        assert_eq!(said(540_000), (0, vec![("gone".to_owned(), true)]));
     }
 
     #[test]
@@ -235,8 +285,9 @@ mod tests {
             ..Rollout::default()
         };
         change_rollout(&store, "bakery", "r", 1, |rollout| *rollout = begun.clone()).unwrap();
-        let versions = || {
-            carry_on(&store).unwrap();
+        let mut seen = Seen::default();
+        let mut versions = || {
+            carry_on(&store, &mut seen, clock::unix_ms()).unwrap();
             let documents = box_documents(&store, "bakery").unwrap();
             let version =
                 |document: &crate::fleet::BoxDocument| document.desired.as_ref().map(|desired| desired.version);
@@ -256,5 +307,34 @@ mod tests {
         versions();
         let rollout = rollouts(&store, "bakery").unwrap().remove("r").unwrap();
         assert!(matches!(rollout.state, rollout::State::Done { .. }), "{rollout:?}");
+        assert_eq!(store.running_rollouts().unwrap(), [], "it is not looked at any more");
+        carry_on(&store, &mut seen, clock::unix_ms()).unwrap();
+        assert!(seen.0.is_empty());
+    }
+
+    /// Thousands of boxes with large configurations: each is read when it has changed, and not every few seconds.
+    #[test]
+    fn documents_are_read_once_for_each_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let wish = Wish::new(BTreeMap::from([("knowledge/a".to_owned(), "text".to_owned())])).unwrap();
+        let change = |box_id: &str, now: i64| {
+            change_box(&store, &name(box_id), now, |document| document.wish(&wish, "anna", now)).unwrap();
+        };
+        let (boxes, mut seen) = (["1", "2", "3"].map(str::to_owned), SeenOfTenant::default());
+        let mut read = |now: i64| seen.look(&store, "bakery", &boxes.iter().collect(), now).unwrap();
+        const MINUTE: i64 = 60_000;
+        change("1", 5 * MINUTE);
+        change("2", 5 * MINUTE);
+        change("another", 5 * MINUTE);
+        assert_eq!((read(6 * MINUTE), read(6 * MINUTE + 1), read(7 * MINUTE)), (2, 0, 0));
+        change("3", 7 * MINUTE - CLOCKS_APART_MS + 1);
+        assert_eq!((read(7 * MINUTE + 2), read(8 * MINUTE)), (1, 0), "by a clock that is late");
+        let other = Wish::new(BTreeMap::from([("knowledge/a".to_owned(), "other".to_owned())])).unwrap();
+        change_box(&store, &name("1"), 7 * MINUTE, |document| document.wish(&other, "anna", 1)).unwrap();
+        assert_eq!(read(9 * MINUTE), 0, "by a clock that is too late");
+        assert_eq!(read(6 * MINUTE + LOOK_AT_ALL_EVERY_MS), 1, "is found all the same");
+        let desired = seen.documents["1"].desired.as_ref().unwrap();
+        assert_eq!((desired.version, desired.sections.len()), (2, 0));
     }
 }

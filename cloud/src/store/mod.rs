@@ -14,9 +14,12 @@
 //! two stores. Its queries are checked by the suite of tests against a real server, not by a database at build time. What
 //! would change our mind: a query that has to be cancelled half-way.
 
+mod bell;
 mod columns;
 mod postgres;
+mod replica;
 mod sqlite;
+mod upkeep;
 
 #[cfg(test)]
 mod conformance;
@@ -25,8 +28,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::postgres::{Postgres, PostgresConfigError};
+pub use bell::{Listener, Ring};
 pub use columns::ColumnsError;
 pub use sqlite::Sqlite;
+pub use upkeep::{Silence, SilenceChange, Upkeep};
 
 use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction, apply, compare, greet};
@@ -76,6 +81,8 @@ pub struct BoxRecord {
     pub equal_at: Option<i64>,
     /// Since when it may not connect any more.
     pub revoked_at: Option<i64>,
+    /// When it was last heard before its silence became an alarm; None while it is heard.
+    pub silent_since: Option<i64>,
     /// How far its rows are here.
     pub state: Option<BoxState>,
 }
@@ -139,7 +146,8 @@ pub struct Place<'a> {
 pub struct Change<T> {
     /// What it is from now on; None leaves it.
     pub body: Option<String>,
-    /// Whether the box of this name has to hear of it: see [`Store::news`].
+    /// Of a box: whether it has to hear of it, see [`Store::news`]. Of a rollout: whether it goes on by itself, see
+    /// [`Upkeep::running_rollouts`]. Of anything else it means nothing.
     pub news: bool,
     /// For whoever asked.
     pub answer: T,
@@ -287,7 +295,7 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError>;
 
-    /// Whoever has ever been given a code, in order.
+    /// Whoever has ever been given a code or has a box, in order.
     ///
     /// # Errors
     /// Of the store.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use cloud_api::digest::{Sum, day_of};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
+use super::bell::Bell;
 use super::columns::{from_json, to_json};
 use super::{AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
 use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,6 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sqlite {
     db: Mutex<Connection>,
+    bell: Bell,
 }
 
 impl Sqlite {
@@ -43,16 +45,25 @@ impl Sqlite {
         if !(0..=FORMAT).contains(&found) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql")), (3, include_str!("audit.sql"))];
+        let steps = [
+            (1, include_str!("schema.sql")),
+            (2, include_str!("fleet.sql")),
+            (3, include_str!("audit.sql")),
+            (4, include_str!("upkeep.sql")),
+        ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
         }
         sql_tx.pragma_update(None, "user_version", FORMAT)?;
         sql_tx.commit()?;
-        Ok(Sqlite { db: Mutex::new(db) })
+        Ok(Sqlite { db: Mutex::new(db), bell: Bell::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,15 +171,15 @@ impl Store for Sqlite {
     }
 
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
-        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at,
+        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since,
                 epoch, incarnation, watermark, applied
             FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = ?1 ORDER BY box_id";
         let db = self.lock();
         let mut statement = db.prepare(sql)?;
         let boxes = statement.query_map([tenant_id], |row| {
-            let epoch: Option<i64> = row.get(6)?;
+            let epoch: Option<i64> = row.get(7)?;
             let state = match epoch {
-                Some(_) => Some(box_state(row, 6)?),
+                Some(_) => Some(box_state(row, 7)?),
                 None => None,
             };
             Ok(BoxRecord {
@@ -178,6 +189,7 @@ impl Store for Sqlite {
                 heard_at: row.get(3)?,
                 equal_at: row.get(4)?,
                 revoked_at: row.get(5)?,
+                silent_since: row.get(6)?,
                 state,
             })
         })?;
@@ -208,15 +220,17 @@ impl Store for Sqlite {
         let Change { body, news, answer } = work(read_document(&sql_tx, place)?.as_deref())?;
         if let Some(body) = body {
             let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
+                ON CONFLICT DO UPDATE SET body = excluded.body,
+                    changed_at = max(excluded.changed_at, changed_at + 1)";
             sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
         }
-        if news {
-            let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES (?1, ?2, ?3)
-                ON CONFLICT DO UPDATE SET changed_at = max(excluded.changed_at, changed_at + 1)";
-            sql_tx.execute(sql, params![tenant_id, name, now])?;
-        }
+        let rung = note_news(&sql_tx, place, news, now)?;
         sql_tx.commit()?;
+        drop(db);
+        if let Some(changed_at) = rung {
+            let name = BoxName { tenant_id: (*tenant_id).to_owned(), box_id: (*name).to_owned() };
+            self.bell.ring(&name, changed_at);
+        }
         Ok(answer)
     }
 
@@ -272,6 +286,25 @@ fn keyed_rows(
 
 fn audit_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {
     Ok(AuditEntry { number: unsigned(row, 0)?, at: row.get(1)?, body: row.get(2)?, hash: row.get(3)? })
+}
+
+/// When the box of this document has news, if it has.
+fn note_news(db: &Connection, place: &Place<'_>, news: bool, now: i64) -> Result<Option<i64>, StoreError> {
+    let Place { tenant_id, kind, name } = place;
+    if *kind == DocumentKind::Box && news {
+        let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES (?1, ?2, ?3)
+            ON CONFLICT DO UPDATE SET changed_at = max(excluded.changed_at, changed_at + 1) RETURNING changed_at";
+        return Ok(Some(db.query_row(sql, params![tenant_id, name, now], |row| row.get(0))?));
+    }
+    if *kind == DocumentKind::Rollout {
+        let sql = if news {
+            "INSERT INTO running (tenant_id, rollout_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING"
+        } else {
+            "DELETE FROM running WHERE tenant_id = ?1 AND rollout_id = ?2"
+        };
+        db.execute(sql, [tenant_id, name])?;
+    }
+    Ok(None)
 }
 
 fn read_document(db: &Connection, place: &Place<'_>) -> Result<Option<String>, StoreError> {
@@ -421,6 +454,7 @@ impl Transaction for SqliteRows<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::conformance::check_store;
+    use super::super::upkeep::{BEFORE_UPKEEP, Upkeep as _, check_upkeep};
     use super::*;
 
     #[test]
@@ -428,6 +462,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cloud.db");
         check_store(|| Sqlite::open(&path).unwrap());
+        check_upkeep(&Sqlite::open(&path).unwrap());
     }
 
     #[test]
@@ -450,6 +485,24 @@ mod tests {
         drop(earlier);
         let store = Sqlite::open(&path).unwrap();
         assert_eq!((store.tenants().unwrap(), store.news(0).unwrap()), (vec!["bakery".to_owned()], vec![]));
+    }
+
+    /// A box whose silence was noted in its document is not said to be silent again, and a rollout goes on.
+    #[test]
+    fn what_documents_said_of_silence_and_rollouts_is_known_after_the_update() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.db");
+        let earlier = Connection::open(&path).unwrap();
+        earlier.execute_batch(include_str!("schema.sql")).unwrap();
+        earlier.execute_batch(include_str!("fleet.sql")).unwrap();
+        earlier.execute_batch(BEFORE_UPKEEP).unwrap();
+        earlier.pragma_update(None, "user_version", 2).unwrap();
+        drop(earlier);
+        let store = Sqlite::open(&path).unwrap();
+        let since: Vec<_> = store.boxes("bakery").unwrap().into_iter().map(|record| record.silent_since).collect();
+        assert_eq!(since, [Some(5), None]);
+        assert_eq!(store.note_silence(6).unwrap().changes, []);
+        assert_eq!(store.running_rollouts().unwrap(), [("bakery".to_owned(), "on".to_owned())]);
     }
 
     /// A full disk is said to the box by name, and what was there stays.

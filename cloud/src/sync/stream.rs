@@ -62,6 +62,8 @@ pub enum Event {
     Woken,
     /// A message of the box, which took so many bytes.
     Received(BoxMessage, usize),
+    /// A message that is larger than what is taken at all, or would be once it is inflated.
+    TooLarge,
     /// The store has answered [`Request::Greet`].
     Greeted(Greeted),
     /// The store has answered [`Request::Apply`].
@@ -160,6 +162,7 @@ impl Stream {
         match event {
             Event::Woken => {}
             Event::Received(message, bytes) => self.receive(message, bytes, now),
+            Event::TooLarge => self.refuse(&Mistake::Malformed("a message is too large, or would be once inflated")),
             Event::Greeted(greeted) => self.take_greeted(&greeted, now),
             Event::Applied(applied) => self.take_applied(&applied, now),
             Event::Compared(verdict) => {

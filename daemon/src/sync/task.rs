@@ -18,7 +18,9 @@ use cloud_api::v1::{BoxMessage, CloudMessage, box_message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 use tracing::{info, warn};
 
 use super::engine::{Action, BATCHES_MAX, Config as EngineConfig, Engine, Event, Read, Status};
@@ -460,15 +462,26 @@ async fn open(
     storage: &Storage,
 ) -> Result<(mpsc::Sender<BoxMessage>, i64, Streaming<CloudMessage>), LinkError> {
     let channel = link::connect(&enrolment.endpoint, trust, Some(enrolment)).await?;
-    let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut client = SyncClient::new(channel).max_decoding_message_size(link::MESSAGE_MAX);
-    let opened = client.connect(ReceiverStream::new(messages)).await;
-    let incoming = opened.map_err(|status| LinkError::Refused(Box::new(status)))?.into_inner();
+    let (outgoing, incoming) = connect(channel).await.map_err(|status| LinkError::Refused(Box::new(status)))?;
     let head = storage.read(log::log_head).await.map_err(|error| LinkError::Unreachable {
         endpoint: enrolment.endpoint.clone(),
         reason: format!("the box's own database: {error}"),
     })?;
     Ok((outgoing, head, incoming))
+}
+
+/// Rows are deflated for a cloud that inflates them.
+async fn connect(channel: Channel) -> Result<(mpsc::Sender<BoxMessage>, Streaming<CloudMessage>), tonic::Status> {
+    let plain = SyncClient::new(channel).max_decoding_message_size(link::MESSAGE_MAX);
+    let open = async |mut client: SyncClient<Channel>| {
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        Ok((outgoing, client.connect(ReceiverStream::new(messages)).await?.into_inner()))
+    };
+    match open(plain.clone().send_compressed(CompressionEncoding::Zstd)).await {
+        // A cloud of an earlier release says so before it has read anything.
+        Err(status) if tonic::Status::code(&status) == Code::Unimplemented => open(plain).await,
+        opened => opened,
+    }
 }
 
 /// Until the stream ends: why.

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod fleet;
+mod inflate;
 mod kills;
 mod operators;
 mod restore;
