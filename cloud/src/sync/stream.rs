@@ -320,7 +320,8 @@ impl Stream {
     }
 
     fn end(&mut self, reason: Reason, detail: String, current_epoch: u64) {
-        let goodbye = Goodbye { reason: reason.into(), current_epoch, retry_after_ms: 0, detail };
+        let goodbye =
+            Goodbye { reason: reason.into(), current_epoch, retry_after_ms: 0, detail, endpoint: String::new() };
         self.actions.push(Action::Send(message(cloud_message::Body::Goodbye(goodbye))));
         self.actions.push(Action::Close);
         self.state = State::Over;
