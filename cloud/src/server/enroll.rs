@@ -6,11 +6,12 @@ use cloud_api::v1::enroll_server::Enroll;
 use cloud_api::v1::{Certificate, ClaimRequest, RenewRequest};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, peer};
+use super::{Shared, admit, peer};
 use crate::authority::AuthorityError;
 use crate::clock;
 use crate::names::{hash_of_code, is_name};
-use crate::store::{BoxName, Store as _};
+use crate::store::{BoxName, Store as _, away};
+use crate::sync::stream::Away;
 
 /// Longer than any code, in bytes.
 const CODE_MAX: usize = 64;
@@ -18,7 +19,8 @@ const CODE_MAX: usize = 64;
 pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
-    fn certify(&self, name: &BoxName, request: &[u8]) -> Result<Response<Certificate>, Status> {
+    /// With the endpoint of the cell that its tenant lives in.
+    fn certify(&self, name: &BoxName, request: &[u8], away: Option<Away>) -> Result<Response<Certificate>, Status> {
         let Shared { authority, endpoint, metrics, .. } = &*self.0;
         let made = authority.certify_box(name, request, clock::unix_ms()).map_err(|error| match error {
             AuthorityError::Request => Status::invalid_argument(error.to_string()),
@@ -29,7 +31,11 @@ impl Service {
         })?;
         metrics.claimed();
         let roots = authority.roots().iter().map(|root| root.to_vec().into()).collect();
-        Ok(Response::new(Certificate { chain: vec![made.to_vec().into()], roots, endpoint: endpoint.clone() }))
+        let endpoint = match away {
+            Some(Away::Elsewhere(endpoint)) => endpoint,
+            Some(Away::Moving | Away::Erased) | None => endpoint.clone(),
+        };
+        Ok(Response::new(Certificate { chain: vec![made.to_vec().into()], roots, endpoint }))
     }
 }
 
@@ -51,21 +57,23 @@ impl Enroll for Service {
             return Err(Status::permission_denied("the code is unknown, expired or another box's"));
         };
         let name = BoxName { tenant_id, box_id };
-        let certificate = self.certify(&name, &signing_request)?;
-        let enrolled = name.clone();
-        self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+        let tenant_id = name.tenant_id.clone();
+        let away = self.0.answer(move |store| away(store, &tenant_id)).await?;
+        let is_elsewhere = matches!(away, Some(Away::Elsewhere(_)));
+        let certificate = self.certify(&name, &signing_request, away)?;
+        // There it is known as soon as it comes.
+        if !is_elsewhere {
+            let enrolled = name.clone();
+            self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+        }
         tracing::info!(name = %name, "A box was claimed");
         Ok(certificate)
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
         let peer = peer(&request).ok_or_else(|| Status::unauthenticated("a box shows the certificate it has"))?;
-        let name = peer.name.clone();
-        if self.0.answer(move |store| store.is_revoked(&name)).await? {
-            self.0.metrics.refused();
-            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
-        }
-        let certificate = self.certify(&peer.name, &request.into_inner().signing_request)?;
+        let away = admit(&self.0, &peer.name).await?;
+        let certificate = self.certify(&peer.name, &request.into_inner().signing_request, away)?;
         tracing::info!(name = %peer.name, "A certificate was renewed");
         Ok(certificate)
     }

@@ -9,11 +9,16 @@ use cloud_api::digest::{Sum, day_of};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::columns::{from_json, to_json};
-use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use super::tenants::Standing;
+use super::{
+    BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, admit, admit_claim,
+};
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
+mod tenants;
+
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +47,7 @@ impl Sqlite {
         if !(0..=FORMAT).contains(&found) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql"))];
+        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql")), (3, include_str!("tenants.sql"))];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
         }
@@ -55,6 +60,27 @@ impl Sqlite {
         // A transaction of a thread that panicked was rolled back when it was dropped.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Writes for a tenant that is open here, in one transaction.
+    fn write<T>(
+        &self,
+        tenant_id: &str,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit(tenant_id, standing(&sql_tx, tenant_id)?)?;
+        let done = work(&sql_tx)?;
+        sql_tx.commit()?;
+        Ok(done)
+    }
+}
+
+/// Where a tenant lives.
+fn standing(db: &Connection, tenant_id: &str) -> Result<Standing, StoreError> {
+    let mut statement = db.prepare_cached("SELECT standing FROM tenants WHERE tenant_id = ?1")?;
+    let found: Option<String> = statement.query_row([tenant_id], |row| row.get(0)).optional()?;
+    found.map_or(Ok(Standing::Open), |json| Standing::from_json(&json))
 }
 
 impl Store for Sqlite {
@@ -63,11 +89,7 @@ impl Store for Sqlite {
         of: &BoxName,
         mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut db = self.lock();
-        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&mut SqliteRows { sql_tx: &sql_tx, of })?;
-        sql_tx.commit()?;
-        Ok(done)
+        self.write(&of.tenant_id, |sql_tx| work(&mut SqliteRows { sql_tx, of }))
     }
 
     fn latest_rows(&self, of: &BoxName, table: &str, limit: u32) -> Result<Vec<(String, StoredRow)>, StoreError> {
@@ -95,8 +117,11 @@ impl Store for Sqlite {
 
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES (?1, ?2, ?3)";
-        self.lock().execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
-        Ok(())
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit_claim(&claim.tenant_id, standing(&sql_tx, &claim.tenant_id)?)?;
+        sql_tx.execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
+        Ok(sql_tx.commit()?)
     }
 
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
@@ -109,8 +134,10 @@ impl Store for Sqlite {
     fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES (?1, ?2, ?3, '')
             ON CONFLICT DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
-        self.lock().execute(sql, params![of.tenant_id, of.box_id, now])?;
-        Ok(())
+        self.write(&of.tenant_id, |sql_tx| {
+            sql_tx.execute(sql, params![of.tenant_id, of.box_id, now])?;
+            Ok(())
+        })
     }
 
     fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
@@ -119,8 +146,10 @@ impl Store for Sqlite {
             ON CONFLICT DO UPDATE SET release = coalesce(?4, release), heard_at = excluded.heard_at,
                 equal_at = coalesce(?5, equal_at) WHERE revoked_at IS NULL";
         let (release, equal_at) = heard.columns(now);
-        let noted =
-            self.lock().prepare_cached(sql)?.execute(params![of.tenant_id, of.box_id, now, release, equal_at])?;
+        let noted = self.write(&of.tenant_id, |sql_tx| {
+            let values = params![of.tenant_id, of.box_id, now, release, equal_at];
+            Ok(sql_tx.prepare_cached(sql)?.execute(values)?)
+        })?;
         Ok(noted > 0)
     }
 
@@ -131,11 +160,14 @@ impl Store for Sqlite {
 
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
-        Ok(self.lock().execute(sql, params![of.tenant_id, of.box_id, now])? > 0)
+        self.write(&of.tenant_id, |sql_tx| Ok(sql_tx.execute(sql, params![of.tenant_id, of.box_id, now])? > 0))
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled ORDER BY 1";
+        let sql = "SELECT tenant_id FROM
+                (SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled UNION SELECT tenant_id FROM tenants)
+                LEFT JOIN tenants USING (tenant_id)
+            WHERE coalesce(standing ->> 'state', 'open') = 'open' ORDER BY 1";
         let db = self.lock();
         let mut statement = db.prepare(sql)?;
         let tenants = statement.query_map([], |row| row.get(0))?;
@@ -186,21 +218,20 @@ impl Store for Sqlite {
         mut work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let Place { tenant_id, kind, name } = place;
-        let mut db = self.lock();
-        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Change { body, news, answer } = work(read_document(&sql_tx, place)?.as_deref())?;
-        if let Some(body) = body {
-            let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
-            sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
-        }
-        if news {
-            let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES (?1, ?2, ?3)
-                ON CONFLICT DO UPDATE SET changed_at = max(excluded.changed_at, changed_at + 1)";
-            sql_tx.execute(sql, params![tenant_id, name, now])?;
-        }
-        sql_tx.commit()?;
-        Ok(answer)
+        self.write(tenant_id, |sql_tx| {
+            let Change { body, news, answer } = work(read_document(sql_tx, place)?.as_deref())?;
+            if let Some(body) = body {
+                let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                    ON CONFLICT DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
+                sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
+            }
+            if news {
+                let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES (?1, ?2, ?3)
+                    ON CONFLICT DO UPDATE SET changed_at = max(excluded.changed_at, changed_at + 1)";
+                sql_tx.execute(sql, params![tenant_id, name, now])?;
+            }
+            Ok(answer)
+        })
     }
 
     fn news(&self, after: i64) -> Result<Vec<(BoxName, i64)>, StoreError> {
