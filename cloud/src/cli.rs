@@ -29,6 +29,7 @@ use crate::server::{Alarm, OwnCertificate, Server, Settings};
 use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Postgres, Sqlite, Store as _};
 use crate::sync::apply::StoredRow;
 use crate::sync::stream;
+use crate::tenants::cli::Tenant;
 
 const HOUR_MS: i64 = 3_600_000;
 /// A box that was heard within this time counts as connected: it is noted once a minute, and its silence ends a stream.
@@ -67,6 +68,9 @@ enum Verb {
     /// What boxes should be like and should do: configurations, commands, rollouts
     #[command(subcommand)]
     Fleet(Fleet),
+    /// Tenants as wholes: export, import, move to another cell, erase
+    #[command(subcommand)]
+    Tenant(Tenant),
 }
 
 #[derive(Debug, Args)]
@@ -135,7 +139,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter);
     let filter = filter.map_err(|error| ConfigMistakes(vec![format!("log.filter: {error}")]))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let opened = open(&config)?;
+    let opened = open_store(&config)?;
     let store = opened.store();
     match &command.verb {
         Verb::Serve => serve(&config, &opened)?,
@@ -151,19 +155,24 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         }
         Verb::Calls(calls) => calls.run(store)?,
         Verb::Fleet(fleet) => fleet.run(store)?,
+        Verb::Tenant(tenant) => tenant.run(&config, &opened)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The store, and the server that it needs. Dropped in this order: a client that is closed asks its server.
-struct Opened {
+pub(crate) struct Opened {
     store: Arc<AnyStore>,
     server: Option<LocalPostgres>,
 }
 
 impl Opened {
-    fn store(&self) -> &AnyStore {
+    pub(crate) fn store(&self) -> &AnyStore {
         &self.store
+    }
+
+    pub(crate) fn shared(&self) -> Arc<AnyStore> {
+        Arc::clone(&self.store)
     }
 }
 
@@ -178,7 +187,8 @@ impl Drop for Opened {
     }
 }
 
-fn open(config: &Config) -> anyhow::Result<Opened> {
+/// Opens the store that the configuration names.
+pub(crate) fn open_store(config: &Config) -> anyhow::Result<Opened> {
     let directory = config.directory();
     let connections = usize::try_from(config.store.connections)?;
     let postgres = |url: &str| -> anyhow::Result<AnyStore> {
