@@ -26,13 +26,14 @@ use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
 use crate::fleet::access::Access;
 use crate::fleet::cli::Fleet;
 use crate::fleet::desk::Desk;
-use crate::fleet::operator::Operator;
+use crate::fleet::operator::{Operator, SOMEBODY};
 use crate::fleet::remote::Remote;
 use crate::local_postgres::LocalPostgres;
 use crate::operators::OperatorCommand;
 use crate::server::{Alarm, OwnCertificate, Server, Settings};
 use crate::store::{AnyStore, Postgres, Sqlite};
 use crate::sync::stream;
+use crate::tenants::cli::Tenant;
 
 /// The central service that boxes sync with.
 #[derive(Debug, Parser)]
@@ -53,8 +54,8 @@ struct Command {
     #[arg(long, global = true, value_name = "FILE", env = "OFFHOOK_CLOUD_OPERATOR")]
     operator: Option<PathBuf>,
     /// Who asks, for the record, where this is the service itself
-    #[arg(long = "as", global = true, value_name = "NAME", default_value = "operator")]
-    by: String,
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    by: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -77,6 +78,9 @@ enum Verb {
     /// Who may manage boxes from elsewhere, and what they may do
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Tenants as wholes: export, import, move to another cell, erase
+    #[command(subcommand)]
+    Tenant(Tenant),
 }
 
 #[derive(Debug, Args)]
@@ -146,16 +150,19 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let filter = filter.map_err(|error| ConfigMistakes(vec![format!("log.filter: {error}")]))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     if let Some(credentials) = &command.operator {
+        anyhow::ensure!(command.by.is_none(), "--as: with --operator the certificate says who asks");
         ask(&command.verb, &Access::There(Remote::open(credentials)?), None)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let opened = open(&config)?;
+    let opened = open_store(&config)?;
+    let by = command.by.as_deref().unwrap_or(SOMEBODY);
     match &command.verb {
         Verb::Serve => serve(&config, &opened)?,
-        Verb::Operator(operator) => operator.run(&config, opened.store(), &command.by)?,
+        Verb::Operator(operator) => operator.run(&config, opened.store(), by)?,
+        Verb::Tenant(tenant) => tenant.run(&config, &opened, command.by.as_deref())?,
         verb => {
             let endpoint = config.endpoint();
-            let desk = Desk::new(opened.store(), Operator::at_console(&command.by), &endpoint);
+            let desk = Desk::new(opened.store(), Operator::at_console(by), &endpoint);
             ask(verb, &Access::Here(desk), Some(&config))?;
         }
     }
@@ -170,21 +177,25 @@ fn ask(verb: &Verb, access: &Access<'_>, config: Option<&Config>) -> anyhow::Res
         Verb::Revoke(revoke) => revoke.run(access),
         Verb::Calls(calls) => calls.run(access),
         Verb::Fleet(fleet) => fleet.run(access),
-        Verb::Serve | Verb::Operator(_) => {
-            anyhow::bail!("--operator: serve and operator are for the machine of the service itself")
+        Verb::Serve | Verb::Operator(_) | Verb::Tenant(_) => {
+            anyhow::bail!("--operator: serve, operator and tenant are for the machine of the service itself")
         }
     }
 }
 
 /// The store, and the server that it needs. Dropped in this order: a client that is closed asks its server.
-struct Opened {
+pub(crate) struct Opened {
     store: Arc<AnyStore>,
     server: Option<LocalPostgres>,
 }
 
 impl Opened {
-    fn store(&self) -> &AnyStore {
+    pub(crate) fn store(&self) -> &AnyStore {
         &self.store
+    }
+
+    pub(crate) fn shared(&self) -> Arc<AnyStore> {
+        Arc::clone(&self.store)
     }
 }
 
@@ -199,7 +210,8 @@ impl Drop for Opened {
     }
 }
 
-fn open(config: &Config) -> anyhow::Result<Opened> {
+/// Opens the store that the configuration names.
+pub(crate) fn open_store(config: &Config) -> anyhow::Result<Opened> {
     let directory = config.directory();
     let connections = usize::try_from(config.store.connections)?;
     let parse = |url: &str, key: &str| -> anyhow::Result<Postgres> {

@@ -167,6 +167,22 @@ impl Config {
     /// # Errors
     /// [`ConfigMistakes`].
     pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigMistakes> {
+        let environment = std::env::vars().filter_map(|(name, value)| {
+            let key = name.strip_prefix(ENVIRONMENT)?.to_ascii_lowercase().replace("__", ".");
+            Some(format!("{key}={value}"))
+        });
+        Self::merge(file, environment.chain(overrides.iter().cloned()))
+    }
+
+    /// What a file says and nothing else: the configuration of another service than this one.
+    ///
+    /// # Errors
+    /// [`ConfigMistakes`].
+    pub fn read(file: &Path) -> Result<Config, ConfigMistakes> {
+        Self::merge(Some(file), std::iter::empty())
+    }
+
+    fn merge(file: Option<&Path>, entries: impl Iterator<Item = String>) -> Result<Config, ConfigMistakes> {
         let one = |mistake: String| ConfigMistakes(vec![mistake]);
         let mut table = match file {
             Some(path) => {
@@ -176,12 +192,8 @@ impl Config {
             }
             None => toml::Table::new(),
         };
-        let environment = std::env::vars().filter_map(|(name, value)| {
-            let key = name.strip_prefix(ENVIRONMENT)?.to_ascii_lowercase().replace("__", ".");
-            Some(format!("{key}={value}"))
-        });
         let mut mistakes = Vec::new();
-        for entry in environment.chain(overrides.iter().cloned()) {
+        for entry in entries {
             if let Err(mistake) = set(&mut table, &entry) {
                 mistakes.push(mistake);
             }
@@ -243,7 +255,7 @@ impl Config {
 }
 
 /// Host and port.
-fn is_endpoint(endpoint: &str) -> bool {
+pub(crate) fn is_endpoint(endpoint: &str) -> bool {
     let Some((host, port)) = endpoint.rsplit_once(':') else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');

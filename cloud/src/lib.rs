@@ -2,9 +2,8 @@
 //!
 //! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
 //! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, an [`authority`] that says who a box is, the
-//! [`server`], and the [`fleet`]: what boxes should be and do.
-//!
-//! Left out so far: more than one cell.
+//! [`server`], and the [`fleet`]: what boxes should be and do. A tenant lives in one cell, a store with its services, and
+//! [`tenants`] moves it to another.
 
 pub mod authority;
 pub mod blobs;
@@ -19,3 +18,4 @@ mod operators;
 pub mod server;
 pub mod store;
 pub mod sync;
+pub mod tenants;

@@ -366,6 +366,32 @@ impl Blobs {
         Ok(listed.into_iter().map(|(sha256, _)| sha256).collect())
     }
 
+    /// The content of every blob of a box, in order.
+    ///
+    /// # Errors
+    /// [`BlobError::Objects`].
+    pub async fn contents(&self, of: &BoxName) -> Result<Vec<Content>, BlobError> {
+        self.objects.contents(of).await
+    }
+
+    /// Every blob of a tenant goes, and what its boxes have begun on this instance's disk: how many blobs.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn forget_tenant(&self, tenant_id: &str) -> Result<u64, BlobError> {
+        self.forget_uploads(tenant_id).await?;
+        self.objects.delete_tenant(tenant_id).await
+    }
+
+    /// What the boxes of a tenant have begun on this instance's disk goes.
+    ///
+    /// # Errors
+    /// [`BlobError::File`].
+    pub async fn forget_uploads(&self, tenant_id: &str) -> Result<(), BlobError> {
+        let tenant_id = tenant_id.to_owned();
+        self.on_disk(move |uploads| uploads.forget_tenant(&tenant_id)).await
+    }
+
     /// A blob goes. One that is gone already is gone.
     ///
     /// # Errors

@@ -150,6 +150,38 @@ impl Objects {
         Ok(found)
     }
 
+    /// The content of each blob of a box, in order.
+    pub(super) async fn contents(&self, of: &BoxName) -> Result<Vec<Content>, BlobError> {
+        let mut listed = self.store().list(Some(&folder(of)));
+        let mut found = Vec::new();
+        while let Some(object) = listed.next().await {
+            let ObjectMeta { location, size, .. } = object?;
+            let sha256 = location.filename().and_then(|name| hex::decode(name).ok()?.try_into().ok());
+            found.extend(sha256.map(|sha256| Content { sha256, size_bytes: size }));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Every blob of a tenant goes, and the folders that name its boxes: how many.
+    pub(super) async fn delete_tenant(&self, tenant_id: &str) -> Result<u64, BlobError> {
+        let folder = Key::from_iter(["blobs", tenant_id]);
+        let mut deleted = 0;
+        let mut listed = self.store().list(Some(&folder));
+        while let Some(object) = listed.next().await {
+            match self.store().delete(&object?.location).await {
+                Ok(()) => deleted += 1,
+                Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Objects::Folder { root, .. } = self {
+            let path = root.join("blobs").join(tenant_id);
+            blocking(move || files::remove_folder(&path).map_err(|error| BlobError::file(&path, error))).await?;
+        }
+        Ok(deleted)
+    }
+
     pub(super) async fn delete(&self, of: &BoxName, sha256: &Hash) -> Result<(), BlobError> {
         match self.store().delete(&key(of, sha256)).await {
             Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),

@@ -125,6 +125,12 @@ impl Uploads {
         }
     }
 
+    /// Everything that the boxes of a tenant have begun goes.
+    pub(super) fn forget_tenant(&self, tenant_id: &str) -> Result<(), BlobError> {
+        let folder = self.root.join(tenant_id);
+        files::remove_folder(&folder).map_err(|error| BlobError::file(&folder, error))
+    }
+
     /// Uploads go that were not written to for `after`: how many.
     pub(super) fn sweep(&self, after: Duration) -> Result<usize, BlobError> {
         let mut swept = 0;

@@ -117,12 +117,30 @@ fn is_address(endpoint: &str) -> bool {
 }
 
 impl Blobs {
+    /// Names the folder or bucket: two services with the same have the same recordings.
+    pub fn place(&self, state: &Path) -> String {
+        match self.engine {
+            BlobEngine::Folder => {
+                let folder = self.folder(state);
+                folder.canonicalize().unwrap_or(folder).display().to_string()
+            }
+            BlobEngine::S3 => {
+                let endpoint = self.endpoint.as_deref().unwrap_or(&self.region);
+                format!("s3 {} {}", endpoint.trim_end_matches('/'), self.bucket.as_deref().unwrap_or_default())
+            }
+        }
+    }
+
+    fn folder(&self, state: &Path) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| state.join("blobs"))
+    }
+
     /// What they say, opened. `state` is the service's folder.
     ///
     /// # Errors
     /// A folder that cannot be made, files that cannot be read; [`ConfigMistakes`] for a bucket that cannot be one.
     pub fn open(&self, state: &Path) -> anyhow::Result<crate::blobs::Blobs> {
-        let folder = self.directory.clone().unwrap_or_else(|| state.join("blobs"));
+        let folder = self.folder(state);
         let objects = match self.engine {
             BlobEngine::Folder => Objects::folder(&folder)
                 .with_context(|| format!("the folder {} of blobs cannot be used", folder.display()))?,

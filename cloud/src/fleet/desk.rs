@@ -22,7 +22,7 @@ use super::rollout::Rollout;
 use super::{box_document, change_box, change_rollout, rollouts};
 use crate::clock;
 use crate::names::{hash_of_code, is_name, new_code};
-use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Store as _, StoreError, said_of};
+use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Store as _, StoreError};
 use crate::sync::TABLES;
 
 /// What a box can be told to do.
@@ -69,7 +69,7 @@ pub enum Refusal {
     #[error(transparent)]
     Wish(#[from] WishMistake),
     /// The store cannot.
-    #[error("{}", said_of(.0))]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -371,9 +371,9 @@ impl<'a> Desk<'a> {
             for table in COUNTED {
                 let mut after = first.clone();
                 loop {
-                    let rows = self.store.queried(|store| {
-                        store.rows_between(&record.name, table, &after, Some(&end), ROWS_AT_A_TIME)
-                    })?;
+                    let rows = self
+                        .store
+                        .queried(|store| store.rows_between(&record.name, table, &after, Some(&end), ROWS_AT_A_TIME))?;
                     let Some((last, _)) = rows.last() else { break };
                     after.clone_from(last);
                     rows.iter().for_each(|(key, row)| tally.add(table, key, row));

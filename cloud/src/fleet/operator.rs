@@ -13,6 +13,9 @@ use crate::store::{Change, DocumentKind, Place, Store, StoreError};
 /// Stands for all tenants in certificates and in the store; no tenant has this name.
 pub const ALL_TENANTS: &str = "*";
 
+/// Who asks at the service itself and does not say who they are.
+pub const SOMEBODY: &str = "operator";
+
 /// What somebody is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -13,8 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, known};
+use super::{Shared, admit, known};
 use crate::blobs::{BlobError, Content, FRAME_MAX, hash_of};
+use crate::store::tenants::{Standing, StandingRecord, Tenants as _};
 use crate::store::{BoxName, BoxRecord, Store as _};
 
 /// A frame, and what is around its content.
@@ -59,15 +60,19 @@ impl BlobCounts {
 pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
-    /// Whose recordings they are: as the certificate says, and not revoked.
+    /// Whose recordings they are: as the certificate says, not revoked, and here.
     async fn of<T>(&self, request: &Request<T>) -> Result<BoxName, Status> {
         let name = known(request).inspect_err(|_| self.0.metrics.refused())?.name;
-        let of = name.clone();
-        if self.0.answer(move |store| store.is_revoked(&of)).await? {
-            self.0.metrics.refused();
-            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
-        }
+        self.is_here(&name).await?;
         Ok(name)
+    }
+
+    /// The box comes again later; where to, its stream tells it.
+    async fn is_here(&self, name: &BoxName) -> Result<(), Status> {
+        match admit(&self.0, name).await? {
+            None => Ok(()),
+            Some(_) => Err(Status::unavailable("this office is not here, or not now")),
+        }
     }
 
     fn counts(&self) -> &BlobCounts {
@@ -177,6 +182,9 @@ impl BlobsService for Service {
         // A box that is cut off meanwhile finds it done when it comes back.
         let committed = tokio::spawn(async move { shared.blobs.commit(&name, content).await });
         let is_new = committed.await.unwrap_or(Err(BlobError::Failed)).map_err(|error| self.refused(&of, &error))?;
+        // Whoever moves a tenant freezes it, and then looks which recordings there are: one that came too late for that is
+        // offered again, where its tenant is then.
+        self.is_here(&of).await?;
         if is_new {
             BlobCounts::add(&self.counts().kept, 1);
             BlobCounts::add(&self.counts().kept_bytes, size_bytes);
@@ -267,6 +275,7 @@ async fn sweep_once(shared: &Shared) {
         Ok(uploads) => tracing::info!(uploads, "Uploads that nobody has gone on with are gone"),
         Err(error) => tracing::warn!(%error, "Old uploads are not swept"),
     }
+    sweep_tenants(shared).await;
     let tenants = shared.answer(|store| store.tenants()).await.unwrap_or_default();
     for tenant in tenants {
         for BoxRecord { name, equal_at, .. } in
@@ -280,6 +289,22 @@ async fn sweep_once(shared: &Shared) {
                 Ok(blobs) => tracing::info!(of = %name, blobs, "Recordings are gone with their rows"),
                 Err(status) => tracing::warn!(of = %name, %status, "Recordings are not swept"),
             }
+        }
+    }
+}
+
+/// What an instance has on its own disk of tenants that are not here any more, and what came while one was being erased.
+async fn sweep_tenants(shared: &Shared) {
+    for record in shared.answer(|store| store.standings()).await.unwrap_or_default() {
+        let StandingRecord { tenant_id, standing, .. } = record;
+        let swept = match standing {
+            Standing::Erased(_) => shared.blobs.forget_tenant(&tenant_id).await.map(drop),
+            // Its recordings may be in a bucket that two cells share.
+            Standing::Elsewhere { .. } => shared.blobs.forget_uploads(&tenant_id).await,
+            Standing::Open | Standing::Frozen { .. } | Standing::Arriving { .. } | Standing::Ready { .. } => Ok(()),
+        };
+        if let Err(error) = swept {
+            tracing::warn!(tenant_id, %error, "What is left of a tenant's recordings is not swept");
         }
     }
 }

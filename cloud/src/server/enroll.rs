@@ -8,11 +8,12 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tonic::{Request, Response, Status};
 
 use super::fleet::{known_operator, operator};
-use super::{Shared, peer};
+use super::{Shared, admit, peer};
 use crate::authority::AuthorityError;
 use crate::clock;
 use crate::names::{hash_of_code, is_name};
-use crate::store::{BoxName, Store as _};
+use crate::store::{BoxName, Store as _, away};
+use crate::sync::stream::Away;
 
 /// Longer than any code, in bytes.
 const CODE_MAX: usize = 64;
@@ -20,13 +21,15 @@ const CODE_MAX: usize = 64;
 pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
-    fn certify(&self, name: &BoxName, request: &[u8]) -> Result<Response<Certificate>, Status> {
-        self.certified(self.0.authority.certify_box(name, request, clock::unix_ms()))
+    /// With the endpoint of the cell that its tenant lives in.
+    fn certify(&self, name: &BoxName, request: &[u8], away: Option<Away>) -> Result<Response<Certificate>, Status> {
+        self.certified(self.0.authority.certify_box(name, request, clock::unix_ms()), away)
     }
 
     fn certified(
         &self,
         made: Result<CertificateDer<'static>, AuthorityError>,
+        away: Option<Away>,
     ) -> Result<Response<Certificate>, Status> {
         let Shared { authority, endpoint, metrics, .. } = &*self.0;
         let made = made.map_err(|error| match error {
@@ -38,7 +41,11 @@ impl Service {
         })?;
         metrics.claimed();
         let roots = authority.roots().iter().map(|root| root.to_vec().into()).collect();
-        Ok(Response::new(Certificate { chain: vec![made.to_vec().into()], roots, endpoint: endpoint.clone() }))
+        let endpoint = match away {
+            Some(Away::Elsewhere(endpoint)) => endpoint,
+            Some(Away::Moving | Away::Erased) | None => endpoint.clone(),
+        };
+        Ok(Response::new(Certificate { chain: vec![made.to_vec().into()], roots, endpoint }))
     }
 }
 
@@ -60,9 +67,15 @@ impl Enroll for Service {
             return Err(Status::permission_denied("the code is unknown, expired or another box's"));
         };
         let name = BoxName { tenant_id, box_id };
-        let certificate = self.certify(&name, &signing_request)?;
-        let enrolled = name.clone();
-        self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+        let tenant_id = name.tenant_id.clone();
+        let away = self.0.answer(move |store| away(store, &tenant_id)).await?;
+        let is_elsewhere = matches!(away, Some(Away::Elsewhere(_)));
+        let certificate = self.certify(&name, &signing_request, away)?;
+        // There it is known as soon as it comes.
+        if !is_elsewhere {
+            let enrolled = name.clone();
+            self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+        }
         tracing::info!(name = %name, "A box was claimed");
         Ok(certificate)
     }
@@ -71,15 +84,12 @@ impl Enroll for Service {
         if operator(&request).is_some() {
             let operator = known_operator(&self.0, &request).await?;
             let request = request.into_inner().signing_request;
-            return self.certified(self.0.authority.certify_operator(&operator.name, &request, clock::unix_ms()));
+            let made = self.0.authority.certify_operator(&operator.name, &request, clock::unix_ms());
+            return self.certified(made, None);
         }
         let peer = peer(&request).ok_or_else(|| Status::unauthenticated("a box shows the certificate it has"))?;
-        let name = peer.name.clone();
-        if self.0.answer(move |store| store.is_revoked(&name)).await? {
-            self.0.metrics.refused();
-            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
-        }
-        let certificate = self.certify(&peer.name, &request.into_inner().signing_request)?;
+        let away = admit(&self.0, &peer.name).await?;
+        let certificate = self.certify(&peer.name, &request.into_inner().signing_request, away)?;
         tracing::info!(name = %peer.name, "A certificate was renewed");
         Ok(certificate)
     }

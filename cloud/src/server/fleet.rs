@@ -14,7 +14,7 @@ use crate::authority::{CertifiedOperator, certified_operator};
 use crate::clock;
 use crate::fleet::desk::{Desk, Refusal};
 use crate::fleet::operator::{Operator, record_of};
-use crate::store::AnyStore;
+use crate::store::{AnyStore, said_of};
 
 /// A configuration with its files, in bytes.
 pub(super) const MESSAGE_MAX: usize = 1 << 20;
@@ -56,7 +56,7 @@ fn status_of(refusal: &Refusal) -> Status {
         Refusal::Unknown(_) => Status::not_found(said),
         Refusal::Store(error) => {
             tracing::error!(%error, "The store cannot");
-            Status::unavailable(said)
+            Status::unavailable(said_of(error))
         }
     }
 }

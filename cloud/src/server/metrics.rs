@@ -11,8 +11,8 @@ use super::blobs::BlobCounts;
 /// Upper ends of the histogram, in milliseconds. 2 s is one of them: from there on an answer is too late, and an alarm about
 /// it must not depend on a guess within a bucket.
 const BOUNDS_MS: [u64; 10] = [2, 5, 10, 25, 50, 100, 250, 1_000, 2_000, 5_000];
-/// Reasons of a Goodbye by their numbers, which are 0 to 8.
-const REASONS: usize = 9;
+/// Reasons of a Goodbye by their numbers, which are 0 to 9.
+const REASONS: usize = 10;
 
 /// Counts since the start.
 #[derive(Debug, Default)]

@@ -45,8 +45,8 @@ pub use upkeep::Alarm;
 use crate::authority::{Authority, Certified, certified};
 use crate::blobs::Blobs;
 use crate::clock;
-use crate::store::{AnyStore, StoreError, said_of};
-use crate::sync::stream;
+use crate::store::{AnyStore, BoxName, Store as _, StoreError, away, said_of};
+use crate::sync::stream::{self, Away};
 
 /// For a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -115,9 +115,11 @@ impl Shared {
         work: impl FnOnce(&AnyStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
         let answer = self.ask(work).await;
-        self.metrics.answered(matches!(answer, Some(Ok(_))));
+        // Whose tenant is not here is answered as it should be.
+        self.metrics.answered(matches!(answer, Some(Ok(_) | Err(StoreError::NotHere { .. }))));
         match answer {
             Some(Ok(answer)) => Ok(answer),
+            Some(Err(error @ StoreError::NotHere { .. })) => Err(Status::unavailable(said_of(&error))),
             Some(Err(error)) => {
                 tracing::error!(%error, "The store cannot");
                 Err(Status::unavailable(said_of(&error)))
@@ -281,6 +283,22 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
 fn peer<T>(request: &Request<T>) -> Option<Certified> {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>()?;
     certified(info.peer_certs()?.first()?)
+}
+
+/// Where the tenant of a box is, if not here. One that was revoked or erased is refused.
+async fn admit(shared: &Shared, name: &BoxName) -> Result<Option<Away>, Status> {
+    let of = name.clone();
+    let (away, is_revoked) =
+        shared.answer(move |store| Ok((away(store, &of.tenant_id)?, store.is_revoked(&of)?))).await?;
+    let refused = match away {
+        Some(Away::Erased) => "this office was erased here",
+        // Who may come is said by the cell that it lives in.
+        Some(Away::Elsewhere(_)) => return Ok(away),
+        _ if is_revoked => "this box is revoked: claim it with a new code",
+        away => return Ok(away),
+    };
+    shared.metrics.refused();
+    Err(Status::permission_denied(refused))
 }
 
 /// Who asks, with a certificate that holds.

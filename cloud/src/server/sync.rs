@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloud_api::v1::goodbye::Reason;
 use cloud_api::v1::row_batch::Scope;
 use cloud_api::v1::sync_server::Sync;
 use cloud_api::v1::{BoxMessage, CloudMessage, box_message, cloud_message};
@@ -16,10 +17,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::bells::Bell;
-use super::{Shared, known};
+use super::{Shared, admit, known};
 use crate::clock;
 use crate::fleet::{box_document, change_box};
-use crate::store::{BoxName, Heard, Store as _, answer};
+use crate::store::{BoxName, Heard, Store as _, StoreError, answer, away};
 use crate::sync::apply::{Applied, Greeted};
 use crate::sync::stream::{Action, Event, Request as StoreRequest, Stream};
 
@@ -36,10 +37,16 @@ impl Sync for Service {
 
     async fn connect(&self, request: Request<Streaming<BoxMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
         let name = known(&request).inspect_err(|_| self.0.metrics.refused())?.name;
-        let of = name.clone();
-        if self.0.answer(move |store| store.is_revoked(&of)).await? {
-            self.0.metrics.refused();
-            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
+        if let Some(away) = admit(&self.0, &name).await? {
+            let goodbye = away.goodbye();
+            // Also one that is told to come back: the store is all right, and nobody is to be woken.
+            self.0.metrics.goodbye(Reason::Moved);
+            tracing::debug!(of = %name, ?away, "A box whose tenant is not here");
+            let message = CloudMessage { body: Some(cloud_message::Body::Goodbye(goodbye)) };
+            let (outgoing, messages) = mpsc::channel(1);
+            // There is room for one.
+            let _ = outgoing.try_send(Ok(message));
+            return Ok(Response::new(ReceiverStream::new(messages)));
         }
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         let span = tracing::info_span!("stream", of = %name);
@@ -143,11 +150,15 @@ impl Driver {
         true
     }
 
-    /// What the box should be and do, as far as it was not told on this stream.
+    /// What the box should be and do, as far as it was not told on this stream; or that it is to go.
     async fn wishes(&mut self) -> Event {
         let name = self.name.clone();
-        let document = match self.shared.ask(move |store| box_document(store, &name)).await {
-            Some(Ok(document)) => document,
+        let asked = self.shared.ask(move |store| -> Result<_, StoreError> {
+            Ok((away(store, &name.tenant_id)?, box_document(store, &name)?))
+        });
+        let document = match asked.await {
+            Some(Ok((Some(away), _))) => return Event::NotHere(away),
+            Some(Ok((None, document))) => document,
             Some(Err(error)) => {
                 // They are read again with the next news, and with the next stream.
                 tracing::warn!(%error, "Wishes for the box were not read");
@@ -252,6 +263,7 @@ impl Driver {
             | Event::Woken
             | Event::Applied(_)
             | Event::Unavailable(_)
+            | Event::NotHere(_)
             | Event::Wished(_)
             | Event::Leaving
             | Event::Closed => return,
@@ -274,6 +286,8 @@ impl Driver {
                 tracing::info!("The box was revoked");
                 self.stream.step(Event::Closed, now);
             }
+            // The stream is told by what it asks the store, and by the news of it.
+            Some(Err(StoreError::NotHere { .. })) => {}
             // It does no harm: what it is about is said again.
             Some(Err(error)) => tracing::warn!(%error, "Not noted when the box was heard"),
             None => {}

@@ -6,14 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cloud_api::digest::Sum;
 use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch::Scope, value::Kind};
 
+use super::tenants::Tenants;
 use super::{BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
 use crate::sync::stream::{Event, Request};
 
+pub(super) mod tenants;
+
 const TABLE: &str = "contacts";
 
 /// Checks a store that `open` opens, each time the same one.
-pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
+pub(super) fn check_store<S: Tenants>(open: impl Fn() -> S) {
     keeps_what_it_is_given(&open);
     undoes_what_fails(&open());
     tells_boxes_apart(&open());
@@ -23,6 +26,7 @@ pub(super) fn check_store<S: Store>(open: impl Fn() -> S) {
     keeps_documents(&open());
     keeps_the_audit(&open());
     finds_what_rows_refer_to(&open());
+    tenants::check(&open);
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {

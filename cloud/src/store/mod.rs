@@ -19,6 +19,7 @@ mod columns;
 mod postgres;
 mod replica;
 mod sqlite;
+pub mod tenants;
 mod upkeep;
 
 #[cfg(test)]
@@ -33,9 +34,10 @@ pub use columns::ColumnsError;
 pub use sqlite::Sqlite;
 pub use upkeep::{Silence, SilenceChange, Upkeep};
 
+use self::tenants::{Standing, Tenants as _};
 use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction, apply, compare, greet};
-use crate::sync::stream::{Event, Request};
+use crate::sync::stream::{Away, Event, Request};
 
 /// Above every key that there is.
 const AFTER_ALL_KEYS: &str = "\u{10FFFF}";
@@ -166,6 +168,17 @@ pub enum StoreError {
     /// A document that was kept is not to be understood.
     #[error("a document of the fleet is not to be understood: {0}")]
     Document(String),
+    /// Nothing is taken of this tenant, because it does not live here or not now.
+    #[error("{tenant_id} {standing}")]
+    NotHere {
+        /// Whose.
+        tenant_id: String,
+        /// Where it is.
+        standing: Box<Standing>,
+    },
+    /// A record of a tenant, as it is exported, is not to be understood.
+    #[error("a record of the tenant is not to be understood: {0}")]
+    Record(String),
     /// The database was written by a newer release.
     #[error("the database has format {found}, this release knows up to {known}: install the newer release again")]
     Newer {
@@ -208,10 +221,26 @@ impl From<::postgres::Error> for StoreError {
     }
 }
 
+/// [`StoreError::NotHere`], unless the tenant is open.
+fn admit(tenant_id: &str, standing: Standing) -> Result<(), StoreError> {
+    if standing == Standing::Open {
+        return Ok(());
+    }
+    Err(StoreError::NotHere { tenant_id: tenant_id.to_owned(), standing: Box::new(standing) })
+}
+
+/// As [`admit`], for a code: it is worth something where it was made, wherever its tenant lives.
+fn admit_claim(tenant_id: &str, standing: Standing) -> Result<(), StoreError> {
+    if matches!(standing, Standing::Elsewhere { .. }) { Ok(()) } else { admit(tenant_id, standing) }
+}
+
 /// The rows of one box, for the rules.
 pub type Rows<'a> = dyn Transaction<Error = StoreError> + 'a;
 
 /// Keeps rows and boxes. Blocks: not for async threads.
+///
+/// Whatever writes for a tenant that is not [open](Standing::Open) here fails with [`StoreError::NotHere`]; codes are kept for
+/// one that lives elsewhere, too.
 pub trait Store: Send + Sync {
     /// Runs `work` in one transaction over what this box has sent, and commits it if that succeeds. `work` may be run more
     /// than once; what earlier runs have done is undone.
@@ -295,7 +324,7 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError>;
 
-    /// Whoever has ever been given a code or has a box, in order.
+    /// Whoever was given a code or has a box here, and is open, in order.
     ///
     /// # Errors
     /// Of the store.
@@ -364,17 +393,32 @@ pub fn answer(store: &impl Store, of: &BoxName, request: &Request) -> Event {
         Request::Compare(digest) => compare(rows, digest).map(Event::Compared),
     });
     answered.unwrap_or_else(|error| {
+        if let StoreError::NotHere { standing, .. } = &error
+            && let Some(away) = standing.away()
+        {
+            return Event::NotHere(away);
+        }
         tracing::error!(%error, "The store cannot");
         Event::Unavailable(said_of(&error).to_owned())
     })
+}
+
+/// What the boxes of a tenant that is not open are told; None if they may come.
+///
+/// # Errors
+/// Of the store.
+pub fn away(store: &AnyStore, tenant_id: &str) -> Result<Option<Away>, StoreError> {
+    Ok(store.standing(tenant_id)?.standing.away())
 }
 
 /// What somebody outside may know of a failure.
 pub fn said_of(error: &StoreError) -> &'static str {
     match error {
         StoreError::DiskFull => "disk full",
+        StoreError::NotHere { .. } => "this office is not here, or not now",
         StoreError::Columns(_)
         | StoreError::Document(_)
+        | StoreError::Record(_)
         | StoreError::Newer { .. }
         | StoreError::File { .. }
         | StoreError::Sqlite(_)
@@ -399,6 +443,7 @@ macro_rules! either {
         }
     };
 }
+use either;
 
 impl AnyStore {
     /// How many transactions may run at a time; more than these wait.

@@ -5,8 +5,9 @@
 //! a handful of questions for each batch, however many rows it has.
 //!
 //! **One transaction at a time for each box**, by a lock that its end gives back (no session is needed, so a pooler may stand
-//! between). All that a transaction changes belongs to one box, so nothing else has to be ordered, and boxes never wait for
-//! each other. Serialisable transactions would do the same by refusing and repeating, more often the busier a box is.
+//! between). Another lock is shared by all that write for a tenant, and taken alone by whoever freezes it. All that a
+//! transaction changes belongs to one box, so nothing else has to be ordered, and boxes never wait for each other.
+//! Serialisable transactions would do the same by refusing and repeating, more often the busier a box is.
 //!
 //! **Why no partitions, 2026-11.** Keys begin with the tenant and the box, so what is read and written together lies
 //! together, and rows go when the box says so, one by one: a month that was dropped here and is there still would be found by the
@@ -28,18 +29,21 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::columns::{from_json, to_json};
 use super::replica::Replica;
+use super::tenants::Standing;
 use super::{
-    AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, bell,
+    AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, admit,
+    admit_claim, bell,
 };
 use crate::clock;
 use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
+mod tenants;
 #[cfg(test)]
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: u32 = 5;
 /// Before it is run again: the first wait, doubled each time, and the longest.
@@ -154,6 +158,7 @@ impl Postgres {
             (2, include_str!("postgres_fleet.sql")),
             (3, include_str!("postgres_audit.sql")),
             (4, include_str!("postgres_upkeep.sql")),
+            (5, include_str!("postgres_tenants.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
@@ -281,7 +286,11 @@ macro_rules! statements {
 // rather read them all and compare.
 statements! {
     set_tenant: "SELECT set_config('offhook.tenant_id', $1, true)";
-    lock_box: "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    begin_write: "SELECT set_config('offhook.tenant_id', $1, true), pg_advisory_xact_lock_shared(1, hashtext($1))";
+    begin_place: "SELECT set_config('offhook.tenant_id', $1, true), pg_advisory_xact_lock_shared(1, hashtext($1)),
+        pg_advisory_xact_lock(hashtextextended($2, 0))";
+    begin_alone: "SELECT set_config('offhook.tenant_id', $1, true), pg_advisory_xact_lock(1, hashtext($1))";
+    standing: "SELECT standing FROM tenants WHERE tenant_id = $1";
     box_state: "SELECT epoch, incarnation, watermark, applied FROM boxes
         WHERE tenant_id = $1 AND box_id = $2";
     set_box_state: "INSERT INTO boxes (tenant_id, box_id, epoch, incarnation, watermark, applied)
@@ -349,6 +358,51 @@ impl Connection {
         sql_tx.execute(&self.statements.set_tenant, &[&tenant_id])?;
         Ok((sql_tx, &self.statements))
     }
+
+    /// A transaction that writes for a tenant that is open here; for a box or document, one at a time by its name, `place`.
+    fn writing(
+        &mut self,
+        tenant_id: &str,
+        place: Option<&str>,
+    ) -> Result<(postgres::Transaction<'_>, &Statements), StoreError> {
+        let (sql_tx, statements, standing) = self.begin(tenant_id, place)?;
+        admit(tenant_id, standing.unwrap_or_default())?;
+        Ok((sql_tx, statements))
+    }
+
+    /// As [`writing`](Connection::writing), and where the tenant lives; None if nothing is known of it.
+    fn begin(&mut self, tenant_id: &str, place: Option<&str>) -> Result<Begun<'_>, StoreError> {
+        let builder = self.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+        let (mut sql_tx, statements) = (builder.start()?, &self.statements);
+        // Two names with one hash wait for each other for nothing.
+        match place {
+            Some(place) => sql_tx.execute(&statements.begin_place, &[&tenant_id, &place])?,
+            None => sql_tx.execute(&statements.begin_write, &[&tenant_id])?,
+        };
+        // A question after that of the lock: it sees what whoever had it has committed.
+        let standing = standing(&mut sql_tx, statements, tenant_id)?;
+        Ok((sql_tx, statements, standing))
+    }
+}
+
+type Begun<'a> = (postgres::Transaction<'a>, &'a Statements, Option<Standing>);
+
+/// Where a tenant lives; None if nothing is known of it.
+fn standing(
+    sql_tx: &mut postgres::Transaction<'_>,
+    statements: &Statements,
+    tenant_id: &str,
+) -> Result<Option<Standing>, StoreError> {
+    let row = sql_tx.query_opt(&statements.standing, &[&tenant_id])?;
+    row.map(|row| Standing::from_json(row.get(0))).transpose()
+}
+
+/// Notes that there is this tenant: behind the wall nobody would find it without knowing its name.
+fn note_tenant(sql_tx: &mut postgres::Transaction<'_>, tenant_id: &str, now: i64) -> Result<(), StoreError> {
+    let sql = "INSERT INTO tenants (tenant_id, standing, changed_at, changed_by) VALUES ($1, $2, $3, '')
+        ON CONFLICT (tenant_id) DO NOTHING";
+    sql_tx.execute(sql, &[&tenant_id, &Standing::Open.to_json()?, &now])?;
+    Ok(())
 }
 
 impl Store for Postgres {
@@ -358,10 +412,7 @@ impl Store for Postgres {
         mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.with(|connection| {
-            let (mut sql_tx, statements) = connection.transaction(&of.tenant_id)?;
-            // Two names with one hash wait for each other for nothing.
-            let place = of.to_string();
-            sql_tx.execute(&statements.lock_box, &[&place])?;
+            let (sql_tx, statements) = connection.writing(&of.tenant_id, Some(&of.to_string()))?;
             let mut rows = PostgresRows::new(sql_tx, statements, of);
             let done = work(&mut rows)?;
             rows.write()?;
@@ -423,8 +474,10 @@ impl Store for Postgres {
         let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES ($1, $2, $3)";
         let Claim { code_sha256, tenant_id, expires_at } = claim;
         self.with(|connection| {
-            connection.client.execute(sql, &[&code_sha256.as_slice(), tenant_id, expires_at])?;
-            Ok(())
+            let (mut sql_tx, _, standing) = connection.begin(tenant_id, None)?;
+            admit_claim(tenant_id, standing.unwrap_or_default())?;
+            sql_tx.execute(sql, &[&code_sha256.as_slice(), tenant_id, expires_at])?;
+            Ok(sql_tx.commit()?)
         })
     }
 
@@ -441,7 +494,11 @@ impl Store for Postgres {
         let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES ($1, $2, $3, '')
             ON CONFLICT (tenant_id, box_id) DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
         self.with(|connection| {
-            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let (mut sql_tx, _, standing) = connection.begin(&of.tenant_id, None)?;
+            match standing {
+                Some(standing) => admit(&of.tenant_id, standing)?,
+                None => note_tenant(&mut sql_tx, &of.tenant_id, now)?,
+            }
             sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
             Ok(sql_tx.commit()?)
         })
@@ -450,7 +507,11 @@ impl Store for Postgres {
     fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
         let (release, equal_at) = heard.columns(now);
         self.with(|connection| {
-            let (mut sql_tx, statements) = connection.transaction(&of.tenant_id)?;
+            let (mut sql_tx, statements, standing) = connection.begin(&of.tenant_id, None)?;
+            match standing {
+                Some(standing) => admit(&of.tenant_id, standing)?,
+                None => note_tenant(&mut sql_tx, &of.tenant_id, now)?,
+            }
             let values: [&(dyn postgres::types::ToSql + Sync); 5] =
                 [&of.tenant_id, &of.box_id, &now, &release, &equal_at];
             let noted = sql_tx.execute(&statements.note_heard, &values)?;
@@ -470,7 +531,7 @@ impl Store for Postgres {
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, $3) WHERE tenant_id = $1 AND box_id = $2";
         self.with(|connection| {
-            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            let (mut sql_tx, _) = connection.writing(&of.tenant_id, None)?;
             let revoked = sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
             sql_tx.commit()?;
             Ok(revoked > 0)
@@ -478,8 +539,12 @@ impl Store for Postgres {
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT tenant_id FROM
+                (SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled UNION SELECT tenant_id FROM tenants)
+                    AS known
+                LEFT JOIN tenants USING (tenant_id)
+            WHERE coalesce(standing::json ->> 'state', 'open') = 'open' ORDER BY 1";
         self.with(|connection| {
-            let sql = "SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled ORDER BY 1";
             let rows = connection.transaction_over_all()?.query(sql, &[])?;
             Ok(rows.iter().map(|row| row.get(0)).collect())
         })
@@ -537,10 +602,9 @@ impl Store for Postgres {
             ON CONFLICT (tenant_id, kind, name) DO UPDATE SET body = excluded.body,
                 changed_at = greatest(excluded.changed_at, documents.changed_at + 1)";
         self.with(|connection| {
-            let (mut sql_tx, statements) = connection.transaction(tenant_id)?;
             // Also for a document that is not there yet, of which no row can be locked.
             let lock = format!("{tenant_id}/{}/{name}", kind.as_str());
-            sql_tx.execute(&statements.lock_box, &[&lock])?;
+            let (mut sql_tx, _) = connection.writing(tenant_id, Some(&lock))?;
             let before: Option<String> =
                 sql_tx.query_opt(read, &[tenant_id, &kind.as_str(), name])?.map(|row| row.get(0));
             let Change { body, news, answer } = work(before.as_deref())?;
@@ -554,11 +618,13 @@ impl Store for Postgres {
     }
 
     fn append_audit(&self, tenant_id: &str, now: i64, body: &str) -> Result<AuditEntry, StoreError> {
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
         let read = "SELECT number, at, body, hash FROM audit WHERE tenant_id = $1 ORDER BY number DESC LIMIT 1";
         let write = "INSERT INTO audit (tenant_id, number, at, body, hash) VALUES ($1, $2, $3, $4, $5)";
         self.with(|connection| {
-            let (mut sql_tx, statements) = connection.transaction(tenant_id)?;
-            sql_tx.execute(&statements.lock_box, &[&format!("{tenant_id}/audit")])?;
+            // Also of one that is frozen or gone: who asks is written down.
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            sql_tx.execute(lock, &[&format!("{tenant_id}/audit")])?;
             let before = sql_tx.query_opt(read, &[&tenant_id])?.map(|row| audit_entry(&row));
             let entry = AuditEntry::after(before.as_ref(), now, body.to_owned());
             let values: [&(dyn postgres::types::ToSql + Sync); 5] =

@@ -10,12 +10,18 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::bell::Bell;
 use super::columns::{from_json, to_json};
-use super::{AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError};
+use super::tenants::Standing;
+use super::{
+    AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, admit,
+    admit_claim,
+};
 use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
+mod tenants;
+
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,6 +56,7 @@ impl Sqlite {
             (2, include_str!("fleet.sql")),
             (3, include_str!("audit.sql")),
             (4, include_str!("upkeep.sql")),
+            (5, include_str!("tenants.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
@@ -67,6 +74,27 @@ impl Sqlite {
         // A transaction of a thread that panicked was rolled back when it was dropped.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Writes for a tenant that is open here, in one transaction.
+    fn write<T>(
+        &self,
+        tenant_id: &str,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit(tenant_id, standing(&sql_tx, tenant_id)?)?;
+        let done = work(&sql_tx)?;
+        sql_tx.commit()?;
+        Ok(done)
+    }
+}
+
+/// Where a tenant lives.
+fn standing(db: &Connection, tenant_id: &str) -> Result<Standing, StoreError> {
+    let mut statement = db.prepare_cached("SELECT standing FROM tenants WHERE tenant_id = ?1")?;
+    let found: Option<String> = statement.query_row([tenant_id], |row| row.get(0)).optional()?;
+    found.map_or(Ok(Standing::Open), |json| Standing::from_json(&json))
 }
 
 impl Store for Sqlite {
@@ -75,11 +103,7 @@ impl Store for Sqlite {
         of: &BoxName,
         mut work: impl FnMut(&mut Rows<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut db = self.lock();
-        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&mut SqliteRows { sql_tx: &sql_tx, of })?;
-        sql_tx.commit()?;
-        Ok(done)
+        self.write(&of.tenant_id, |sql_tx| work(&mut SqliteRows { sql_tx, of }))
     }
 
     fn latest_rows(
@@ -123,8 +147,11 @@ impl Store for Sqlite {
 
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError> {
         let sql = "INSERT INTO claims (code_sha256, tenant_id, expires_at) VALUES (?1, ?2, ?3)";
-        self.lock().execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
-        Ok(())
+        let mut db = self.lock();
+        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit_claim(&claim.tenant_id, standing(&sql_tx, &claim.tenant_id)?)?;
+        sql_tx.execute(sql, params![claim.code_sha256, claim.tenant_id, claim.expires_at])?;
+        Ok(sql_tx.commit()?)
     }
 
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
@@ -137,8 +164,10 @@ impl Store for Sqlite {
     fn enroll(&self, of: &BoxName, now: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO enrolled (tenant_id, box_id, enrolled_at, release) VALUES (?1, ?2, ?3, '')
             ON CONFLICT DO UPDATE SET enrolled_at = excluded.enrolled_at, revoked_at = NULL";
-        self.lock().execute(sql, params![of.tenant_id, of.box_id, now])?;
-        Ok(())
+        self.write(&of.tenant_id, |sql_tx| {
+            sql_tx.execute(sql, params![of.tenant_id, of.box_id, now])?;
+            Ok(())
+        })
     }
 
     fn note_heard(&self, of: &BoxName, heard: Heard<'_>, now: i64) -> Result<bool, StoreError> {
@@ -147,8 +176,10 @@ impl Store for Sqlite {
             ON CONFLICT DO UPDATE SET release = coalesce(?4, release), heard_at = excluded.heard_at,
                 equal_at = coalesce(?5, equal_at) WHERE revoked_at IS NULL";
         let (release, equal_at) = heard.columns(now);
-        let noted =
-            self.lock().prepare_cached(sql)?.execute(params![of.tenant_id, of.box_id, now, release, equal_at])?;
+        let noted = self.write(&of.tenant_id, |sql_tx| {
+            let values = params![of.tenant_id, of.box_id, now, release, equal_at];
+            Ok(sql_tx.prepare_cached(sql)?.execute(values)?)
+        })?;
         Ok(noted > 0)
     }
 
@@ -159,11 +190,14 @@ impl Store for Sqlite {
 
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
-        Ok(self.lock().execute(sql, params![of.tenant_id, of.box_id, now])? > 0)
+        self.write(&of.tenant_id, |sql_tx| Ok(sql_tx.execute(sql, params![of.tenant_id, of.box_id, now])? > 0))
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled ORDER BY 1";
+        let sql = "SELECT tenant_id FROM
+                (SELECT tenant_id FROM claims UNION SELECT tenant_id FROM enrolled UNION SELECT tenant_id FROM tenants)
+                LEFT JOIN tenants USING (tenant_id)
+            WHERE coalesce(standing ->> 'state', 'open') = 'open' ORDER BY 1";
         let db = self.lock();
         let mut statement = db.prepare(sql)?;
         let tenants = statement.query_map([], |row| row.get(0))?;
@@ -215,18 +249,16 @@ impl Store for Sqlite {
         mut work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let Place { tenant_id, kind, name } = place;
-        let mut db = self.lock();
-        let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Change { body, news, answer } = work(read_document(&sql_tx, place)?.as_deref())?;
-        if let Some(body) = body {
-            let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET body = excluded.body,
-                    changed_at = max(excluded.changed_at, changed_at + 1)";
-            sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
-        }
-        let rung = note_news(&sql_tx, place, news, now)?;
-        sql_tx.commit()?;
-        drop(db);
+        let (answer, rung) = self.write(tenant_id, |sql_tx| {
+            let Change { body, news, answer } = work(read_document(sql_tx, place)?.as_deref())?;
+            if let Some(body) = body {
+                let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                    ON CONFLICT DO UPDATE SET body = excluded.body,
+                        changed_at = max(excluded.changed_at, changed_at + 1)";
+                sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
+            }
+            Ok((answer, note_news(sql_tx, place, news, now)?))
+        })?;
         if let Some(changed_at) = rung {
             let name = BoxName { tenant_id: (*tenant_id).to_owned(), box_id: (*name).to_owned() };
             self.bell.ring(&name, changed_at);

@@ -25,6 +25,11 @@ use super::tables::is_known;
 #[cfg(test)]
 mod tests;
 
+/// When the boxes of a tenant that is being moved come again: a move takes from seconds to minutes.
+const MOVING_RETRY: Duration = Duration::from_secs(3);
+/// When those of one that was erased do.
+const ERASED_RETRY: Duration = Duration::from_secs(300);
+
 /// What may be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -72,12 +77,44 @@ pub enum Event {
     Compared(Verdict),
     /// The store cannot, and why.
     Unavailable(String),
+    /// The store takes nothing of this tenant.
+    NotHere(Away),
     /// Wishes and commands for the box. Before it is welcomed they are dropped: they come again then.
     Wished(Vec<cloud_message::Body>),
     /// This instance stops: what the store is doing is acknowledged first, and the box is asked to come back.
     Leaving,
     /// The stream is gone.
     Closed,
+}
+
+/// Where a tenant is that is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Away {
+    /// On its way: soon here again, or elsewhere.
+    Moving,
+    /// In the cell with this endpoint.
+    Elsewhere(String),
+    /// Nowhere any more.
+    Erased,
+}
+
+impl Away {
+    /// What its boxes are told instead of anything else.
+    pub fn goodbye(&self) -> Goodbye {
+        let unavailable = |retry_after: Duration, detail: &str| Goodbye {
+            reason: Reason::Unavailable.into(),
+            retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+            detail: detail.to_owned(),
+            ..Goodbye::default()
+        };
+        match self {
+            Away::Moving => unavailable(MOVING_RETRY, "this office is being moved"),
+            Away::Elsewhere(endpoint) => {
+                Goodbye { reason: Reason::Moved.into(), endpoint: endpoint.clone(), ..Goodbye::default() }
+            }
+            Away::Erased => unavailable(ERASED_RETRY, "this office was erased here"),
+        }
+    }
 }
 
 /// What the store is asked.
@@ -170,6 +207,7 @@ impl Stream {
                 self.send(cloud_message::Body::Verdict(verdict), now);
             }
             Event::Unavailable(detail) => self.end(Reason::Unavailable, detail, 0),
+            Event::NotHere(away) => self.leave(away.goodbye()),
             Event::Wished(wishes) if self.state == State::Live => {
                 for wish in wishes {
                     self.send(wish, now);
@@ -323,7 +361,10 @@ impl Stream {
     }
 
     fn end(&mut self, reason: Reason, detail: String, current_epoch: u64) {
-        let goodbye = Goodbye { reason: reason.into(), current_epoch, retry_after_ms: 0, detail };
+        self.leave(Goodbye { reason: reason.into(), current_epoch, detail, ..Goodbye::default() });
+    }
+
+    fn leave(&mut self, goodbye: Goodbye) {
         self.actions.push(Action::Send(message(cloud_message::Body::Goodbye(goodbye))));
         self.actions.push(Action::Close);
         self.state = State::Over;

@@ -182,6 +182,8 @@ pub enum Action {
     Desired(Desired),
     /// The cloud wants this done.
     Command(Command),
+    /// This box's place is in another cell of the cloud, at this endpoint: the next stream is to be opened there.
+    Moved(String),
 }
 
 /// What a person is shown.
@@ -598,6 +600,12 @@ impl Engine {
             Reason::Aged => "the stream was old",
             Reason::Silent => "the cloud heard nothing",
             Reason::Unsupported => "the cloud speaks another protocol",
+            Reason::Moved => {
+                // What arrived there is looked at before it is relied on.
+                self.compare_at = now;
+                self.actions.push(Action::Moved(goodbye.endpoint.clone()));
+                "this box's place is in another cell of the cloud"
+            }
             Reason::Unspecified => "the cloud ended the stream",
         };
         let detail = if goodbye.detail.is_empty() { String::new() } else { format!(": {}", goodbye.detail) };

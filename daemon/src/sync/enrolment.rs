@@ -29,6 +29,9 @@ pub struct Enrolment {
     pub box_id: String,
     /// Where it connects to, as host and port.
     pub endpoint: String,
+    /// Where it was claimed or was before it moved, if that is elsewhere: where it asks when nobody answers at `endpoint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// PKCS #8 in PEM.
     private_key: String,
     /// In PEM, the box's own first.
@@ -114,10 +117,27 @@ impl Enrolment {
         Enrolment {
             box_id,
             endpoint: certificate.endpoint.clone(),
+            home: None,
             private_key: request.key.serialize_pem(),
             chain: pem(&certificate.chain),
             roots: pem(&certificate.roots),
         }
+    }
+
+    /// The same place in another cell of the cloud.
+    pub fn moved(&self, endpoint: &str) -> Enrolment {
+        self.at(endpoint).known_at(&self.endpoint, self.home.as_deref())
+    }
+
+    /// Asked for at another endpoint.
+    pub(super) fn at(&self, endpoint: &str) -> Enrolment {
+        Enrolment { endpoint: endpoint.to_owned(), ..self.clone() }
+    }
+
+    /// With what the box knows of other ways to its cloud: `home`, or else where it `was`.
+    pub(super) fn known_at(mut self, was: &str, home: Option<&str>) -> Enrolment {
+        self.home = home.or((self.endpoint != was).then_some(was)).map(str::to_owned);
+        self
     }
 
     /// Where it lies.
@@ -241,6 +261,20 @@ mod tests {
         std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("BEGIN CERT", "BEGIN")).unwrap();
         let error = Enrolment::load(folder.path()).unwrap_err();
         assert!(error.to_string().contains("offhook cloud claim"), "{error}");
+    }
+
+    #[test]
+    fn a_box_that_moves_remembers_where_it_came_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let claimed = enrolment();
+        assert!(!serde_json::to_string(&claimed).unwrap().contains("home"), "as earlier releases wrote it");
+        let moved = claimed.moved("eu.example.org:8443");
+        moved.save(folder.path()).unwrap();
+        let again = Enrolment::load(folder.path()).unwrap().unwrap().moved("us.example.org:8443");
+        let places = |enrolment: &Enrolment| (enrolment.endpoint.clone(), enrolment.home.clone().unwrap_or_default());
+        assert_eq!(places(&moved), ("eu.example.org:8443".to_owned(), "cloud.example.org:8443".to_owned()));
+        assert_eq!(places(&again), ("us.example.org:8443".to_owned(), "cloud.example.org:8443".to_owned()));
+        assert_eq!((again.tenant(), again.chain()), (claimed.tenant(), claimed.chain()));
     }
 
     #[test]

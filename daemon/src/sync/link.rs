@@ -239,7 +239,7 @@ pub async fn claim(endpoint: &str, trust: Option<&Path>, code: &str, box_id: &st
         box_id: box_id.to_owned(),
     };
     let certificate = answered(EnrollClient::new(channel).claim(timed(question)).await)?;
-    usable(Enrolment::new(box_id.to_owned(), &request, &certificate))
+    usable(Enrolment::new(box_id.to_owned(), &request, &certificate).known_at(endpoint, None))
 }
 
 /// A new key and a certificate for it, for the one there is.
@@ -251,7 +251,8 @@ pub async fn renew(enrolment: &Enrolment, trust: Option<&Path>) -> Result<Enrolm
     let channel = connect(&enrolment.endpoint, trust, Some(enrolment)).await?;
     let question = RenewRequest { signing_request: request.der.clone().into() };
     let certificate = answered(EnrollClient::new(channel).renew(timed(question)).await)?;
-    usable(Enrolment::new(enrolment.box_id.clone(), &request, &certificate))
+    let renewed = Enrolment::new(enrolment.box_id.clone(), &request, &certificate);
+    usable(renewed.known_at(&enrolment.endpoint, enrolment.home.as_deref()))
 }
 
 fn timed<T>(message: T) -> tonic::Request<T> {

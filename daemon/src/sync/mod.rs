@@ -22,6 +22,7 @@ pub mod log;
 pub mod state;
 mod tables;
 mod task;
+mod way;
 
 pub use tables::{Identity, TABLES, Table};
 pub use task::CloudSync;

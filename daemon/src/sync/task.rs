@@ -29,8 +29,9 @@ use super::link::{self, LinkError};
 use super::log::{self, Reader};
 use super::state::{self, LinkState};
 use super::tables::Identity;
+use super::way::Way;
 use crate::call::CallsUp;
-use crate::config::Config;
+use crate::config::{Config, host_and_port};
 use crate::fleet::{Keeper, Wishes};
 use crate::retry::Backoff;
 use crate::storage::{Storage, StorageError, UnixMs};
@@ -134,6 +135,11 @@ struct Link {
     wishes: mpsc::Sender<Wishes>,
     /// What they have to say.
     tellings: mpsc::Receiver<box_message::Body>,
+    way: Option<Way>,
+    /// Where the latest stream was opened.
+    opened_at: String,
+    /// Where the cloud sends this box, until that is kept.
+    moved: Option<String>,
 }
 
 impl Link {
@@ -160,6 +166,9 @@ impl Link {
             connected,
             wishes,
             tellings,
+            way: None,
+            opened_at: String::new(),
+            moved: None,
         }
     }
 
@@ -168,7 +177,7 @@ impl Link {
             let enrolment = self.enrolled().await;
             let identity = self.identity().await;
             info!(endpoint = enrolment.endpoint, box_id = enrolment.box_id, epoch = identity.epoch, "Syncing");
-            self.drive(&enrolment, identity).await;
+            self.drive(enrolment, identity).await;
             self.close();
         }
     }
@@ -228,7 +237,8 @@ impl Link {
     }
 
     /// Until there is another enrolment.
-    async fn drive(&mut self, enrolment: &Enrolment, identity: Identity) {
+    async fn drive(&mut self, mut enrolment: Enrolment, identity: Identity) {
+        self.way = None;
         let config = EngineConfig::new(env!("CARGO_PKG_VERSION").to_owned(), self.seed);
         let mut engine = Engine::new(config, identity, Instant::now());
         let mut commits = self.storage.commits();
@@ -238,7 +248,7 @@ impl Link {
             let due = [engine.poll_timeout(), settled, Some(look)].into_iter().flatten().min().unwrap_or(look);
             let event = tokio::select! {
                 happening = self.happenings.recv() => match happening {
-                    Some(happening) => self.take(happening, enrolment),
+                    Some(happening) => self.take(happening, &enrolment),
                     None => return,
                 },
                 told = self.tellings.recv() => told.map(Event::Tell),
@@ -252,19 +262,21 @@ impl Link {
             let changed = settled.is_some_and(|at| at <= now);
             if look <= now {
                 look = now + LOOK;
-                if self.is_another(enrolment) {
+                if self.is_another(&enrolment) {
                     return;
                 }
-                self.renew_in_time(enrolment, now);
+                self.renew_in_time(&enrolment, now);
             }
             let events = event.into_iter().chain(changed.then_some(Event::Changed));
             if changed {
                 settled = None;
             }
             for event in events {
-                self.step(&mut engine, event, enrolment).await;
+                self.step(&mut engine, event, &enrolment).await;
             }
-            self.tell_status(&engine.status());
+            let status = engine.status();
+            self.follow(&mut enrolment, status.connected);
+            self.tell_status(&status);
         }
     }
 
@@ -306,8 +318,32 @@ impl Link {
             }
             Action::Desired(desired) => self.wish(Wishes::Desired(desired)),
             Action::Command(command) => self.wish(Wishes::Command(command)),
+            Action::Moved(endpoint) => self.moved = Some(endpoint),
         }
         None
+    }
+
+    /// Keeps where the cloud has this box's place: where it was sent, or where it was welcomed.
+    fn follow(&mut self, enrolment: &mut Enrolment, connected: bool) {
+        if connected && let Some(way) = &mut self.way {
+            way.welcomed(Instant::now());
+        }
+        let is_elsewhere = connected && self.opened_at != enrolment.endpoint;
+        let endpoint = self.moved.take().or_else(|| is_elsewhere.then(|| self.opened_at.clone()));
+        let Some(endpoint) = endpoint.filter(|endpoint| *endpoint != enrolment.endpoint) else { return };
+        if host_and_port(&endpoint).is_none() {
+            warn!(endpoint, "The cloud sends this box to what is no host and port");
+            return;
+        }
+        let moved = enrolment.moved(&endpoint);
+        match moved.save(&self.state_directory) {
+            Ok(()) => {
+                info!(from = enrolment.endpoint, to = endpoint, "This box's place is in another cell of its cloud");
+                (*enrolment, self.way) = (moved, None);
+            }
+            // The cloud says it again.
+            Err(error) => warn!(%error, "Where the cloud sends this box is not kept"),
+        }
     }
 
     /// It is never waited for: what does not fit comes again with the next stream.
@@ -319,7 +355,11 @@ impl Link {
 
     fn open(&mut self, stream: u64, enrolment: &Enrolment) {
         self.close();
-        let (enrolment, storage, happened) = (enrolment.clone(), self.storage.clone(), self.happened.clone());
+        let (now, configured) = (Instant::now(), self.config.cloud.endpoint.as_deref());
+        let way = self.way.get_or_insert_with(|| Way::new(enrolment, configured, now));
+        self.opened_at = way.next(now).to_owned();
+        let enrolment = enrolment.at(&self.opened_at);
+        let (storage, happened) = (self.storage.clone(), self.happened.clone());
         let trust = self.config.cloud.trust.clone();
         self.stream = Some(tokio::spawn(async move {
             let happening = match open(&enrolment, trust.as_deref(), &storage).await {

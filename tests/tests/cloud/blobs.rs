@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 const OVERHEAD_PERCENT: u64 = 1;
 
 /// A recording of the box in `folder`: its row, and its file unless it is gone. Returns its hash.
-fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Option<&[u8]>) -> String {
+pub(super) fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Option<&[u8]>) -> String {
     let sha256 = hex::encode(Sha256::digest(content.unwrap_or(b"gone")));
     if let Some(content) = content {
         let path = path_of(folder, &sha256);
@@ -63,14 +63,20 @@ fn path_of(folder: &Path, sha256: &str) -> PathBuf {
     folder.join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"))
 }
 
-fn sound(bytes: u64, seed: u64) -> Vec<u8> {
+pub(super) fn sound(bytes: u64, seed: u64) -> Vec<u8> {
     let mut sound = vec![0; usize::try_from(bytes).unwrap()];
     StdRng::seed_from_u64(seed).fill_bytes(&mut sound);
     sound
 }
 
 /// What a box gets of its own recording, from an offset on.
-async fn fetch(endpoint: &str, trust: &Path, as_box: &Enrolment, sha256: &str, from: u64) -> Result<Vec<u8>, String> {
+pub(super) async fn fetch(
+    endpoint: &str,
+    trust: &Path,
+    as_box: &Enrolment,
+    sha256: &str,
+    from: u64,
+) -> Result<Vec<u8>, String> {
     let channel = link::connect(endpoint, Some(trust), Some(as_box)).await.map_err(|error| error.to_string())?;
     let question = GetRequest { sha256: hex::decode(sha256).unwrap().into(), offset_bytes: from };
     let mut frames = BlobsClient::new(channel).get(question).await.map_err(|status| status.message().to_owned())?;

@@ -2,7 +2,10 @@ use std::sync::{Arc, Barrier};
 
 use super::*;
 use crate::local_postgres::LocalPostgres;
+use crate::store::Sqlite;
 use crate::store::conformance::check_store;
+use crate::store::conformance::tenants::{copy, fill};
+use crate::store::tenants::summary;
 use crate::store::upkeep::{BEFORE_UPKEEP, Upkeep as _, check_upkeep};
 use crate::store::{AnyStore, Heard, Listener, Ring};
 
@@ -49,6 +52,14 @@ fn it_is_a_store_with_a_wall_between_tenants() {
     assert_eq!(store.running_rollouts().unwrap(), [("bakery".to_owned(), "on".to_owned())]);
     check_store(|| open(&server));
     check_upkeep(&store);
+    // From one kind of store to the other and back: what a tenant consists of is the same.
+    let file = tempfile::tempdir().unwrap();
+    let sqlite = Sqlite::open(&file.path().join("cloud.db")).unwrap();
+    fill(&sqlite, "kinds-1");
+    copy((&sqlite, "kinds-1"), (&store, "kinds-2"));
+    copy((&store, "kinds-2"), (&sqlite, "kinds-3"));
+    let original = summary(&sqlite, "kinds-1").unwrap();
+    assert_eq!((&summary(&store, "kinds-2").unwrap(), &summary(&sqlite, "kinds-3").unwrap()), (&original, &original));
     for tenant in ["wall-1", "wall-2"] {
         store.transact(&name(tenant), |rows| rows.set_box_state(state(1, 5))).unwrap();
     }

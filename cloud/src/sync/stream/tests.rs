@@ -177,6 +177,17 @@ fn what_the_store_says_is_said_to_the_box() {
     assert_eq!(ended(&busy().step(Event::Applied(Applied::Fenced { current: 4 }))).0, Reason::Fenced);
     let full = busy().step(Event::Unavailable("disk full".into()));
     assert_eq!(ended(&full), (Reason::Unavailable, "disk full".into()));
+    let away = |away| {
+        let actions = busy().step(Event::NotHere(away));
+        let Action::Send(CloudMessage { body: Some(cloud_message::Body::Goodbye(goodbye)) }) = &actions[0] else {
+            panic!("{actions:?}")
+        };
+        assert!(ended(&actions).0 == goodbye.reason());
+        (goodbye.reason(), goodbye.endpoint.clone(), goodbye.retry_after_ms)
+    };
+    assert_eq!(away(Away::Elsewhere("b:1".into())), (Reason::Moved, "b:1".into(), 0));
+    assert_eq!(away(Away::Moving), (Reason::Unavailable, String::new(), 3_000));
+    assert_eq!(away(Away::Erased), (Reason::Unavailable, String::new(), 300_000));
     let mut rig = Rig::new();
     rig.receive(box_message::Body::Hello(hello()));
     assert_eq!(ended(&rig.step(Event::Greeted(Greeted::Fenced { current: 4 }))).0, Reason::Fenced);

@@ -60,8 +60,17 @@ impl Rig {
     }
 
     fn goodbye(&mut self, reason: Reason, detail: &str) -> Vec<Action> {
-        let goodbye = Goodbye { reason: reason.into(), current_epoch: 9, retry_after_ms: 0, detail: detail.into() };
+        let goodbye = Goodbye { reason: reason.into(), current_epoch: 9, detail: detail.into(), ..Goodbye::default() };
         self.receive(cloud_message::Body::Goodbye(goodbye))
+    }
+
+    fn moved(&mut self, endpoint: &str) -> Vec<Action> {
+        let endpoint = endpoint.to_owned();
+        self.receive(cloud_message::Body::Goodbye(Goodbye {
+            reason: Reason::Moved.into(),
+            endpoint,
+            ..Goodbye::default()
+        }))
     }
 
     fn verdict(&mut self, verdict: Verdict) -> Vec<Action> {
@@ -360,4 +369,33 @@ fn a_database_that_cannot_be_read_ends_the_stream() {
     let (mut rig, _) = Rig::welcomed(IDENTITY, 4, 9);
     assert_eq!(rig.step(Event::ReadFailed(1, "disk".to_owned())), [Action::Close(1)]);
     assert_eq!((rig.engine.status().last_end.as_str(), rig.engine.status().connected), ("disk", false));
+}
+
+/// Where it goes then, it goes on where it was; and looks whether all of it arrived there.
+#[test]
+fn a_box_that_is_sent_to_another_cell_goes_there_and_compares() {
+    let mut rig = Rig::settled();
+    let actions = rig.moved("eu.example.org:8443");
+    let stream = rig.engine.stream;
+    assert_eq!(actions, [Action::Moved("eu.example.org:8443".to_owned()), Action::Close(stream)]);
+    let (waited, actions) = rig.wake();
+    assert!(waited <= SECOND && actions == [Action::Open(stream + 1)], "{waited:?}: {actions:?}");
+    rig.step(Event::Opened(stream + 1, 5));
+    assert_eq!(reads(&rig.welcome(5)), [log(5, true)], "nothing is sent again, and both are compared");
+}
+
+/// Two cells that each say it is the other's are asked less and less often.
+#[test]
+fn a_box_that_is_sent_to_and_fro_slows_down() {
+    let mut rig = Rig::new(IDENTITY);
+    let mut waits = Vec::new();
+    for cell in ["a:1", "b:1"].into_iter().cycle().take(60) {
+        let (waited, actions) = rig.wake();
+        assert_eq!(actions, [Action::Open(rig.engine.stream)]);
+        rig.step(Event::Opened(rig.engine.stream, 5));
+        rig.moved(cell);
+        waits.push(waited);
+    }
+    let later: Duration = waits[20..].iter().sum();
+    assert!(later > Duration::from_secs(40 * 60), "half of five minutes each: {later:?}");
 }

@@ -546,7 +546,7 @@ impl Year {
                 self.equal_ms = Some(self.now_ms);
             }
             // Nobody wishes anything here.
-            Action::Desired(_) | Action::Command(_) => {}
+            Action::Desired(_) | Action::Command(_) | Action::Moved(_) => {}
         }
     }
 
