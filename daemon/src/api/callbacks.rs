@@ -12,13 +12,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use cloud_api::signature::Signer;
 use tracing::{info, warn};
 
 use super::problem::Problem;
 use crate::bell::Bell;
 use crate::config;
 use crate::notices::replies::{Text, follow};
-use crate::notices::signature::Signer;
 use crate::notices::sms::Progress;
 use crate::office::Staff;
 use crate::redact::Redacted;

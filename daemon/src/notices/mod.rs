@@ -17,7 +17,6 @@ mod http;
 pub mod link;
 pub mod replies;
 mod runner;
-pub mod signature;
 pub mod sms;
 pub mod spool;
 pub mod template;
