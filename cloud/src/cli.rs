@@ -25,10 +25,11 @@ use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
 use crate::fleet::cli::Fleet;
 use crate::local_postgres::LocalPostgres;
 use crate::names::{hash_of_code, is_name, new_code};
-use crate::server::{Alarm, OwnCertificate, Server, Settings};
+use crate::server::{Alarm, OwnCertificate, Server, Settings, TwilioSettings};
 use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Postgres, Sqlite, Store as _};
 use crate::sync::apply::StoredRow;
 use crate::sync::stream;
+use crate::twilio::cli::Twilio;
 
 const HOUR_MS: i64 = 3_600_000;
 /// A box that was heard within this time counts as connected: it is noted once a minute, and its silence ends a stream.
@@ -67,6 +68,9 @@ enum Verb {
     /// What boxes should be like and should do: configurations, commands, rollouts
     #[command(subcommand)]
     Fleet(Fleet),
+    /// Accounts and numbers of a tenant at Twilio, and what callers hear who reach no box
+    #[command(subcommand)]
+    Twilio(Twilio),
 }
 
 #[derive(Debug, Args)]
@@ -151,6 +155,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         }
         Verb::Calls(calls) => calls.run(store)?,
         Verb::Fleet(fleet) => fleet.run(store)?,
+        Verb::Twilio(twilio) => twilio.run(&config, store)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -246,6 +251,12 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
         alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
         blobs: config.blobs.open(&config.directory())?,
         sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
+        twilio: config.twilio.address.zip(config.twilio.url.clone()).map(|(listen, url)| TwilioSettings {
+            listen,
+            url,
+            tls: config.twilio.tls_enabled,
+            api_url: config.twilio.api_url.clone(),
+        }),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&opened.store);
@@ -253,7 +264,8 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let server = Server::start(settings, authority, store).await?;
-        tracing::info!(boxes = %server.address(), http = %server.http_address(), "Ready");
+        let twilio = server.twilio_address().map(tracing::field::display);
+        tracing::info!(boxes = %server.address(), http = %server.http_address(), twilio, "Ready");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

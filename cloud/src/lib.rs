@@ -2,7 +2,7 @@
 //!
 //! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
 //! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, an [`authority`] that says who a box is, the
-//! [`server`], and the [`fleet`]: what boxes should be and do.
+//! [`server`], the [`fleet`]: what boxes should be and do, and [`twilio`]: what its carrier tells the cloud instead of a box.
 //!
 //! Left out so far: more than one cell.
 
@@ -18,3 +18,4 @@ pub mod names;
 pub mod server;
 pub mod store;
 pub mod sync;
+pub mod twilio;

@@ -15,6 +15,7 @@
 //! would change our mind: a query that has to be cancelled half-way.
 
 mod columns;
+pub mod deliveries;
 mod postgres;
 mod sqlite;
 
@@ -105,6 +106,8 @@ pub enum DocumentKind {
     Box,
     /// A rollout, under its id.
     Rollout,
+    /// The carrier of text messages, and the numbers there: one for each tenant.
+    Twilio,
 }
 
 impl DocumentKind {
@@ -112,6 +115,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Box => "box",
             DocumentKind::Rollout => "rollout",
+            DocumentKind::Twilio => "twilio",
         }
     }
 }
@@ -149,7 +153,7 @@ pub enum StoreError {
     #[error(transparent)]
     Columns(#[from] ColumnsError),
     /// A document that was kept is not to be understood.
-    #[error("a document of the fleet is not to be understood: {0}")]
+    #[error("a document is not to be understood: {0}")]
     Document(String),
     /// The database was written by a newer release.
     #[error("the database has format {found}, this release knows up to {known}: install the newer release again")]

@@ -12,6 +12,8 @@
 //! together, and rows go when the box says so, one by one; months would add a plan for each of them to every query. What
 //! would change our mind: a retention time that the cloud keeps by itself.
 
+mod deliveries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +32,7 @@ use crate::sync::apply::{BoxState, StoredRow, Transaction};
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: usize = 5;
 /// For a connection to open.
@@ -103,7 +105,11 @@ impl Postgres {
         if let Some(found) = found.filter(|found| *found > FORMAT) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("postgres.sql")), (2, include_str!("postgres_fleet.sql"))];
+        let steps = [
+            (1, include_str!("postgres.sql")),
+            (2, include_str!("postgres_fleet.sql")),
+            (3, include_str!("postgres_deliveries.sql")),
+        ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
         }

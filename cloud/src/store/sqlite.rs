@@ -1,5 +1,7 @@
 //! A store in one SQLite file: no server, one writer at a time.
 
+mod deliveries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows,
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,8 @@ impl Sqlite {
         if !(0..=FORMAT).contains(&found) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql"))];
+        let steps =
+            [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql")), (3, include_str!("deliveries.sql"))];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
         }
@@ -364,6 +367,7 @@ impl Transaction for SqliteRows<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::conformance::check_store;
+    use super::super::deliveries::conformance::check_deliveries;
     use super::*;
 
     #[test]
@@ -371,6 +375,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cloud.db");
         check_store(|| Sqlite::open(&path).unwrap());
+        check_deliveries(|| Sqlite::open(&path).unwrap());
     }
 
     #[test]

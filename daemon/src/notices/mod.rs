@@ -20,6 +20,7 @@ mod runner;
 pub mod sms;
 pub mod spool;
 pub mod template;
+pub mod told;
 pub mod webhook;
 
 pub use content::{Composer, Content, Facts, office_time};

@@ -1,4 +1,4 @@
-use cloud_api::v1::Throttle;
+use cloud_api::v1::{Delivered, Throttle};
 
 use super::*;
 
@@ -102,7 +102,8 @@ fn sent(actions: &[Action]) -> (Vec<Scope>, Vec<i64>) {
             box_message::Body::Hello(_)
             | box_message::Body::Ping(_)
             | box_message::Body::Reported(_)
-            | box_message::Body::CommandResult(_) => {}
+            | box_message::Body::CommandResult(_)
+            | box_message::Body::Delivered(_) => {}
         }
     }
     (scopes, asked)
@@ -360,4 +361,19 @@ fn a_database_that_cannot_be_read_ends_the_stream() {
     let (mut rig, _) = Rig::welcomed(IDENTITY, 4, 9);
     assert_eq!(rig.step(Event::ReadFailed(1, "disk".to_owned())), [Action::Close(1)]);
     assert_eq!((rig.engine.status().last_end.as_str(), rig.engine.status().connected), ("disk", false));
+}
+
+#[test]
+fn deliveries_are_handed_on_and_said_to_have_come_while_there_is_a_cloud() {
+    let delivery = Delivery { delivery_id: "text:SM1".to_owned(), what: None };
+    let delivered =
+        box_message::Body::Delivered(Delivered { delivery_id: "text:SM1".to_owned(), answer: String::new() });
+    let mut rig = Rig::new(IDENTITY);
+    rig.greeted(5);
+    assert_eq!(rig.step(Event::Tell(delivered.clone())), [], "it is asked again by the next stream");
+    let mut rig = Rig::settled();
+    let actions = rig.receive(cloud_message::Body::Delivery(delivery.clone()));
+    assert_eq!(actions, [Action::Delivery(delivery)]);
+    let told = Action::Send(BoxMessage { body: Some(delivered.clone()) });
+    assert_eq!(rig.step(Event::Tell(delivered)), [told]);
 }
