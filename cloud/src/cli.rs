@@ -30,10 +30,11 @@ use crate::fleet::operator::{Operator, SOMEBODY};
 use crate::fleet::remote::Remote;
 use crate::local_postgres::LocalPostgres;
 use crate::operators::OperatorCommand;
-use crate::server::{Alarm, OwnCertificate, Server, Settings};
+use crate::server::{Alarm, OwnCertificate, Server, Settings, TwilioSettings};
 use crate::store::{AnyStore, Postgres, Sqlite};
 use crate::sync::stream;
 use crate::tenants::cli::Tenant;
+use crate::twilio::cli::Twilio;
 
 /// The central service that boxes sync with.
 #[derive(Debug, Parser)]
@@ -81,6 +82,9 @@ enum Verb {
     /// Tenants as wholes: export, import, move to another cell, erase
     #[command(subcommand)]
     Tenant(Tenant),
+    /// Accounts and numbers of a tenant at Twilio, and what callers hear who reach no box
+    #[command(subcommand)]
+    Twilio(Twilio),
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +164,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Verb::Serve => serve(&config, &opened)?,
         Verb::Operator(operator) => operator.run(&config, opened.store(), by)?,
         Verb::Tenant(tenant) => tenant.run(&config, &opened, command.by.as_deref())?,
+        Verb::Twilio(twilio) => twilio.run(&config, opened.store())?,
         verb => {
             let endpoint = config.endpoint();
             let desk = Desk::new(opened.store(), Operator::at_console(by), &endpoint);
@@ -177,8 +182,8 @@ fn ask(verb: &Verb, access: &Access<'_>, config: Option<&Config>) -> anyhow::Res
         Verb::Revoke(revoke) => revoke.run(access),
         Verb::Calls(calls) => calls.run(access),
         Verb::Fleet(fleet) => fleet.run(access),
-        Verb::Serve | Verb::Operator(_) | Verb::Tenant(_) => {
-            anyhow::bail!("--operator: serve, operator and tenant are for the machine of the service itself")
+        Verb::Serve | Verb::Operator(_) | Verb::Tenant(_) | Verb::Twilio(_) => {
+            anyhow::bail!("--operator: serve, operator, tenant and twilio are for the machine of the service itself")
         }
     }
 }
@@ -288,6 +293,12 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
         alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
         blobs: config.blobs.open(&config.directory())?,
         sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
+        twilio: config.twilio.address.zip(config.twilio.url.clone()).map(|(listen, url)| TwilioSettings {
+            listen,
+            url,
+            tls: config.twilio.tls_enabled,
+            api_url: config.twilio.api_url.clone(),
+        }),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&opened.store);
@@ -295,7 +306,8 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let server = Server::start(settings, authority, store).await?;
-        tracing::info!(boxes = %server.address(), http = %server.http_address(), "Ready");
+        let twilio = server.twilio_address().map(tracing::field::display);
+        tracing::info!(boxes = %server.address(), http = %server.http_address(), twilio, "Ready");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -2,12 +2,14 @@
 //! Every mistake is reported with its key and what was expected, before anything is opened.
 
 mod blobs;
+mod twilio;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use blobs::{BlobEngine, Blobs};
 use serde::{Deserialize, Serialize};
+pub use twilio::Twilio;
 
 /// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -30,6 +32,8 @@ pub struct Config {
     pub tls: Tls,
     /// When a box's silence is an alarm.
     pub alarm: Alarm,
+    /// Where Twilio tells what it does not reach a box with.
+    pub twilio: Twilio,
     /// What the service logs.
     pub log: Log,
 }
@@ -232,6 +236,7 @@ impl Config {
             mistakes.push("store.replica_url_file: expected only with engine = \"postgres\"".into());
         }
         blobs::check(&self.blobs, &mut mistakes);
+        twilio::check(&self.twilio, self.tls.certificate.is_some(), &mut mistakes);
         if self.tls.certificate.is_some() != self.tls.private_key.is_some() {
             mistakes.push("tls: expected certificate and private_key, or neither".into());
         }

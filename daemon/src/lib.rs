@@ -10,6 +10,7 @@ pub mod caller;
 pub mod cli;
 pub mod config;
 pub mod conversation;
+pub mod deliveries;
 pub mod dial_plan;
 pub mod doctor;
 pub mod durable;

@@ -22,6 +22,7 @@ use crate::call::{
 };
 use crate::config::Config;
 use crate::conversation::{machine::Settings, phrases};
+use crate::deliveries::Post;
 use crate::education::{self, learn_tools};
 use crate::engines::Engines;
 use crate::errands::Errands;
@@ -156,7 +157,10 @@ impl Service {
         let (second_hearing, heard_again) = second.unzip();
         let rehearsal = rehearsal::start(speaker.clone(), storage.clone(), Arc::clone(&office), up.clone());
         let errands = Errands::start(&config, &audio_files, hearing, desk).await?;
-        let cloud = CloudSync::start(&config, &storage, up.clone());
+        let calls = up.clone();
+        let (files, staff_of_post, line) = (audio_files.clone(), staff.clone(), Arc::new(move || calls.line()));
+        let post = Post { files, staff: staff_of_post, bell: bell.clone(), line };
+        let cloud = CloudSync::start(&config, &storage, up.clone(), post);
         let backups = Backups::start(&config, up.clone());
         let calls = up.clone();
         let uploads = Uploads::start(&config, &storage, &audio_files, move || calls.line());

@@ -80,7 +80,10 @@ impl Authority {
     }
 
     /// For connections of whoever believes this authority and nobody else.
-    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+    ///
+    /// # Panics
+    /// When its file is gone.
+    pub fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.certificate()).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -22,6 +22,8 @@ pub struct Asked {
 pub enum Answer {
     /// A status, and JSON.
     Status(u16, String),
+    /// Status 200 and a file of this type.
+    File(&'static str, Vec<u8>),
     /// A redirect to there.
     Redirect(String),
     /// Nothing, for that long.
@@ -84,16 +86,19 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
     let asked = Asked { line, headers, body: String::from_utf8(body).unwrap() };
     kept.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
-    let (status, location, body) = match answer(&asked) {
-        Answer::Status(status, body) => (status, String::new(), body),
-        Answer::Redirect(to) => (302, format!("Location: {to}\r\n"), String::new()),
+    const JSON: &str = "application/json";
+    let (status, kind, location, body) = match answer(&asked) {
+        Answer::Status(status, body) => (status, JSON, String::new(), body.into_bytes()),
+        Answer::File(kind, file) => (200, kind, String::new(), file),
+        Answer::Redirect(to) => (302, JSON, format!("Location: {to}\r\n"), Vec::new()),
         Answer::Hang(time) => return std::thread::sleep(time),
     };
     let length = body.len();
     // Whoever has gone away is told nothing.
     let _ = write!(
         stream,
-        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{location}Content-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{location}Content-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
     );
+    let _ = stream.write_all(&body);
 }

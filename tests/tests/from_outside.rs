@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use cloud_api::signature::Signer;
 use daemon::config::Config;
 use daemon::notices::link::Links;
-use daemon::notices::signature::Signer;
 use daemon::service::Service;
 use daemon::storage::{
     AudioFiles, FollowUp, FollowUpState, NewAudio, NoticeState, PlainWav, Reader, RecordingId, RecordingKind, Storage,

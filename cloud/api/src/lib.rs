@@ -9,6 +9,8 @@
 //! The files in `proto` may grow, never change: a test compares them with `released.proto.txt`, a listing of every name and
 //! number that a released box may speak.
 //!
+//! Both may be told by Twilio what became of text messages, and by nobody else: [`signature`].
+//!
 //! Left out on purpose: the transport (`daemon` and `cloud` each open their own end) and any decision about a message.
 //!
 //! **Why gRPC with one stream, 2026-11.** A box behind an office's router can only call out, and the cloud has something to
@@ -17,6 +19,7 @@
 //! for itself.
 
 pub mod digest;
+pub mod signature;
 
 /// The generated messages and services.
 #[expect(missing_docs, reason = "generated: its documentation is in the .proto files")]

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, admit, known};
 use crate::blobs::{BlobError, Content, FRAME_MAX, hash_of};
+use crate::store::deliveries::Deliveries as _;
 use crate::store::tenants::{Standing, StandingRecord, Tenants as _};
 use crate::store::{BoxName, BoxRecord, Store as _};
 
@@ -317,7 +318,13 @@ async fn sweep_box(shared: &Shared, of: &BoxName, equal_at: Option<i64>) -> Resu
         return Ok(0);
     }
     let name = of.clone();
-    let wanted = shared.answer(move |store| store.texts_of(&name, "recordings", "sha256")).await?;
+    let wanted = shared.answer(move |store| {
+        let mut wanted = store.texts_of(&name, "recordings", "sha256")?;
+        // What is handed down to the box, and has no row there yet.
+        wanted.extend(store.delivered_blobs(&name)?);
+        Ok(wanted)
+    });
+    let wanted = wanted.await?;
     let mut deleted = 0;
     for sha256 in settled.iter().filter(|sha256| !wanted.contains(&hex::encode(sha256))) {
         shared.blobs.delete(of, sha256).await.map_err(failed)?;
@@ -328,7 +335,7 @@ async fn sweep_box(shared: &Shared, of: &BoxName, equal_at: Option<i64>) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
@@ -346,7 +353,8 @@ mod tests {
 
     const MINUTE_MS: i64 = 60_000;
 
-    fn shared(folder: &Path) -> Shared {
+    /// What tasks share, with its state in `folder`.
+    pub(in crate::server) fn shared(folder: &Path) -> Shared {
         Shared {
             bells: Arc::default(),
             store: Arc::new(AnyStore::Sqlite(Sqlite::open(&folder.join("cloud.db")).unwrap())),

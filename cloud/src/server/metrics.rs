@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloud_api::v1::goodbye::Reason;
 
 use super::blobs::BlobCounts;
+use super::callbacks::CallbackCounts;
 
 /// Upper ends of the histogram, in milliseconds. 2 s is one of them: from there on an answer is too late, and an alarm about
 /// it must not depend on a guess within a bucket.
@@ -30,6 +31,7 @@ pub struct Metrics {
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
     pub(super) blobs: BlobCounts,
+    pub(super) callbacks: CallbackCounts,
 }
 
 impl Metrics {
@@ -124,6 +126,7 @@ impl Metrics {
         }
         self.render_stored(&mut page);
         self.blobs.render(&mut page);
+        self.callbacks.render(&mut page);
         page
     }
 

@@ -6,16 +6,20 @@
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
 //! operators ─the same─► Fleet:  what they may ask for, done by fleet::desk
 //! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent
+//! Twilio ─HTTP, signed─► callbacks → deliveries; recordings of messages → blobs
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
 mod bells;
 mod blobs;
+mod callbacks;
 mod enroll;
 mod fleet;
 mod http;
+mod limited;
 mod metrics;
+mod recordings;
 mod sync;
 mod tls;
 mod upkeep;
@@ -81,6 +85,21 @@ pub struct Settings {
     pub blobs: Blobs,
     /// How often it is looked for blobs that nobody needs any more.
     pub sweep_every: Duration,
+    /// Where Twilio comes, if it does.
+    pub twilio: Option<TwilioSettings>,
+}
+
+/// Where Twilio comes.
+#[derive(Debug, Clone)]
+pub struct TwilioSettings {
+    /// Port 0 is any.
+    pub listen: SocketAddr,
+    /// How it reaches that, without a slash at the end.
+    pub url: String,
+    /// Whether our certificate is shown there; else a proxy in front does that.
+    pub tls: bool,
+    /// Where recordings are fetched, without a slash at the end.
+    pub api_url: String,
 }
 
 /// What all tasks share.
@@ -134,6 +153,7 @@ impl Shared {
 pub struct Server {
     address: SocketAddr,
     http_address: SocketAddr,
+    twilio_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     certificate: JoinHandle<()>,
@@ -167,15 +187,21 @@ impl Server {
             stopping: stopping.clone(),
         });
         let (accepted, connections) = mpsc::channel(HANDSHAKES);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), accepted, stopping.clone())),
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
             tokio::spawn(upkeep::follow_news(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
-            tokio::spawn(http::serve(shared, http_listener, stopping)),
+            tokio::spawn(http::serve(Arc::clone(&shared), http_listener, stopping)),
         ];
-        Ok(Server { address, http_address, stop, tasks, certificate: tokio::spawn(current.follow()) })
+        let mut twilio_address = None;
+        if let Some(twilio) = settings.twilio {
+            let (address, listening) = listen_to_twilio(&shared, twilio, &current).await?;
+            twilio_address = Some(address);
+            tasks.extend(listening);
+        }
+        Ok(Server { address, http_address, twilio_address, stop, tasks, certificate: tokio::spawn(current.follow()) })
     }
 
     /// Where boxes are taken.
@@ -186,6 +212,11 @@ impl Server {
     /// Where `/livez`, `/readyz` and `/metrics` are.
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where Twilio comes, if it does.
+    pub fn twilio_address(&self) -> Option<SocketAddr> {
+        self.twilio_address
     }
 
     /// Takes no new boxes, acknowledges what it is storing, tells each box to come back, and ends.
@@ -210,6 +241,29 @@ impl Server {
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     use anyhow::Context as _;
     TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened to"))
+}
+
+/// The port for Twilio, and fetching what it has recorded.
+async fn listen_to_twilio(
+    shared: &Arc<Shared>,
+    twilio: TwilioSettings,
+    current: &Arc<tls::Current>,
+) -> anyhow::Result<(SocketAddr, Vec<JoinHandle<()>>)> {
+    let listener = bind(twilio.listen, "twilio.address").await?;
+    let address = listener.local_addr()?;
+    let callbacks = callbacks::Callbacks::new(Arc::clone(shared), twilio.url);
+    let stopping = || shared.stopping.clone();
+    let mut tasks = vec![tokio::spawn(recordings::run(Arc::clone(shared), twilio.api_url, stopping()))];
+    if twilio.tls {
+        let acceptor = TlsAcceptor::from(Arc::new(tls::public_config(Arc::clone(current))?));
+        let (accepted, connections) = mpsc::channel(HANDSHAKES);
+        tasks.push(tokio::spawn(accept(listener, acceptor, accepted, stopping())));
+        let accepted = limited::Accepted::new(connections, address);
+        tasks.push(tokio::spawn(callbacks::serve(callbacks, accepted, stopping())));
+    } else {
+        tasks.push(tokio::spawn(callbacks::serve(callbacks, listener, stopping())));
+    }
+    Ok((address, tasks))
 }
 
 type Connection = std::io::Result<TlsStream<TcpStream>>;

@@ -1,5 +1,5 @@
-//! One task for each stream of a box: it feeds [`sync::stream`](crate::sync::stream) and does what that says. Wishes and
-//! commands are read when the box is welcomed and when there is news of it, and each is sent once on a stream.
+//! One task for each stream of a box: it feeds [`sync::stream`](crate::sync::stream) and does what that says. Wishes,
+//! commands and deliveries are read when the box is welcomed and when there is news of it, and each is sent once on a stream.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,12 +20,16 @@ use super::bells::Bell;
 use super::{Shared, admit, known};
 use crate::clock;
 use crate::fleet::{box_document, change_box};
+use crate::store::deliveries::Deliveries as _;
 use crate::store::{BoxName, Heard, Store as _, StoreError, answer, away};
 use crate::sync::apply::{Applied, Greeted};
-use crate::sync::stream::{Action, Event, Request as StoreRequest, Stream};
+use crate::sync::stream::{Action, DELIVERIES_IN_FLIGHT, Event, Request as StoreRequest, Stream};
+use crate::twilio::handed;
 
 /// Messages that wait for the network: Acks of all batches that may be on the way, and a few more.
 const OUTGOING: usize = 32;
+/// Of what is to be said to whoever a delivery came from, in characters: ten parts of a text message.
+const ANSWER_MAX: usize = 1_600;
 /// How often it is noted that a box is still there.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
@@ -66,9 +70,14 @@ struct Driver {
     noted: Instant,
     release: String,
     bell: Bell,
+    epoch: u64,
     /// What was sent on this stream.
     version_sent: u64,
     commands_sent: BTreeSet<String>,
+    /// Whether there may be deliveries behind those that are on their way.
+    more_deliveries: bool,
+    /// Whether one of them has arrived since.
+    delivered: bool,
 }
 
 impl Driver {
@@ -85,8 +94,11 @@ impl Driver {
             noted: now,
             release: String::new(),
             bell,
+            epoch: 0,
             version_sent: 0,
             commands_sent: BTreeSet::new(),
+            more_deliveries: false,
+            delivered: false,
         }
     }
 
@@ -137,6 +149,12 @@ impl Driver {
                     return;
                 }
             }
+            if look || (self.delivered && self.more_deliveries) {
+                let deliveries = self.deliveries().await;
+                if !self.step(deliveries).await {
+                    return;
+                }
+            }
         }
     }
 
@@ -180,9 +198,54 @@ impl Driver {
         Event::Wished(wishes)
     }
 
+    /// The oldest deliveries that the box does not have.
+    async fn deliveries(&mut self) -> Event {
+        let (name, epoch, limit) = (self.name.clone(), self.epoch, DELIVERIES_IN_FLIGHT);
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.shared.ask(move |store| store.outstanding(&name, epoch, clock::unix_ms(), limit)).await;
+        self.delivered = false;
+        let found = match found {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => {
+                // They are read again with the next news, and with the next stream.
+                tracing::warn!(%error, "Deliveries for the box were not read");
+                return Event::Outstanding(Vec::new());
+            }
+            None => return Event::Outstanding(Vec::new()),
+        };
+        self.more_deliveries = found.len() >= DELIVERIES_IN_FLIGHT;
+        let message = |one: crate::store::deliveries::Outstanding| match handed::message(&one.id, &one.body) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                tracing::error!(id = one.id, %error, "A delivery is not to be understood");
+                None
+            }
+        };
+        Event::Outstanding(found.into_iter().filter_map(message).collect())
+    }
+
+    /// It is not sent again to this box, unless that is restored from a backup.
+    async fn take_delivered(&mut self, delivered: cloud_api::v1::Delivered) {
+        self.delivered = true;
+        let (name, epoch) = (self.name.clone(), self.epoch);
+        tracing::info!(id = delivered.delivery_id, "Delivered");
+        let noted = self.shared.ask(move |store| {
+            let cloud_api::v1::Delivered { delivery_id, answer } = &delivered;
+            let answer: String = answer.chars().take(ANSWER_MAX).collect();
+            store.note_delivered(&name, delivery_id, epoch, &answer, clock::unix_ms())
+        });
+        if let Some(Err(error)) = noted.await {
+            // It is sent again with the next stream, and the box says so again.
+            tracing::warn!(%error, "It was not noted that the box has a delivery");
+        }
+    }
+
     /// What the box says of wishes is kept before anything else of it is heard.
-    async fn take_told(&self, told: box_message::Body) {
+    async fn take_told(&mut self, told: box_message::Body) {
         let (name, now) = (self.name.clone(), clock::unix_ms());
+        if let box_message::Body::Delivered(delivered) = told {
+            return self.take_delivered(delivered).await;
+        }
         let kept = self.shared.ask(move |store| {
             change_box(store, &name, now, |document| match &told {
                 box_message::Body::Reported(report) => document.take_report(report, now),
@@ -190,6 +253,7 @@ impl Driver {
                 box_message::Body::Hello(_)
                 | box_message::Body::Batch(_)
                 | box_message::Body::Digest(_)
+                | box_message::Body::Delivered(_)
                 | box_message::Body::Ping(_) => {}
             })
         });
@@ -222,6 +286,7 @@ impl Driver {
     fn store(&mut self, request: StoreRequest) -> JoinHandle<Event> {
         if let StoreRequest::Greet(hello) = &request {
             self.release = hello.release.chars().take(64).collect();
+            self.epoch = hello.epoch;
         }
         let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
         tokio::spawn(async move {
@@ -265,6 +330,7 @@ impl Driver {
             | Event::Unavailable(_)
             | Event::NotHere(_)
             | Event::Wished(_)
+            | Event::Outstanding(_)
             | Event::Leaving
             | Event::Closed => return,
         };

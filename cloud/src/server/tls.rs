@@ -109,6 +109,19 @@ pub(super) fn server_config(current: Arc<Current>, authority: &Authority) -> Res
     Ok(config)
 }
 
+/// What a handshake with anybody else needs: our certificate, and none of theirs.
+///
+/// # Errors
+/// [`OwnCertificateError`].
+pub(super) fn public_config(current: Arc<Current>) -> Result<ServerConfig, OwnCertificateError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| OwnCertificateError(error.to_string()))?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(current);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// Takes what [`WebPkiClientVerifier`] takes, and what it would have taken in time.
 #[derive(Debug)]
 struct EvenExpired(Arc<dyn ClientCertVerifier>);

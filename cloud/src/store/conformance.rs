@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cloud_api::digest::Sum;
 use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch::Scope, value::Kind};
 
+use super::deliveries::Deliveries;
 use super::tenants::Tenants;
 use super::{BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
@@ -16,7 +17,7 @@ pub(super) mod tenants;
 const TABLE: &str = "contacts";
 
 /// Checks a store that `open` opens, each time the same one.
-pub(super) fn check_store<S: Tenants>(open: impl Fn() -> S) {
+pub(super) fn check_store<S: Tenants + Deliveries>(open: impl Fn() -> S) {
     keeps_what_it_is_given(&open);
     undoes_what_fails(&open());
     tells_boxes_apart(&open());

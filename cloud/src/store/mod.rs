@@ -16,6 +16,7 @@
 
 mod bell;
 mod columns;
+pub mod deliveries;
 mod postgres;
 mod replica;
 mod sqlite;
@@ -120,6 +121,8 @@ pub enum DocumentKind {
     Rollout,
     /// Somebody who manages boxes, under their name.
     Operator,
+    /// The carrier of text messages, and the numbers there: one for each tenant.
+    Twilio,
 }
 
 impl DocumentKind {
@@ -128,6 +131,7 @@ impl DocumentKind {
             DocumentKind::Box => "box",
             DocumentKind::Rollout => "rollout",
             DocumentKind::Operator => "operator",
+            DocumentKind::Twilio => "twilio",
         }
     }
 }
@@ -166,7 +170,7 @@ pub enum StoreError {
     #[error(transparent)]
     Columns(#[from] ColumnsError),
     /// A document that was kept is not to be understood.
-    #[error("a document of the fleet is not to be understood: {0}")]
+    #[error("a document is not to be understood: {0}")]
     Document(String),
     /// Nothing is taken of this tenant, because it does not live here or not now.
     #[error("{tenant_id} {standing}")]

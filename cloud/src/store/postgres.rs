@@ -17,6 +17,8 @@
 //! 4 ms as it is. What would change our mind: a retention time that the cloud keeps by itself (months), or a table that one
 //! VACUUM cannot keep up with (hash).
 
+mod deliveries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,7 +45,7 @@ mod tenants;
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: u32 = 5;
 /// Before it is run again: the first wait, doubled each time, and the longest.
@@ -159,6 +161,7 @@ impl Postgres {
             (3, include_str!("postgres_audit.sql")),
             (4, include_str!("postgres_upkeep.sql")),
             (5, include_str!("postgres_tenants.sql")),
+            (6, include_str!("postgres_deliveries.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;

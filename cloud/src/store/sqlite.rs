@@ -1,5 +1,7 @@
 //! A store in one SQLite file: no server, one writer at a time.
 
+mod deliveries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +23,7 @@ use crate::sync::apply::{BoxState, StoredRow, Transaction};
 mod tenants;
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,7 @@ impl Sqlite {
             (3, include_str!("audit.sql")),
             (4, include_str!("upkeep.sql")),
             (5, include_str!("tenants.sql")),
+            (6, include_str!("deliveries.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
@@ -486,6 +489,7 @@ impl Transaction for SqliteRows<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::conformance::check_store;
+    use super::super::deliveries::conformance::check_deliveries;
     use super::super::upkeep::{BEFORE_UPKEEP, Upkeep as _, check_upkeep};
     use super::*;
 
@@ -495,6 +499,7 @@ mod tests {
         let path = dir.path().join("cloud.db");
         check_store(|| Sqlite::open(&path).unwrap());
         check_upkeep(&Sqlite::open(&path).unwrap());
+        check_deliveries(|| Sqlite::open(&path).unwrap());
     }
 
     #[test]

@@ -233,6 +233,27 @@ pub enum Record {
         /// Milliseconds since 1970.
         changed_at: i64,
     },
+    /// Something that is handed down to a box, whether it has it or not: [`Kept`](super::deliveries::Kept).
+    Delivery {
+        /// To which.
+        box_id: String,
+        /// Which.
+        delivery_id: String,
+        /// Milliseconds since 1970.
+        created_at: i64,
+        /// JSON, as it is kept.
+        body: String,
+        /// Of the recording that goes with it, in hexadecimal.
+        sha256: Option<String>,
+        /// When somebody looks after it who makes it ready; None if it is.
+        due_at: Option<i64>,
+        /// When the box said that it has it.
+        acked_at: Option<i64>,
+        /// The box's epoch then.
+        acked_epoch: Option<i64>,
+        /// What the box said to it.
+        answer: Option<String>,
+    },
     /// A code, which is kept nowhere.
     Claim {
         /// Its hash, in hexadecimal.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use cloud_api::PROTOCOL;
 use cloud_api::digest::is_key;
 use cloud_api::v1::{
-    Ack, BoxMessage, CloudMessage, Digest, Goodbye, Hello, Ping, RowBatch, TableRows, Verdict, Welcome, box_message,
-    cloud_message, goodbye::Reason, row_batch::Scope,
+    Ack, BoxMessage, CloudMessage, Delivery, Digest, Goodbye, Hello, Ping, RowBatch, TableRows, Verdict, Welcome,
+    box_message, cloud_message, goodbye::Reason, row_batch::Scope,
 };
 
 use super::apply::{Applied, Greeted};
@@ -29,6 +29,8 @@ mod tests;
 const MOVING_RETRY: Duration = Duration::from_secs(3);
 /// When those of one that was erased do.
 const ERASED_RETRY: Duration = Duration::from_secs(300);
+/// Deliveries on their way to a box at a time.
+pub const DELIVERIES_IN_FLIGHT: usize = 16;
 
 /// What may be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,9 @@ pub enum Event {
     NotHere(Away),
     /// Wishes and commands for the box. Before it is welcomed they are dropped: they come again then.
     Wished(Vec<cloud_message::Body>),
+    /// Deliveries that the box does not have, the oldest first. Those that are on their way are not sent twice. Before it is
+    /// welcomed they are dropped: they come again then.
+    Outstanding(Vec<Delivery>),
     /// This instance stops: what the store is doing is acknowledged first, and the box is asked to come back.
     Leaving,
     /// The stream is gone.
@@ -135,7 +140,7 @@ pub enum Action {
     Send(CloudMessage),
     /// Ask the store, in one transaction, and answer with the event of the same name.
     Store(Request),
-    /// The box has said what became of a wish or a command.
+    /// The box has said what became of a wish or a command, or that it has a delivery.
     Told(box_message::Body),
     /// End the stream once everything is sent.
     Close,
@@ -152,6 +157,8 @@ pub struct Stream {
     /// What the store is busy with; its batch's id.
     busy: Option<u64>,
     waiting: VecDeque<Request>,
+    /// Deliveries on their way.
+    delivering: BTreeSet<String>,
     leaving: bool,
     actions: Vec<Action>,
 }
@@ -186,6 +193,7 @@ impl Stream {
             last_sent: now,
             busy: None,
             waiting: VecDeque::new(),
+            delivering: BTreeSet::new(),
             leaving: false,
             actions: Vec::new(),
         }
@@ -213,7 +221,8 @@ impl Stream {
                     self.send(wish, now);
                 }
             }
-            Event::Wished(_) => {}
+            Event::Outstanding(deliveries) if self.state == State::Live => self.deliver(deliveries, now),
+            Event::Wished(_) | Event::Outstanding(_) => {}
             Event::Leaving => self.leaving = true,
             Event::Closed => self.state = State::Over,
         }
@@ -279,6 +288,17 @@ impl Stream {
         self.actions.push(Action::Store(request));
     }
 
+    fn deliver(&mut self, deliveries: Vec<Delivery>, now: Instant) {
+        for delivery in deliveries {
+            if self.delivering.len() >= DELIVERIES_IN_FLIGHT {
+                return;
+            }
+            if self.delivering.insert(delivery.delivery_id.clone()) {
+                self.send(cloud_message::Body::Delivery(delivery), now);
+            }
+        }
+    }
+
     fn receive(&mut self, message: BoxMessage, bytes: usize, now: Instant) {
         self.last_heard = now;
         let Some(body) = message.body else { return };
@@ -297,6 +317,11 @@ impl Stream {
                 self.actions.push(Action::Told(told));
                 Ok(None)
             }
+            (State::Live, box_message::Body::Delivered(delivered)) => {
+                self.delivering.remove(&delivered.delivery_id);
+                self.actions.push(Action::Told(box_message::Body::Delivered(delivered)));
+                Ok(None)
+            }
             (State::Live, box_message::Body::Hello(_)) => Err(Mistake::Malformed("a second Hello")),
             (State::Expecting | State::Greeting, box_message::Body::Batch(_) | box_message::Body::Digest(_)) => {
                 Err(Mistake::Malformed("not greeted yet"))
@@ -307,6 +332,7 @@ impl Stream {
                 box_message::Body::Ping(_)
                 | box_message::Body::Reported(_)
                 | box_message::Body::CommandResult(_)
+                | box_message::Body::Delivered(_)
                 | box_message::Body::Hello(_)
                 | box_message::Body::Batch(_)
                 | box_message::Body::Digest(_),

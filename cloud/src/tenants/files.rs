@@ -179,6 +179,7 @@ fn misnamed(record: &Record) -> Option<String> {
         | Record::State { box_id, .. }
         | Record::Row { box_id, .. }
         | Record::Day { box_id, .. }
+        | Record::Delivery { box_id, .. }
         | Record::Recording { box_id, .. } => box_id,
         Record::Document { .. } | Record::Claim { .. } => return None,
     };
@@ -256,6 +257,7 @@ pub fn import(cell: &Cell, folder: &Path, actor: Actor<'_>) -> Result<Exported, 
         | Record::Row { .. }
         | Record::Day { .. }
         | Record::Document { .. }
+        | Record::Delivery { .. }
         | Record::Claim { .. } => Ok(()),
     })?;
     let tenant_id = header.tenant.as_str();

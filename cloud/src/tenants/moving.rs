@@ -222,7 +222,11 @@ impl Move<'_> {
                 Record::Box { box_id, .. } | Record::State { box_id, .. } => {
                     boxes.insert(box_id.clone());
                 }
-                Record::Row { .. } | Record::Day { .. } | Record::Document { .. } | Record::Recording { .. } => {}
+                Record::Row { .. }
+                | Record::Day { .. }
+                | Record::Document { .. }
+                | Record::Delivery { .. }
+                | Record::Recording { .. } => {}
             }
             let line = record.to_line()?;
             summing.add(&line);

@@ -12,23 +12,21 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use tracing::{info, warn};
+use cloud_api::signature::Signer;
+use tracing::warn;
 
 use super::problem::Problem;
 use crate::bell::Bell;
 use crate::config;
-use crate::notices::replies::{Text, follow};
-use crate::notices::signature::Signer;
+use crate::notices::replies::Text;
 use crate::notices::sms::Progress;
+use crate::notices::told::{Told, take};
 use crate::office::Staff;
 use crate::redact::Redacted;
-use crate::retry::later;
-use crate::storage::{Storage, UnixMs, note_delivery};
+use crate::storage::{Storage, UnixMs};
 
 /// More are no callback.
 const BODY_MAX_BYTES: usize = 64 << 10;
-/// What has not arrived yet is asked for then, in case nobody tells any more.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 
 /// What callbacks need.
 pub struct Callbacks {
@@ -77,32 +75,20 @@ async fn receive(
     let reference = field("MessageSid")
         .filter(|sid| !sid.is_empty())
         .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "MessageSid is missing"))?;
-    let at = UnixMs::now();
-    let answer = match (field("MessageStatus"), field("From"), field("Body")) {
+    let told = match (field("MessageStatus"), field("From"), field("Body")) {
         (None, Some(sender), Some(body)) => {
-            let text = Text { reference, sender: Redacted::new(sender), body: Redacted::new(body) };
-            let (office, config) = (callbacks.staff.office(), callbacks.config.clone());
-            let followed = callbacks.storage.write(move |sql_tx| follow(sql_tx, &text, (&office, &config), at));
-            followed.await
+            Told::Text(Text { reference, sender: Redacted::new(sender), body: Redacted::new(body) })
         }
         (Some(state), ..) => {
             let error_code = field("ErrorCode").and_then(|code| code.parse().ok());
-            let delivery = Progress { state, error_code }.delivery(Some(later(at, PATIENCE)));
-            if let Some((failure, error)) = &delivery.failed {
-                warn!(channel = "sms", failure = failure.as_str(), error, "Notice not delivered");
-            }
-            let noted = callbacks.storage.write(move |sql_tx| note_delivery(sql_tx, &reference, &delivery, at));
-            noted.await.map(|is_known| {
-                if !is_known {
-                    info!("A callback about a text message of which all is known, or nothing");
-                }
-                None
-            })
+            Told::Progress(reference, Progress { state, error_code })
         }
         (None, ..) => {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "MessageStatus, or From and Body, are missing"));
         }
     };
+    let (office, config) = (callbacks.staff.office(), callbacks.config.clone());
+    let answer = callbacks.storage.write(move |sql_tx| take(sql_tx, &told, (&office, &config), UnixMs::now())).await;
     let answer = answer.map_err(|error| {
         warn!(%error, "A callback could not be kept");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "it could not be kept")

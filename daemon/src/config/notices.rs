@@ -183,10 +183,12 @@ pub struct Sms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
     /// Address by which the service reaches `/callbacks/twilio` of the box's HTTP interface, to tell what became of a
-    /// message and what is answered to it. Without it the box asks.
+    /// message and what is answered to it; or the address of this box that `offhook-cloud twilio show` names, where the
+    /// cloud takes it for the box. Without it the box asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
-    /// File of the account's token, which the service signs with; needed with `callback_url` and `api_key`.
+    /// File of the account's token, which the service signs with; needed with `callback_url` and `api_key` where callbacks
+    /// come to the box itself, by `[api]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// Number they come from, in E.164; or `messaging_service`.
@@ -283,7 +285,7 @@ pub(super) fn check(config: &super::Config, mistakes: &mut Vec<ConfigMistake>) {
     mistakes.unless(has_sms, "notices.promises_confirmed_by_sms", "true", "text messages, by [sms]");
     check_email(&config.email, &mut mistakes);
     check_webhook(&config.webhook, &mut mistakes);
-    check_sms(&config.sms, &mut mistakes);
+    check_sms(&config.sms, config.api.enabled, &mut mistakes);
 }
 
 fn check_notices(notices: &Notices, mistakes: &mut Mistakes<'_>) {
@@ -339,7 +341,8 @@ fn check_webhook(webhook: &Webhook, mistakes: &mut Mistakes<'_>) {
     }
 }
 
-fn check_sms(sms: &Sms, mistakes: &mut Mistakes<'_>) {
+/// `is_asked`: callbacks may come to the box itself, which then has to know whose they are.
+fn check_sms(sms: &Sms, is_asked: bool, mistakes: &mut Mistakes<'_>) {
     mistakes.range("sms.timeout_seconds", sms.timeout_seconds, 1, 120);
     const CENTS: &str = "a number of cents from 0 to 1 000 000";
     let is_price = |price: f64| (0.0..=1_000_000.0).contains(&price);
@@ -370,7 +373,7 @@ fn check_sms(sms: &Sms, mistakes: &mut Mistakes<'_>) {
         const CALLBACK: &str =
             "an address such as https://phone.office.example/callbacks/twilio, without _ in its host";
         mistakes.unless(is_public, "sms.callback_url", url, CALLBACK);
-        let has_token = sms.token_file.is_some() || sms.api_key.is_none();
+        let has_token = sms.token_file.is_some() || sms.api_key.is_none() || !is_asked;
         mistakes.unless(
             has_token,
             "sms.token_file",
@@ -419,7 +422,10 @@ mod tests {
             ("[sms]\nenabled = true\naccount = 'AC1'\nsecret_file = 'a'\nto = ['+12125550142']", "sms.from"),
             (&format!("{SMS}callback_url = 'http://a.example/callbacks/twilio'"), "sms.callback_url"),
             (&format!("{SMS}callback_url = 'https://a_b.example/callbacks/twilio'"), "sms.callback_url"),
-            (&format!("{SMS}api_key = 'SK1'\ncallback_url = 'https://a.example/'"), "sms.token_file"),
+            (
+                &format!("{SMS}api_key = 'SK1'\ncallback_url = 'https://a.example/'\n[api]\nenabled = true"),
+                "sms.token_file",
+            ),
         ] {
             let mistakes = mistakes_of(text);
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(key), "{text}: {mistakes:?}");

@@ -17,10 +17,10 @@ mod http;
 pub mod link;
 pub mod replies;
 mod runner;
-pub mod signature;
 pub mod sms;
 pub mod spool;
 pub mod template;
+pub mod told;
 pub mod webhook;
 
 pub use content::{Composer, Content, Facts, office_time};

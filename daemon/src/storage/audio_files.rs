@@ -135,6 +135,18 @@ impl AudioFiles {
         Ok(partial)
     }
 
+    /// As [`begin`](AudioFiles::begin), in place of what an earlier attempt has left of the same recording.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_again(&self, audio: NewAudio) -> Result<PartialRecording, StorageError> {
+        let path = self.partial_folder().join(part_name(&audio));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::file(&path, error)),
+            Ok(()) | Err(_) => self.begin(audio),
+        }
+    }
+
     /// Where the file with this hash is kept.
     pub fn path_of(&self, sha256: &str) -> PathBuf {
         self.root.join(sha256.get(..2).unwrap_or("")).join(format!("{sha256}.wav"))

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use cloud_api::PROTOCOL;
 use cloud_api::digest::keys_of;
 use cloud_api::v1::{
-    Ack, BoxMessage, CloudMessage, Command, Desired, Digest, Goodbye, Hello, KeyRange, LogRange, Ping, ResyncDay,
-    RowBatch, TableDigest, TableRows, Verdict, Welcome, box_message, cloud_message, goodbye::Reason, row_batch::Scope,
+    Ack, BoxMessage, CloudMessage, Command, Delivery, Desired, Digest, Goodbye, Hello, KeyRange, LogRange, Ping,
+    ResyncDay, RowBatch, TableDigest, TableRows, Verdict, Welcome, box_message, cloud_message, goodbye::Reason,
+    row_batch::Scope,
 };
 
 use super::tables::{Identity, TABLES};
@@ -155,7 +156,7 @@ pub enum Event {
     ReadFailed(u64, String),
     /// [`Action::NextEpoch`] is done.
     Renewed(Identity),
-    /// What became of a wish or a command. Without a cloud it is dropped: the cloud asks again with each stream.
+    /// What became of a wish, a command or a delivery. Without a cloud it is dropped: the cloud asks again with each stream.
     Tell(box_message::Body),
 }
 
@@ -184,6 +185,8 @@ pub enum Action {
     Command(Command),
     /// This box's place is in another cell of the cloud, at this endpoint: the next stream is to be opened there.
     Moved(String),
+    /// This reached the cloud for the box.
+    Delivery(Delivery),
 }
 
 /// What a person is shown.
@@ -501,6 +504,7 @@ impl Engine {
             // What they mean is for somebody else.
             Some(cloud_message::Body::Desired(desired)) => self.actions.push(Action::Desired(desired)),
             Some(cloud_message::Body::Command(command)) => self.actions.push(Action::Command(command)),
+            Some(cloud_message::Body::Delivery(delivery)) => self.actions.push(Action::Delivery(delivery)),
             // Nothing is of a newer release.
             Some(cloud_message::Body::Welcome(_) | cloud_message::Body::Ping(_)) | None => {}
         }

@@ -140,7 +140,7 @@ pub async fn connect(
 ///
 /// # Errors
 /// [`LinkError`].
-pub(super) async fn connect_aside(enrolment: &Enrolment, trust: Option<&Path>) -> Result<Channel, LinkError> {
+pub(crate) async fn connect_aside(enrolment: &Enrolment, trust: Option<&Path>) -> Result<Channel, LinkError> {
     connect_with(&enrolment.endpoint, trust, Some(enrolment), Priority::Low).await
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloud_api::v1::sync_client::SyncClient;
-use cloud_api::v1::{BoxMessage, CloudMessage, box_message};
+use cloud_api::v1::{BoxMessage, CloudMessage, Delivery, box_message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +32,7 @@ use super::tables::Identity;
 use super::way::Way;
 use crate::call::CallsUp;
 use crate::config::{Config, host_and_port};
+use crate::deliveries::{Deliveries, Post};
 use crate::fleet::{Keeper, Wishes};
 use crate::retry::Backoff;
 use crate::storage::{Storage, StorageError, UnixMs};
@@ -60,7 +61,7 @@ pub struct CloudSync {
 
 impl CloudSync {
     /// Begins to send, if the configuration wants it; the change log is kept within its bounds in any case.
-    pub fn start(config: &Config, storage: &Storage, up: CallsUp) -> CloudSync {
+    pub fn start(config: &Config, storage: &Storage, up: CallsUp, post: Post) -> CloudSync {
         let state_directory = config.state_directory();
         let budget = usize::try_from(config.cloud.log_entries_limit).unwrap_or(usize::MAX);
         let mut tasks = vec![tokio::spawn(upkeep(storage.clone(), budget))];
@@ -68,9 +69,12 @@ impl CloudSync {
         if config.cloud.enabled {
             let (told, tellings) = mpsc::channel(OUTGOING);
             let (connected, connections) = watch::channel(false);
+            let (post, deliveries) = Deliveries::new(config, storage.clone(), post, told.clone());
             let (keeper, wishes) = Keeper::new(config, storage.clone(), up, told, connections, restart);
             tasks.push(tokio::spawn(keeper.run()));
-            tasks.push(tokio::spawn(Link::new(config, storage.clone(), connected, (wishes, tellings)).run()));
+            tasks.push(tokio::spawn(post.run()));
+            let outlets = Outlets { wishes, deliveries };
+            tasks.push(tokio::spawn(Link::new(config, storage.clone(), connected, (outlets, tellings)).run()));
         } else {
             state::forget(&state_directory);
         }
@@ -116,6 +120,14 @@ enum Happening {
     Renewed(Result<Enrolment, LinkError>),
 }
 
+/// To whom what the cloud says is given.
+struct Outlets {
+    /// Whoever carries out what the cloud wishes.
+    wishes: mpsc::Sender<Wishes>,
+    /// Whoever takes in what reached the cloud.
+    deliveries: mpsc::Sender<Delivery>,
+}
+
 struct Link {
     config: Config,
     state_directory: PathBuf,
@@ -131,8 +143,7 @@ struct Link {
     renew_after: Instant,
     told: Option<LinkState>,
     connected: watch::Sender<bool>,
-    /// To whoever carries out what the cloud wishes.
-    wishes: mpsc::Sender<Wishes>,
+    outlets: Outlets,
     /// What they have to say.
     tellings: mpsc::Receiver<box_message::Body>,
     way: Option<Way>,
@@ -147,7 +158,7 @@ impl Link {
         config: &Config,
         storage: Storage,
         connected: watch::Sender<bool>,
-        (wishes, tellings): (mpsc::Sender<Wishes>, mpsc::Receiver<box_message::Body>),
+        (outlets, tellings): (Outlets, mpsc::Receiver<box_message::Body>),
     ) -> Link {
         let (happened, happenings) = mpsc::channel(OUTGOING);
         Link {
@@ -164,7 +175,7 @@ impl Link {
             renew_after: Instant::now(),
             told: None,
             connected,
-            wishes,
+            outlets,
             tellings,
             way: None,
             opened_at: String::new(),
@@ -319,6 +330,11 @@ impl Link {
             Action::Desired(desired) => self.wish(Wishes::Desired(desired)),
             Action::Command(command) => self.wish(Wishes::Command(command)),
             Action::Moved(endpoint) => self.moved = Some(endpoint),
+            Action::Delivery(delivery) => {
+                if self.outlets.deliveries.try_send(delivery).is_err() {
+                    warn!("The cloud delivers more than is kept; the rest is taken with the next stream");
+                }
+            }
         }
         None
     }
@@ -348,7 +364,7 @@ impl Link {
 
     /// It is never waited for: what does not fit comes again with the next stream.
     fn wish(&self, wish: Wishes) {
-        if self.wishes.try_send(wish).is_err() {
+        if self.outlets.wishes.try_send(wish).is_err() {
             warn!("The cloud wishes more than is carried out; the rest is taken with the next stream");
         }
     }

@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::store::{AnyStore, Sqlite, Store as _};
+use daemon::bell::Bell;
 use daemon::call::CallsUp;
 use daemon::config::Config;
-use daemon::storage::{Storage, StorageConfig, UnixMs, insert_session, mark_answered};
+use daemon::deliveries::Post;
+use daemon::office::{Staff, sample};
+use daemon::storage::{AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, insert_session, mark_answered};
 use daemon::sync::CloudSync;
 use daemon::sync::enrolment::Enrolment;
 use daemon::sync::log::progress;
@@ -26,6 +30,14 @@ const SETTINGS: &str = "OFFHOOK_TEST_KILLS_SETTINGS";
 /// How often it is killed; `make kills` sets it.
 const ROUNDS: &str = "OFFHOOK_KILLS";
 
+/// What the box would do with deliveries; there are none.
+fn post(config: &Config) -> Post {
+    let files = AudioFiles::open(&config.state_directory(), Arc::new(PlainWav)).unwrap();
+    let staff = Staff::new(Arc::new(sample::office().unwrap()));
+    let calls = CallsUp::default();
+    Post { files, staff, bell: Bell::default(), line: Arc::new(move || calls.line()) }
+}
+
 /// Not a test of its own: the process that is killed. It says each call that is committed.
 #[test]
 fn kills_child() {
@@ -35,7 +47,7 @@ fn kills_child() {
     let storage = Storage::open(&StorageConfig::new(config.state_directory())).unwrap().storage;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let sync = CloudSync::start(&config, &storage, CallsUp::default());
+    let sync = CloudSync::start(&config, &storage, CallsUp::default(), post(&config));
     for number in 0.. {
         let new = session(UnixMs::now());
         let call_id = new.call_id;
@@ -104,7 +116,8 @@ fn what_was_acknowledged_survives_every_kill() {
     let storage = Storage::open(&StorageConfig::new(&folders.office)).unwrap().storage;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let inside = runtime.enter();
-    let sync = CloudSync::start(&Config::load(None, &settings).unwrap(), &storage, CallsUp::default());
+    let config = Config::load(None, &settings).unwrap();
+    let sync = CloudSync::start(&config, &storage, CallsUp::default(), post(&config));
     let store = AnyStore::Sqlite(Sqlite::open(&folders.cloud.join("cloud.db")).unwrap());
     let rows = folders.wait_until_equal(&store);
     sync.stop();

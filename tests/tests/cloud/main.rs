@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod blobs;
+mod callbacks;
 mod cells;
 mod fleet;
 mod inflate;

@@ -1,11 +1,12 @@
 //! What every store must do with tenants as wholes.
 
+use super::super::deliveries::{Deliveries, Kept};
 use super::super::tenants::{Erasure, Holdings, Putting, Record, Standing, StandingRecord, Tenants, summary, wipe};
 use super::super::{BoxName, Change, Claim, DocumentKind, Heard, Place, StoreError};
 use super::{TABLE, gone, key, name, row};
 use crate::sync::apply::BoxState;
 
-pub(super) fn check<S: Tenants>(open: &impl Fn() -> S) {
+pub(super) fn check<S: Tenants + Deliveries>(open: &impl Fn() -> S) {
     copies_a_tenant_as_of_one_moment(open);
     takes_nothing_of_a_tenant_that_is_not_here(&open());
     wipes_what_nobody_counts_on(&open());
@@ -13,7 +14,7 @@ pub(super) fn check<S: Tenants>(open: &impl Fn() -> S) {
 }
 
 /// Something of everything: three boxes, one of which was only claimed and one of which is not known to be.
-pub(in crate::store) fn fill<S: Tenants>(store: &S, tenant_id: &str) {
+pub(in crate::store) fn fill<S: Tenants + Deliveries>(store: &S, tenant_id: &str) {
     let of = |box_id: &str| name(tenant_id, box_id);
     let code = |number: u8| {
         let mut code = [number; 32];
@@ -41,13 +42,18 @@ pub(in crate::store) fn fill<S: Tenants>(store: &S, tenant_id: &str) {
     let place = Place { tenant_id, kind: DocumentKind::Box, name: "a" };
     let body = Some(r#"{"z":[1,2.5,"Grüezi"],"a":null}"#.to_owned());
     store.change_document(&place, 9, |_| Ok(Change { body: body.clone(), news: true, answer: () })).unwrap();
+    for (id, due_at) in [("call:1", Some(70)), ("text:2", None)] {
+        let kept = Kept { body: r#"{"b": 1}"#.to_owned(), sha256: Some("ab".repeat(32)), due_at };
+        store.change_delivery(&of("a"), id, 60, |_| Ok((Some(kept.clone()), ()))).unwrap();
+    }
+    assert!(store.note_delivered(&of("a"), "text:2", 2, "yes", 61).unwrap());
 }
 
-fn make<S: Tenants>(store: &S, tenant_id: &str, standing: &Standing) -> StandingRecord {
+fn make<S: Tenants + Deliveries>(store: &S, tenant_id: &str, standing: &Standing) -> StandingRecord {
     store.change_standing(tenant_id, "test", 50, &mut |_, _| Ok(Some(standing.clone()))).unwrap()
 }
 
-fn records<S: Tenants>(store: &S, tenant_id: &str) -> Vec<Record> {
+fn records<S: Tenants + Deliveries>(store: &S, tenant_id: &str) -> Vec<Record> {
     let mut records = Vec::new();
     let taken = store.export(tenant_id, &mut |record| {
         records.push(record);
@@ -67,7 +73,7 @@ pub(in crate::store) fn copy<S: Tenants, T: Tenants>((from, of): (&S, &str), (to
 }
 
 /// What is written while it is read is not in it; and what was read makes the same tenant elsewhere.
-fn copies_a_tenant_as_of_one_moment<S: Tenants>(open: &impl Fn() -> S) {
+fn copies_a_tenant_as_of_one_moment<S: Tenants + Deliveries>(open: &impl Fn() -> S) {
     let (store, other) = (open(), open());
     fill(&store, "whole-1");
     fill(&store, "whole-x");
@@ -117,7 +123,7 @@ fn copies_a_tenant_as_of_one_moment<S: Tenants>(open: &impl Fn() -> S) {
 }
 
 /// Whatever would change something is refused, and leaves nothing; everything can be read.
-fn takes_nothing_of_a_tenant_that_is_not_here<S: Tenants>(store: &S) {
+fn takes_nothing_of_a_tenant_that_is_not_here<S: Tenants + Deliveries>(store: &S) {
     fill(store, "shut");
     let of = name("shut", "a");
     assert_eq!(store.standing("shut").unwrap().standing, Standing::Open);
@@ -166,7 +172,7 @@ fn takes_nothing_of_a_tenant_that_is_not_here<S: Tenants>(store: &S) {
 }
 
 /// Nothing is left of it, in as many transactions as it takes, and nobody else's is touched.
-fn wipes_what_nobody_counts_on<S: Tenants>(store: &S) {
+fn wipes_what_nobody_counts_on<S: Tenants + Deliveries>(store: &S) {
     fill(store, "wiped");
     fill(store, "spared");
     let spared = records(store, "spared");
@@ -195,7 +201,7 @@ fn wipes_what_nobody_counts_on<S: Tenants>(store: &S) {
 }
 
 /// A record that cannot be kept, or one that is there, takes those beside it with it.
-fn puts_records_whole_or_not_at_all<S: Tenants>(store: &S) {
+fn puts_records_whole_or_not_at_all<S: Tenants + Deliveries>(store: &S) {
     let day = |day: i64, hash: &str| Record::Day {
         box_id: "a".to_owned(),
         table: TABLE.to_owned(),

@@ -98,6 +98,22 @@ impl Tenants for Postgres {
                 changed_at: row.get(3),
             })
         })?;
+        let sql = "SELECT box_id, delivery_id, created_at, body, sha256, due_at, acked_at, acked_epoch, answer
+            FROM deliveries LEFT JOIN delivery_work USING (tenant_id, box_id, delivery_id)
+            WHERE tenant_id = $1 ORDER BY box_id COLLATE \"C\", delivery_id";
+        each(&mut sql_tx, sql, &[&tenant_id], take, |row| {
+            Ok(Record::Delivery {
+                box_id: row.get(0),
+                delivery_id: row.get(1),
+                created_at: row.get(2),
+                body: row.get(3),
+                sha256: row.get(4),
+                due_at: row.get(5),
+                acked_at: row.get(6),
+                acked_epoch: row.get(7),
+                answer: row.get(8),
+            })
+        })?;
         let sql = "SELECT code_sha256, expires_at, box_id FROM claims WHERE tenant_id = $1 ORDER BY code_sha256";
         each(&mut sql_tx, sql, &[&tenant_id], take, |row| {
             let code: &[u8] = row.get(0);
@@ -137,7 +153,9 @@ impl Tenants for Postgres {
             }
             let is_more = sql_tx.execute(some, &[&tenant_id, &WIPED_AT_ONCE])? > 0;
             if !is_more {
-                for table in ["boxes", "day_sums", "enrolled", "documents", "news", "running"] {
+                for table in
+                    ["boxes", "day_sums", "enrolled", "documents", "news", "running", "deliveries", "delivery_work"]
+                {
                     sql_tx.execute(&format!("DELETE FROM {table} WHERE tenant_id = $1"), &[&tenant_id])?;
                 }
                 // Of one that is arriving there are those that were made here before, and those that it brings.
@@ -414,6 +432,29 @@ fn put(sql_tx: &mut Transaction<'_>, tenant_id: &str, record: &Record) -> Result
                 // Whether it is running is seen when it is looked at.
                 let sql = "INSERT INTO running (tenant_id, rollout_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
                 sql_tx.execute(sql, &[&tenant_id, name])?;
+            }
+        }
+        Record::Delivery { box_id, delivery_id, created_at, body, sha256, due_at, acked_at, acked_epoch, answer } => {
+            let sql =
+                "INSERT INTO deliveries (tenant_id, box_id, delivery_id, created_at, body, sha256, is_ready, acked_at,
+                    acked_epoch, answer)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            let values: [&(dyn ToSql + Sync); 10] = [
+                &tenant_id,
+                box_id,
+                delivery_id,
+                created_at,
+                body,
+                sha256,
+                &due_at.is_none(),
+                acked_at,
+                acked_epoch,
+                answer,
+            ];
+            sql_tx.execute(sql, &values)?;
+            if let Some(due_at) = due_at {
+                let sql = "INSERT INTO delivery_work (tenant_id, box_id, delivery_id, due_at) VALUES ($1, $2, $3, $4)";
+                sql_tx.execute(sql, &[&tenant_id, box_id, delivery_id, due_at])?;
             }
         }
         Record::Claim { code_sha256, expires_at, box_id } => {

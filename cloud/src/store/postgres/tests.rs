@@ -5,6 +5,7 @@ use crate::local_postgres::LocalPostgres;
 use crate::store::Sqlite;
 use crate::store::conformance::check_store;
 use crate::store::conformance::tenants::{copy, fill};
+use crate::store::deliveries::conformance::check_deliveries;
 use crate::store::tenants::summary;
 use crate::store::upkeep::{BEFORE_UPKEEP, Upkeep as _, check_upkeep};
 use crate::store::{AnyStore, Heard, Listener, Ring};
@@ -51,6 +52,7 @@ fn it_is_a_store_with_a_wall_between_tenants() {
     assert_eq!(since, [Some(5), None]);
     assert_eq!(store.running_rollouts().unwrap(), [("bakery".to_owned(), "on".to_owned())]);
     check_store(|| open(&server));
+    check_deliveries(|| open(&server));
     check_upkeep(&store);
     // From one kind of store to the other and back: what a tenant consists of is the same.
     let file = tempfile::tempdir().unwrap();

@@ -86,6 +86,22 @@ impl Tenants for Sqlite {
                 changed_at: row.get(3)?,
             })
         })?;
+        let sql = "SELECT box_id, delivery_id, created_at, body, sha256, due_at, acked_at, acked_epoch, answer
+            FROM deliveries LEFT JOIN delivery_work USING (tenant_id, box_id, delivery_id)
+            WHERE tenant_id = ?1 ORDER BY box_id, delivery_id";
+        each(&sql_tx, sql, &[tenant_id], take, |row| {
+            Ok(Record::Delivery {
+                box_id: row.get(0)?,
+                delivery_id: row.get(1)?,
+                created_at: row.get(2)?,
+                body: row.get(3)?,
+                sha256: row.get(4)?,
+                due_at: row.get(5)?,
+                acked_at: row.get(6)?,
+                acked_epoch: row.get(7)?,
+                answer: row.get(8)?,
+            })
+        })?;
         let sql = "SELECT code_sha256, expires_at, box_id FROM claims WHERE tenant_id = ?1 ORDER BY code_sha256";
         each(&sql_tx, sql, &[tenant_id], take, |row| {
             let code: [u8; 32] = row.get(0)?;
@@ -120,7 +136,7 @@ impl Tenants for Sqlite {
             sql_tx.commit()?;
             return Ok(true);
         }
-        for table in ["boxes", "day_sums", "enrolled", "documents", "news", "running"] {
+        for table in ["boxes", "day_sums", "enrolled", "documents", "news", "running", "deliveries", "delivery_work"] {
             sql_tx.execute(&format!("DELETE FROM {table} WHERE tenant_id = ?1"), [tenant_id])?;
         }
         // Of one that is arriving there are those that were made here before, and those that it brings.
@@ -332,6 +348,20 @@ fn put(db: &Connection, tenant_id: &str, record: &Record) -> Result<(), StoreErr
                 // Whether it is running is seen when it is looked at.
                 let sql = "INSERT INTO running (tenant_id, rollout_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
                 db.prepare_cached(sql)?.execute(params![tenant_id, name])?;
+            }
+        }
+        Record::Delivery { box_id, delivery_id, created_at, body, sha256, due_at, acked_at, acked_epoch, answer } => {
+            let sql =
+                "INSERT INTO deliveries (tenant_id, box_id, delivery_id, created_at, body, sha256, is_ready, acked_at,
+                    acked_epoch, answer)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+            let ready = due_at.is_none();
+            let values =
+                params![tenant_id, box_id, delivery_id, created_at, body, sha256, ready, acked_at, acked_epoch, answer];
+            db.prepare_cached(sql)?.execute(values)?;
+            if let Some(due_at) = due_at {
+                let sql = "INSERT INTO delivery_work (tenant_id, box_id, delivery_id, due_at) VALUES (?1, ?2, ?3, ?4)";
+                db.prepare_cached(sql)?.execute(params![tenant_id, box_id, delivery_id, due_at])?;
             }
         }
         Record::Claim { code_sha256, expires_at, box_id } => {

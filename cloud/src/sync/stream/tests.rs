@@ -1,4 +1,4 @@
-use cloud_api::v1::{Command, CommandResult, KeyRange, LogRange, Reported, Row, TableDigest, Value};
+use cloud_api::v1::{Command, CommandResult, Delivered, KeyRange, LogRange, Reported, Row, TableDigest, Value};
 
 use super::*;
 
@@ -241,4 +241,31 @@ fn wishes_go_to_a_box_that_is_welcomed_and_what_it_says_of_them_is_told() {
     assert_eq!(rig.receive(result.clone()), [Action::Told(result)]);
     let reported = box_message::Body::Reported(Reported { version: 1, ..Reported::default() });
     assert_eq!(rig.receive(reported.clone()), [Action::Told(reported)]);
+}
+
+/// A bounded number of deliveries is on its way, none twice, and each that the box has makes room for another.
+#[test]
+fn deliveries_go_to_a_box_that_is_welcomed_a_few_at_a_time() {
+    let delivery = |number: usize| Delivery { delivery_id: number.to_string(), what: None };
+    let all = || Event::Outstanding((0..40).map(delivery).collect());
+    let sent = |actions: &[Action]| -> Vec<String> {
+        let id = |action: &Action| match action {
+            Action::Send(CloudMessage { body: Some(cloud_message::Body::Delivery(delivery)) }) => {
+                delivery.delivery_id.clone()
+            }
+            other => panic!("not a delivery: {other:?}"),
+        };
+        actions.iter().map(id).collect()
+    };
+    assert_eq!(Rig::new().step(all()), [], "it gets them when it is welcomed");
+    let mut rig = Rig::live();
+    let first: Vec<String> = (0..DELIVERIES_IN_FLIGHT).map(|number| number.to_string()).collect();
+    assert_eq!(sent(&rig.step(all())), first);
+    assert_eq!(rig.step(all()), []);
+    let delivered =
+        |id: &str| box_message::Body::Delivered(Delivered { delivery_id: id.to_owned(), answer: String::new() });
+    assert_eq!(rig.receive(delivered("3")), [Action::Told(delivered("3"))]);
+    assert_eq!(rig.receive(delivered("never sent")), [Action::Told(delivered("never sent"))]);
+    let rest = Event::Outstanding((4..40).map(delivery).collect());
+    assert_eq!(sent(&rig.step(rest)), ["16"], "one has made room");
 }

@@ -15,13 +15,15 @@
 //! A recording whose row is deleted is not sent any more, and the cloud deletes it with the row: nothing is lost by that.
 //! One whose row stays and whose file is gone or damaged before the cloud had it is a line in the loss ledger.
 //!
-//! Left out on purpose: fetching recordings back, which is a restore's business.
+//! Left out on purpose: fetching recordings back, which is a restore's business, and those of calls that the cloud has taken
+//! ([`deliveries`](crate::deliveries)).
 
 mod pace;
 mod rows;
 mod task;
 mod uploader;
 
+pub(crate) use pace::Pace;
 pub use rows::{Counts, counts};
 pub use task::{Uploads, place_of};
 

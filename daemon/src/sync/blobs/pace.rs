@@ -35,7 +35,7 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// While a call's jitter is high.
     paused_until: Option<Instant>,
     /// While anybody calls.
@@ -47,12 +47,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Pace {
+    pub(crate) fn new(now: Instant) -> Pace {
         Pace { paused_until: None, next: now, slice: 4 * SLICE_MIN, unbroken: 0 }
     }
 
     /// Takes in how calls are.
-    pub(super) fn observe(&mut self, line: Line, now: Instant) {
+    pub(crate) fn observe(&mut self, line: Line, now: Instant) {
         if line.calls == 0 {
             (self.paused_until, self.next) = (None, now);
         } else if line.jitter_ms > JITTER_MAX_MS {
@@ -61,7 +61,7 @@ impl Pace {
     }
 
     /// When something may be sent; None is at once.
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn wait(&self, now: Instant) -> Option<Instant> {
         [self.paused_until, Some(self.next)].into_iter().flatten().max().filter(|until| *until > now)
     }
 
@@ -76,7 +76,7 @@ impl Pace {
     }
 
     /// So much is being sent.
-    pub(super) fn sending(&mut self, bytes: u64, line: Line, now: Instant) {
+    pub(crate) fn sending(&mut self, bytes: u64, line: Line, now: Instant) {
         if line.calls > 0 {
             self.next = now + Duration::from_millis(bytes.saturating_mul(1_000) / BESIDE_CALLS);
         }

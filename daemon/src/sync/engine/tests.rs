@@ -1,4 +1,4 @@
-use cloud_api::v1::Throttle;
+use cloud_api::v1::{Delivered, Throttle};
 
 use super::*;
 
@@ -111,7 +111,8 @@ fn sent(actions: &[Action]) -> (Vec<Scope>, Vec<i64>) {
             box_message::Body::Hello(_)
             | box_message::Body::Ping(_)
             | box_message::Body::Reported(_)
-            | box_message::Body::CommandResult(_) => {}
+            | box_message::Body::CommandResult(_)
+            | box_message::Body::Delivered(_) => {}
         }
     }
     (scopes, asked)
@@ -398,4 +399,19 @@ fn a_box_that_is_sent_to_and_fro_slows_down() {
     }
     let later: Duration = waits[20..].iter().sum();
     assert!(later > Duration::from_secs(40 * 60), "half of five minutes each: {later:?}");
+}
+
+#[test]
+fn deliveries_are_handed_on_and_said_to_have_come_while_there_is_a_cloud() {
+    let delivery = Delivery { delivery_id: "text:SM1".to_owned(), what: None };
+    let delivered =
+        box_message::Body::Delivered(Delivered { delivery_id: "text:SM1".to_owned(), answer: String::new() });
+    let mut rig = Rig::new(IDENTITY);
+    rig.greeted(5);
+    assert_eq!(rig.step(Event::Tell(delivered.clone())), [], "it is asked again by the next stream");
+    let mut rig = Rig::settled();
+    let actions = rig.receive(cloud_message::Body::Delivery(delivery.clone()));
+    assert_eq!(actions, [Action::Delivery(delivery)]);
+    let told = Action::Send(BoxMessage { body: Some(delivered.clone()) });
+    assert_eq!(rig.step(Event::Tell(delivered)), [told]);
 }

@@ -546,7 +546,7 @@ impl Year {
                 self.equal_ms = Some(self.now_ms);
             }
             // Nobody wishes anything here.
-            Action::Desired(_) | Action::Command(_) | Action::Moved(_) => {}
+            Action::Desired(_) | Action::Command(_) | Action::Moved(_) | Action::Delivery(_) => {}
         }
     }
 
@@ -627,7 +627,8 @@ impl Year {
                 | cloud_message::Body::Throttle(_)
                 | cloud_message::Body::Ping(_)
                 | cloud_message::Body::Desired(_)
-                | cloud_message::Body::Command(_),
+                | cloud_message::Body::Command(_)
+                | cloud_message::Body::Delivery(_),
             )
             | None => {}
         }
