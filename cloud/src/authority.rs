@@ -81,7 +81,9 @@ impl std::fmt::Debug for Authority {
 pub struct Certified {
     /// The box.
     pub name: BoxName,
-    /// Milliseconds since 1970.
+    /// When the certificate was made, to the second; in milliseconds since 1970, as the other one.
+    pub made_at: i64,
+    /// When it expires.
     pub not_after: i64,
 }
 
@@ -165,7 +167,9 @@ pub fn certified(certificate: &CertificateDer<'_>) -> Option<Certified> {
     let box_id = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let right = is_name(&tenant_id) && is_name(&box_id);
     let not_after = parsed.validity().not_after.timestamp().checked_mul(1_000)?;
-    right.then_some(Certified { name: BoxName { tenant_id, box_id }, not_after })
+    let not_before = parsed.validity().not_before.timestamp().checked_mul(1_000)?;
+    let made_at = not_before.saturating_add(i64::try_from(SKEW.as_millis()).unwrap_or(i64::MAX));
+    right.then_some(Certified { name: BoxName { tenant_id, box_id }, made_at, not_after })
 }
 
 fn params(now: i64, days: u64) -> CertificateParams {
@@ -221,8 +225,9 @@ mod tests {
         greedy.distinguished_name.push(DnType::OrganizationName, "another-office");
         greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let made = authority.certify_box(&name, &request(greedy), NOW).unwrap();
-        let not_after = NOW / 1_000 * 1_000 + 90 * 86_400_000;
-        assert_eq!(certified(&made), Some(Certified { name, not_after }));
+        let made_at = NOW / 1_000 * 1_000;
+        let not_after = made_at + 90 * 86_400_000;
+        assert_eq!(certified(&made), Some(Certified { name, made_at, not_after }));
         let (_, parsed) = X509Certificate::from_der(&made).unwrap();
         assert!(!parsed.is_ca() && parsed.subject_alternative_name().unwrap().is_none());
         assert!(!parsed.extended_key_usage().unwrap().unwrap().value.server_auth);

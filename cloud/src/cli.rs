@@ -20,12 +20,13 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::authority::Authority;
+use crate::backups::{Limits, cli::Backups};
 use crate::clock;
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
 use crate::fleet::cli::Fleet;
 use crate::local_postgres::LocalPostgres;
 use crate::names::{hash_of_code, is_name, new_code};
-use crate::server::{Alarm, OwnCertificate, Server, Settings};
+use crate::server::{Alarm, Kept, OwnCertificate, Server, Settings};
 use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Postgres, Sqlite, Store as _};
 use crate::sync::apply::StoredRow;
 use crate::sync::stream;
@@ -67,6 +68,9 @@ enum Verb {
     /// What boxes should be like and should do: configurations, commands, rollouts
     #[command(subcommand)]
     Fleet(Fleet),
+    /// Sealed backups of boxes: how much there is, and as it was before somebody removed it
+    #[command(subcommand)]
+    Backups(Backups),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +80,9 @@ struct ClaimCommand {
     /// How long the code is worth something, in hours. 1 to 720
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=720))]
     hours: u32,
+    /// The box, whole, whose place another one takes: it gets its name, and may restore its backups
+    #[arg(long, value_name = "BOX")]
+    replaces: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -151,6 +158,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         }
         Verb::Calls(calls) => calls.run(store)?,
         Verb::Fleet(fleet) => fleet.run(store)?,
+        Verb::Backups(backups) => backups.run(store)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -245,6 +253,7 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
         },
         alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
         blobs: config.blobs.open(&config.directory())?,
+        backups: kept(config)?,
         sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -264,20 +273,38 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     })
 }
 
+fn kept(config: &Config) -> anyhow::Result<Kept> {
+    let limits = Limits::new(config.backups.gigabytes_limit, config.backups.removed_days);
+    Ok(Kept { blobs: config.blobs.open_for_backups(&config.directory(), limits.box_bytes)?, limits })
+}
+
 impl ClaimCommand {
     fn run(&self, config: &Config, store: &AnyStore) -> anyhow::Result<()> {
         let tenant = &self.tenant;
         anyhow::ensure!(is_name(tenant), "tenant {tenant:?}: expected 1 to 63 lower-case letters, digits and hyphens");
-        Authority::open(&config.directory(), clock::unix_ms())?;
+        let now = clock::unix_ms();
+        if let Some(box_id) = &self.replaces {
+            let is_there = store.boxes(tenant)?.iter().any(|record| record.name.box_id == *box_id);
+            anyhow::ensure!(is_there, "--replaces {box_id}: {tenant} has no such box: see `offhook-cloud boxes`");
+        }
+        Authority::open(&config.directory(), now)?;
         let code = new_code();
-        let expires_at = clock::unix_ms() + i64::from(self.hours) * HOUR_MS;
+        let expires_at = now + i64::from(self.hours) * HOUR_MS;
         store.add_claim(&Claim { code_sha256: hash_of_code(&code), tenant_id: tenant.clone(), expires_at })?;
+        if let Some(box_id) = &self.replaces {
+            store.take_claim(&hash_of_code(&code), box_id, now)?;
+        }
         let (endpoint, trust) = (config.endpoint(), config.directory().join("authority.crt"));
         if self.json {
             println!("{}", json!({ "code": code, "expires_at": expires_at, "endpoint": endpoint, "trust": trust }));
         } else {
-            println!("{code}\n\nThe code is worth one box of {tenant}, until {}. On the box:\n", in_words(expires_at));
-            println!("  offhook cloud claim {code} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
+            let worth = self.replaces.as_ref().map_or("one box".to_owned(), |box_id| format!("the place of {box_id}"));
+            println!("{code}\n\nThe code is worth {worth} of {tenant}, until {}. On the box:\n", in_words(expires_at));
+            let command = match &self.replaces {
+                Some(_) => format!("restore cloud --code {code} --key KEYFILE"),
+                None => format!("cloud claim {code}"),
+            };
+            println!("  offhook {command} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
             println!("where FILE is a copy of {}, unless tls.certificate is a public one.", trust.display());
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! The central service: what boxes send, kept so that nothing is lost and nothing doubled.
 //!
 //! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
-//! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, an [`authority`] that says who a box is, the
+//! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, [`backups`], an [`authority`] that says who a box is, the
 //! [`server`], and the [`fleet`]: what boxes should be and do.
 //!
 //! Left out so far: more than one cell.
 
 pub mod authority;
+pub mod backups;
 pub mod blobs;
 pub mod cli;
 pub mod clock;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
 
+use super::backups::BackupCounts;
 use super::blobs::BlobCounts;
 
 /// Upper ends of the histogram, in milliseconds. 2 s is one of them: from there on an answer is too late, and an alarm about
@@ -30,6 +31,7 @@ pub struct Metrics {
     stored: [AtomicU64; BOUNDS_MS.len() + 1],
     stored_microseconds: AtomicU64,
     pub(super) blobs: BlobCounts,
+    pub(super) backups: BackupCounts,
 }
 
 impl Metrics {
@@ -124,6 +126,7 @@ impl Metrics {
         }
         self.render_stored(&mut page);
         self.blobs.render(&mut page);
+        self.backups.render(&mut page);
         page
     }
 

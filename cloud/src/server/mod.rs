@@ -4,11 +4,13 @@
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
+//!                      Backups: sealed files under names ◄─► blobs below another prefix, and the store
 //! upkeep ──────────────► news for streams, rollouts, boxes that are silent
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
+mod backups;
 mod blobs;
 mod enroll;
 mod http;
@@ -21,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud_api::v1::backups_server::BackupsServer;
 use cloud_api::v1::blobs_server::BlobsServer;
 use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::sync_server::SyncServer;
@@ -33,6 +36,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 
+pub use backups::Kept;
 pub use metrics::Metrics;
 pub use tls::{OwnCertificate, OwnCertificateError};
 pub use upkeep::Alarm;
@@ -40,7 +44,7 @@ pub use upkeep::Alarm;
 use crate::authority::{Authority, Certified, certified};
 use crate::blobs::Blobs;
 use crate::clock;
-use crate::store::{AnyStore, StoreError, said_of};
+use crate::store::{AnyStore, BoxName, Store as _, StoreError, said_of};
 use crate::sync::stream;
 
 /// For a handshake.
@@ -75,6 +79,8 @@ pub struct Settings {
     pub alarm: Alarm,
     /// Recordings.
     pub blobs: Blobs,
+    /// Backups.
+    pub backups: Kept,
     /// How often it is looked for blobs that nobody needs any more.
     pub sweep_every: Duration,
 }
@@ -89,6 +95,7 @@ struct Shared {
     endpoint: String,
     stream: stream::Config,
     blobs: Blobs,
+    backups: Kept,
     metrics: Metrics,
     /// Boxes that have something new to hear.
     news: broadcast::Sender<upkeep::News>,
@@ -147,7 +154,8 @@ impl Server {
         let (address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
         let (stop, stopping) = watch::channel(false);
         let turns = Semaphore::new(store.at_a_time());
-        let (endpoint, stream, blobs) = (settings.endpoint, settings.stream, settings.blobs);
+        let (endpoint, stream) = (settings.endpoint, settings.stream);
+        let (blobs, backups) = (settings.blobs, settings.backups);
         let metrics = Metrics::default();
         let (news, _) = broadcast::channel(NEWS);
         let shared = Arc::new(Shared {
@@ -157,6 +165,7 @@ impl Server {
             endpoint,
             stream,
             blobs,
+            backups,
             metrics,
             news,
             stopping: stopping.clone(),
@@ -167,6 +176,7 @@ impl Server {
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
+            tokio::spawn(backups::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(shared, http_listener, stopping)),
         ];
         Ok(Server { address, http_address, stop, tasks, certificate: tokio::spawn(current.follow()) })
@@ -249,6 +259,8 @@ async fn accept(
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
     let sync = SyncServer::new(sync::Service(Arc::clone(&shared))).max_decoding_message_size(MESSAGE_MAX);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
+    let backups =
+        BackupsServer::new(backups::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
     let stopped = async move {
         // Without whoever could say so it is over too.
@@ -261,6 +273,7 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(sync)
         .add_service(blobs)
+        .add_service(backups)
         .add_service(enroll)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
         .await;
@@ -282,4 +295,24 @@ fn known<T>(request: &Request<T>) -> Result<Certified, Status> {
         return Err(Status::permission_denied("the certificate has expired: renew it"));
     }
     Ok(peer)
+}
+
+/// Which box asks: known, not revoked, and nobody has taken its place.
+async fn admitted<T>(shared: &Shared, request: &Request<T>) -> Result<BoxName, Status> {
+    let certified = known(request).inspect_err(|_| shared.metrics.refused())?;
+    check_place(shared, &certified).await?;
+    Ok(certified.name)
+}
+
+async fn check_place(shared: &Shared, certified: &Certified) -> Result<(), Status> {
+    let Certified { name, made_at, .. } = certified.clone();
+    let (is_revoked, is_void) =
+        shared.answer(move |store| Ok((store.is_revoked(&name)?, store.is_void(&name, made_at)?))).await?;
+    let why = match (is_revoked, is_void) {
+        (false, false) => return Ok(()),
+        (true, _) => "this box is revoked: claim it with a new code",
+        (false, true) => "another machine has taken this box's place: claim it with a new code",
+    };
+    shared.metrics.refused();
+    Err(Status::permission_denied(why))
 }

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::upkeep::News;
-use super::{Shared, known};
+use super::{Shared, admitted};
 use crate::clock;
 use crate::fleet::{box_document, change_box};
 use crate::store::{BoxName, Heard, Store as _, answer};
@@ -35,12 +35,7 @@ impl Sync for Service {
     type ConnectStream = ReceiverStream<Result<CloudMessage, Status>>;
 
     async fn connect(&self, request: Request<Streaming<BoxMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
-        let name = known(&request).inspect_err(|_| self.0.metrics.refused())?.name;
-        let of = name.clone();
-        if self.0.answer(move |store| store.is_revoked(&of)).await? {
-            self.0.metrics.refused();
-            return Err(Status::permission_denied("this box is revoked: claim it with a new code"));
-        }
+        let name = admitted(&self.0, &request).await?;
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         let span = tracing::info_span!("stream", of = %name);
         let driver = Driver::new(Arc::clone(&self.0), name, outgoing);

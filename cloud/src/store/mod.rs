@@ -14,6 +14,16 @@
 //! two stores. Its queries are checked by the suite of tests against a real server, not by a database at build time. What
 //! would change our mind: a query that has to be cancelled half-way.
 
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            AnyStore::Sqlite($store) => $call,
+            AnyStore::Postgres($store) => $call,
+        }
+    };
+}
+
+mod backups;
 mod columns;
 mod postgres;
 mod sqlite;
@@ -24,6 +34,7 @@ mod conformance;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use self::backups::{Backups, Kept};
 pub use self::postgres::{Postgres, PostgresConfigError};
 pub use columns::ColumnsError;
 pub use sqlite::Sqlite;
@@ -227,6 +238,13 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError>;
 
+    /// The box that comes with this code, without taking it: whose it will be, and which one, if it was said. None if the code
+    /// is unknown or expired.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError>;
+
     /// Whose box comes with this code, which is from now on this box's: it may come again with it, because the answer may not
     /// have reached it, and no other may. None if the code is unknown, expired, or another box's.
     ///
@@ -258,6 +276,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Of the store.
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError>;
+
+    /// Certificates of this box that were made before `before` are worth nothing any more: another machine has its place. They
+    /// stay so when it is enrolled anew.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError>;
+
+    /// Whether the box's certificate, made at this time, is worth nothing.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError>;
 
     /// Whoever has ever been given a code, in order.
     ///
@@ -343,15 +374,6 @@ pub enum AnyStore {
     Postgres(Box<Postgres>),
 }
 
-macro_rules! either {
-    ($self:ident, $store:ident => $call:expr) => {
-        match $self {
-            AnyStore::Sqlite($store) => $call,
-            AnyStore::Postgres($store) => $call,
-        }
-    };
-}
-
 impl AnyStore {
     /// How many transactions may run at a time; more than these wait.
     pub fn at_a_time(&self) -> usize {
@@ -383,6 +405,10 @@ impl Store for AnyStore {
         either!(self, store => store.add_claim(claim))
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        either!(self, store => store.claim(code_sha256, now))
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         either!(self, store => store.take_claim(code_sha256, box_id, now))
     }
@@ -401,6 +427,14 @@ impl Store for AnyStore {
 
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         either!(self, store => store.revoke(of, now))
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        either!(self, store => store.void_certificates(of, before))
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        either!(self, store => store.is_void(of, made_at))
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {

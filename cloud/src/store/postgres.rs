@@ -30,7 +30,7 @@ use crate::sync::apply::{BoxState, StoredRow, Transaction};
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: usize = 5;
 /// For a connection to open.
@@ -103,7 +103,11 @@ impl Postgres {
         if let Some(found) = found.filter(|found| *found > FORMAT) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("postgres.sql")), (2, include_str!("postgres_fleet.sql"))];
+        let steps = [
+            (1, include_str!("postgres.sql")),
+            (2, include_str!("postgres_fleet.sql")),
+            (3, include_str!("postgres_backups.sql")),
+        ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
         }
@@ -142,7 +146,10 @@ impl Postgres {
     }
 
     /// Does `work` over a connection, again where others stand in its way or the connection was dead.
-    fn with<T>(&self, mut work: impl FnMut(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn with<T>(
+        &self,
+        mut work: impl FnMut(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut tries = 1;
         loop {
             let idle = self.idle().pop();
@@ -201,7 +208,7 @@ pub(super) fn in_words(error: &postgres::Error) -> String {
 }
 
 /// A connection and the questions it knows.
-struct Connection {
+pub(super) struct Connection {
     client: Client,
     statements: Statements,
 }
@@ -209,7 +216,7 @@ struct Connection {
 macro_rules! statements {
     ($($name:ident: $sql:expr;)+) => {
         /// Planned once for each connection.
-        struct Statements { $($name: Statement,)+ }
+        pub(super) struct Statements { $($name: Statement,)+ }
 
         impl Statements {
             fn prepare(client: &mut Client) -> Result<Self, postgres::Error> {
@@ -270,12 +277,24 @@ impl Connection {
     }
 
     /// A transaction that sees one tenant.
-    fn transaction(&mut self, tenant_id: &str) -> Result<(postgres::Transaction<'_>, &Statements), StoreError> {
+    pub(super) fn transaction(
+        &mut self,
+        tenant_id: &str,
+    ) -> Result<(postgres::Transaction<'_>, &Statements), StoreError> {
         // Each question sees what was committed before it: what came before the lock was given is seen after it.
         let builder = self.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let mut sql_tx = builder.start()?;
         sql_tx.execute(&self.statements.set_tenant, &[&tenant_id])?;
         Ok((sql_tx, &self.statements))
+    }
+
+    /// A transaction over one box, which nobody else changes meanwhile.
+    pub(super) fn of_box(&mut self, of: &BoxName) -> Result<postgres::Transaction<'_>, StoreError> {
+        let (mut sql_tx, statements) = self.transaction(&of.tenant_id)?;
+        // Two names with one hash wait for each other for nothing.
+        let place = of.to_string();
+        sql_tx.execute(&statements.lock_box, &[&place])?;
+        Ok(sql_tx)
     }
 }
 
@@ -328,6 +347,14 @@ impl Store for Postgres {
         })
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id FROM claims WHERE code_sha256 = $1 AND expires_at > $2";
+        self.with(|connection| {
+            let found = connection.client.query_opt(sql, &[&code_sha256.as_slice(), &now])?;
+            Ok(found.map(|row| (row.get(0), row.get(1))))
+        })
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         let sql = "UPDATE claims SET box_id = $2
             WHERE code_sha256 = $1 AND expires_at > $3 AND (box_id IS NULL OR box_id = $2) RETURNING tenant_id";
@@ -374,6 +401,23 @@ impl Store for Postgres {
             let revoked = sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
             sql_tx.commit()?;
             Ok(revoked > 0)
+        })
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE enrolled SET void_before = $3 WHERE tenant_id = $1 AND box_id = $2";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &before])?;
+            Ok(sql_tx.commit()?)
+        })
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = $1 AND box_id = $2 AND void_before > $3";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            Ok(sql_tx.query_one(sql, &[&of.tenant_id, &of.box_id, &made_at])?.get(0))
         })
     }
 

@@ -13,7 +13,7 @@ use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows,
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +42,7 @@ impl Sqlite {
         if !(0..=FORMAT).contains(&found) {
             return Err(StoreError::Newer { found, known: FORMAT });
         }
-        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql"))];
+        let steps = [(1, include_str!("schema.sql")), (2, include_str!("fleet.sql")), (3, include_str!("backups.sql"))];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
         }
@@ -51,7 +51,7 @@ impl Sqlite {
         Ok(Sqlite { db: Mutex::new(db) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,6 +99,12 @@ impl Store for Sqlite {
         Ok(())
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id FROM claims WHERE code_sha256 = ?1 AND expires_at > ?2";
+        let found = self.lock().query_row(sql, params![code_sha256, now], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         let sql = "UPDATE claims SET box_id = ?2
             WHERE code_sha256 = ?1 AND expires_at > ?3 AND (box_id IS NULL OR box_id = ?2) RETURNING tenant_id";
@@ -132,6 +138,17 @@ impl Store for Sqlite {
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
         Ok(self.lock().execute(sql, params![of.tenant_id, of.box_id, now])? > 0)
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE enrolled SET void_before = ?3 WHERE tenant_id = ?1 AND box_id = ?2";
+        self.lock().execute(sql, params![of.tenant_id, of.box_id, before])?;
+        Ok(())
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = ?1 AND box_id = ?2 AND void_before > ?3";
+        Ok(self.lock().query_row(sql, params![of.tenant_id, of.box_id, made_at], |row| row.get(0))?)
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {
