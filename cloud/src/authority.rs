@@ -97,7 +97,9 @@ pub struct CertifiedOperator {
 pub struct Certified {
     /// The box.
     pub name: BoxName,
-    /// Milliseconds since 1970.
+    /// When the certificate was made, to the second; in milliseconds since 1970, as the other one.
+    pub made_at: i64,
+    /// When it expires.
     pub not_after: i64,
 }
 
@@ -201,14 +203,14 @@ impl Authority {
 
 /// Which box this certificate names. That an authority of ours has made it was seen by the handshake.
 pub fn certified(certificate: &CertificateDer<'_>) -> Option<Certified> {
-    let Names { organization, unit, common, not_after } = names(certificate)?;
+    let Names { organization, unit, common, made_at, not_after } = names(certificate)?;
     let right = unit.is_none() && is_name(&organization) && is_name(&common);
-    right.then_some(Certified { name: BoxName { tenant_id: organization, box_id: common }, not_after })
+    right.then_some(Certified { name: BoxName { tenant_id: organization, box_id: common }, made_at, not_after })
 }
 
 /// Which operator this certificate names, as for [`certified`].
 pub fn certified_operator(certificate: &CertificateDer<'_>) -> Option<CertifiedOperator> {
-    let Names { organization, unit, common, not_after } = names(certificate)?;
+    let Names { organization, unit, common, not_after, .. } = names(certificate)?;
     let tenant_id = Some(organization).filter(|tenant| tenant != ALL_TENANTS);
     let right = unit.as_deref() == Some(OPERATOR) && tenant_id.as_deref().is_none_or(is_name) && is_name(&common);
     right.then_some(CertifiedOperator { name: OperatorName { tenant_id, name: common }, not_after })
@@ -218,18 +220,21 @@ struct Names {
     organization: String,
     unit: Option<String>,
     common: String,
+    made_at: i64,
     not_after: i64,
 }
 
 fn names(certificate: &CertificateDer<'_>) -> Option<Names> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
+    let not_before = parsed.validity().not_before.timestamp().checked_mul(1_000)?;
     let unit = subject.iter_organizational_unit().next();
     Some(Names {
         organization: subject.iter_organization().next()?.as_str().ok()?.to_owned(),
         // One that cannot be read is one all the same.
         unit: unit.map(|unit| unit.as_str().unwrap_or_default().to_owned()),
         common: subject.iter_common_name().next()?.as_str().ok()?.to_owned(),
+        made_at: not_before.saturating_add(i64::try_from(SKEW.as_millis()).unwrap_or(i64::MAX)),
         not_after: parsed.validity().not_after.timestamp().checked_mul(1_000)?,
     })
 }
@@ -287,8 +292,9 @@ mod tests {
         greedy.distinguished_name.push(DnType::OrganizationName, "another-office");
         greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let made = authority.certify_box(&name, &request(greedy), NOW).unwrap();
-        let not_after = NOW / 1_000 * 1_000 + 90 * 86_400_000;
-        assert_eq!(certified(&made), Some(Certified { name, not_after }));
+        let made_at = NOW / 1_000 * 1_000;
+        let not_after = made_at + 90 * 86_400_000;
+        assert_eq!(certified(&made), Some(Certified { name, made_at, not_after }));
         let (_, parsed) = X509Certificate::from_der(&made).unwrap();
         assert!(!parsed.is_ca() && parsed.subject_alternative_name().unwrap().is_none());
         assert!(!parsed.extended_key_usage().unwrap().unwrap().value.server_auth);

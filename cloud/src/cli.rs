@@ -21,6 +21,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::authority::Authority;
+use crate::backups::{Limits, cli::Backups};
 use crate::clock;
 use crate::config::{Config, ConfigMistakes, EXIT_CONFIG, Engine};
 use crate::fleet::access::Access;
@@ -30,7 +31,7 @@ use crate::fleet::operator::{Operator, SOMEBODY};
 use crate::fleet::remote::Remote;
 use crate::local_postgres::LocalPostgres;
 use crate::operators::OperatorCommand;
-use crate::server::{Alarm, OwnCertificate, Server, Settings, TwilioSettings};
+use crate::server::{Alarm, Kept, OwnCertificate, Server, Settings, TwilioSettings};
 use crate::store::{AnyStore, Postgres, Sqlite};
 use crate::sync::stream;
 use crate::tenants::cli::Tenant;
@@ -85,6 +86,9 @@ enum Verb {
     /// Accounts and numbers of a tenant at Twilio, and what callers hear who reach no box
     #[command(subcommand)]
     Twilio(Twilio),
+    /// Sealed backups of boxes: how much there is, and as it was before somebody removed it
+    #[command(subcommand)]
+    Backups(Backups),
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +98,9 @@ struct ClaimCommand {
     /// How long the code is worth something, in hours. 1 to 720
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=720))]
     hours: u32,
+    /// The box, whole, whose place another one takes: it gets its name, and may restore its backups
+    #[arg(long, value_name = "BOX")]
+    replaces: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -165,6 +172,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Verb::Operator(operator) => operator.run(&config, opened.store(), by)?,
         Verb::Tenant(tenant) => tenant.run(&config, &opened, command.by.as_deref())?,
         Verb::Twilio(twilio) => twilio.run(&config, opened.store())?,
+        Verb::Backups(backups) => backups.run(opened.store())?,
         verb => {
             let endpoint = config.endpoint();
             let desk = Desk::new(opened.store(), Operator::at_console(by), &endpoint);
@@ -182,8 +190,10 @@ fn ask(verb: &Verb, access: &Access<'_>, config: Option<&Config>) -> anyhow::Res
         Verb::Revoke(revoke) => revoke.run(access),
         Verb::Calls(calls) => calls.run(access),
         Verb::Fleet(fleet) => fleet.run(access),
-        Verb::Serve | Verb::Operator(_) | Verb::Tenant(_) | Verb::Twilio(_) => {
-            anyhow::bail!("--operator: serve, operator, tenant and twilio are for the machine of the service itself")
+        Verb::Serve | Verb::Operator(_) | Verb::Tenant(_) | Verb::Twilio(_) | Verb::Backups(_) => {
+            anyhow::bail!(
+                "--operator: serve, operator, tenant, twilio and backups are for the machine of the service itself"
+            )
         }
     }
 }
@@ -292,6 +302,7 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
         },
         alarm: Alarm { silent: Duration::from_secs(u64::from(config.alarm.silent_minutes) * 60), webhook },
         blobs: config.blobs.open(&config.directory())?,
+        backups: kept(config)?,
         sweep_every: Duration::from_secs(u64::from(config.blobs.sweep_minutes) * 60),
         twilio: config.twilio.address.zip(config.twilio.url.clone()).map(|(listen, url)| TwilioSettings {
             listen,
@@ -318,12 +329,18 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     })
 }
 
+fn kept(config: &Config) -> anyhow::Result<Kept> {
+    let limits = Limits::new(config.backups.gigabytes_limit, config.backups.removed_days);
+    Ok(Kept { blobs: config.blobs.open_for_backups(&config.directory(), limits.box_bytes)?, limits })
+}
+
 impl ClaimCommand {
     fn run(&self, access: &Access<'_>, config: Option<&Config>) -> anyhow::Result<()> {
         // The box needs the certificate of an authority, which is made with the first need of it.
         let trust = config.map(|config| Authority::open(&config.directory(), clock::unix_ms()).map(|_| config));
         let trust = trust.transpose()?.map(|config| config.directory().join("authority.crt"));
-        let claim = v1::CreateClaimRequest { tenant_id: self.tenant.clone(), hours: self.hours };
+        let replaces_box_id = self.replaces.clone().unwrap_or_default();
+        let claim = v1::CreateClaimRequest { tenant_id: self.tenant.clone(), hours: self.hours, replaces_box_id };
         let v1::CreateClaimResponse { claim_code: code, expires_unix_ms, endpoint } = access.create_claim(claim)?;
         if self.json {
             let claim = json!({ "code": code, "expires_at": expires_unix_ms, "endpoint": endpoint, "trust": trust });
@@ -331,8 +348,13 @@ impl ClaimCommand {
             return Ok(());
         }
         let until = in_words(expires_unix_ms);
-        println!("{code}\n\nThe code is worth one box of {}, until {until}. On the box:\n", self.tenant);
-        println!("  offhook cloud claim {code} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
+        let worth = self.replaces.as_ref().map_or("one box".to_owned(), |box_id| format!("the place of {box_id}"));
+        println!("{code}\n\nThe code is worth {worth} of {}, until {until}. On the box:\n", self.tenant);
+        let command = match &self.replaces {
+            Some(_) => format!("restore cloud --code {code} --key KEYFILE"),
+            None => format!("cloud claim {code}"),
+        };
+        println!("  offhook {command} --set cloud.endpoint={endpoint} --set cloud.trust=FILE\n");
         let file = trust.map_or_else(|| "the service's authority.crt".to_owned(), |path| path.display().to_string());
         println!("where FILE is a copy of {file}, unless tls.certificate is a public one.");
         Ok(())

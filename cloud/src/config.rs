@@ -28,6 +28,8 @@ pub struct Config {
     pub store: Store,
     /// Where recordings are kept.
     pub blobs: blobs::Blobs,
+    /// What is kept of boxes' backups.
+    pub backups: Backups,
     /// Another certificate than our own authority's.
     pub tls: Tls,
     /// When a box's silence is an alarm.
@@ -115,6 +117,23 @@ impl Default for Store {
             trust: None,
             connections: 8,
         }
+    }
+}
+
+/// `[backups]`: what is kept of boxes' sealed backups, beside recordings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backups {
+    /// Most that is kept for a box, in GiB, with what it has removed and is not gone yet. 1 to 100 000.
+    pub gigabytes_limit: u32,
+    /// How long what a box removes is kept all the same, in days: for boxes that are stolen. 1 to 365.
+    pub removed_days: u32,
+}
+
+impl Default for Backups {
+    fn default() -> Self {
+        // Whoever steals a box on the first day of the holidays is noticed after them.
+        Backups { gigabytes_limit: 100, removed_days: 14 }
     }
 }
 
@@ -221,6 +240,8 @@ impl Config {
         range("listen.keep_alive_seconds", self.listen.keep_alive_seconds, 1, 3_600);
         range("listen.stream_minutes", self.listen.stream_minutes, 1, 1_440);
         range("alarm.silent_minutes", self.alarm.silent_minutes, 2, 10_080);
+        range("backups.gigabytes_limit", self.backups.gigabytes_limit, 1, 100_000);
+        range("backups.removed_days", self.backups.removed_days, 1, 365);
         range("store.connections", self.store.connections, 1, 100);
         if let Some(endpoint) = self.listen.endpoint.as_deref().filter(|endpoint| !is_endpoint(endpoint)) {
             mistakes.push(format!("listen.endpoint = {endpoint:?}: expected a host name or address and :port"));
@@ -308,14 +329,18 @@ mod tests {
         let error = load(&[
             "listen.keep_alive_seconds=0",
             "store.connections=101",
+            "backups.gigabytes_limit=0",
+            "backups.removed_days=366",
             "store.engine=postgres",
             "listen.endpoint=cloud",
             "tls.certificate=/a",
         ])
         .unwrap_err();
-        assert_eq!(error.0.len(), 5, "{error}");
+        assert_eq!(error.0.len(), 7, "{error}");
         for key in [
             "listen.keep_alive_seconds = 0: expected 1 to 3600",
+            "backups.gigabytes_limit = 0: expected 1 to 100000",
+            "backups.removed_days = 366: expected 1 to 365",
             "store.url_file",
             "listen.endpoint = \"cloud\"",
             "tls:",

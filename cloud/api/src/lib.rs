@@ -4,6 +4,7 @@
 //! Enroll  Claim, Renew               a certificate by which the cloud knows a box
 //! Sync    Connect                    one stream: rows up, wishes down
 //! Blobs   Begin, Put, Commit, Get    recordings
+//! Backups List, Begin, Put, …        sealed files under names of the box's own
 //! Fleet   ListBoxes, SetDesired, …   for whoever manages boxes
 //! ```
 //! The files in `proto` may grow, never change: a test compares them with `released.proto.txt`, a listing of every name and

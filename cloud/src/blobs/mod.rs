@@ -235,7 +235,7 @@ impl Drop for Committing<'_> {
 }
 
 impl Blobs {
-    /// Uploads in `folder`, which is made, and blobs in `objects`.
+    /// Uploads in `uploads` of `folder`, which is made, and blobs in `objects`.
     ///
     /// # Errors
     /// [`BlobError::File`].

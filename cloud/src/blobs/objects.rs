@@ -21,6 +21,8 @@ use crate::store::BoxName;
 
 /// Up to this size a blob is put at once, and above it in parts of this size, in bytes; S3 wants 5 MiB at least.
 const PART_BYTES: usize = 8 << 20;
+/// The prefix of recordings.
+const BLOBS: &str = "blobs";
 
 /// A bucket.
 #[derive(Debug, Clone)]
@@ -39,17 +41,20 @@ pub struct S3 {
     pub trust: Option<Vec<u8>>,
 }
 
-/// Keeps blobs.
+/// Keeps blobs, all below one prefix.
 #[derive(Debug)]
-pub enum Objects {
-    /// A folder, whose `uploads` are beside its `blobs`: an upload becomes a blob by another name.
+pub struct Objects {
+    prefix: &'static str,
+    kept_in: KeptIn,
+}
+
+#[derive(Debug)]
+enum KeptIn {
+    /// A folder, in which the uploads are too: an upload becomes a blob by another name.
     Folder {
-        /// The folder.
         root: PathBuf,
-        /// The same.
         store: LocalFileSystem,
     },
-    /// A bucket.
     S3(Box<AmazonS3>),
 }
 
@@ -62,7 +67,7 @@ impl Objects {
         files::make_folder(root).map_err(|error| BlobError::file(root, error))?;
         let root = root.canonicalize().map_err(|error| BlobError::file(root, error))?;
         let store = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
-        Ok(Objects::Folder { root, store })
+        Ok(Objects { prefix: BLOBS, kept_in: KeptIn::Folder { root, store } })
     }
 
     /// Blobs in a bucket; nothing is asked yet.
@@ -89,19 +94,35 @@ impl Objects {
             .with_disable_bulk_delete(true)
             .with_client_options(options);
         let builder = endpoint.into_iter().fold(builder, AmazonS3Builder::with_endpoint);
-        Ok(Objects::S3(Box::new(builder.build()?)))
+        Ok(Objects { prefix: BLOBS, kept_in: KeptIn::S3(Box::new(builder.build()?)) })
+    }
+
+    /// Below another prefix: what is here does not see what is there.
+    #[must_use]
+    pub fn below(self, prefix: &'static str) -> Objects {
+        Objects { prefix, ..self }
+    }
+
+    fn folder_of(&self, of: &BoxName) -> Key {
+        Key::from_iter([self.prefix, &of.tenant_id, &of.box_id])
+    }
+
+    fn key(&self, of: &BoxName, sha256: &Hash) -> Key {
+        let name = hex::encode(sha256);
+        // A folder with a million names is slow to look into.
+        Key::from_iter([self.prefix, &of.tenant_id, &of.box_id, &name[..2], &name])
     }
 
     fn store(&self) -> &dyn ObjectStore {
-        match self {
-            Objects::Folder { store, .. } => store,
-            Objects::S3(store) => store,
+        match &self.kept_in {
+            KeptIn::Folder { store, .. } => store,
+            KeptIn::S3(store) => store,
         }
     }
 
     /// None if there is no such blob.
     pub(super) async fn size_of(&self, of: &BoxName, sha256: &Hash) -> Result<Option<u64>, BlobError> {
-        match self.store().head(&key(of, sha256)).await {
+        match self.store().head(&self.key(of, sha256)).await {
             Ok(ObjectMeta { size, .. }) => Ok(Some(size)),
             Err(ObjectError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -110,14 +131,14 @@ impl Objects {
 
     /// Makes the file at `path` the blob. Where blobs are in a folder the file is not there any more afterwards.
     pub(super) async fn keep(&self, of: &BoxName, content: Content, path: &Path) -> Result<(), BlobError> {
-        let key = key(of, &content.sha256);
-        match self {
-            Objects::Folder { root, store } => {
+        let key = self.key(of, &content.sha256);
+        match &self.kept_in {
+            KeptIn::Folder { root, store } => {
                 let path = path.canonicalize().map_err(|error| BlobError::file(path, error))?;
                 let inside = path.strip_prefix(root).ok().and_then(Path::to_str).ok_or(BlobError::Failed)?;
                 store.rename(&Key::parse(inside).map_err(ObjectError::from)?, &key).await?;
             }
-            Objects::S3(store) => put(store, &key, path).await?,
+            KeptIn::S3(store) => put(store, &key, path).await?,
         }
         Ok(())
     }
@@ -132,7 +153,7 @@ impl Objects {
         let found = match range.is_empty() {
             // Nobody serves an empty range.
             true => None,
-            false => Some(self.store().get_opts(&key(of, sha256), options).await.map_err(not_found)?),
+            false => Some(self.store().get_opts(&self.key(of, sha256), options).await.map_err(not_found)?),
         };
         let pieces = found.map(object_store::GetResult::into_stream);
         Ok(pieces.unwrap_or_else(|| Box::pin(tokio_stream::empty())))
@@ -140,7 +161,7 @@ impl Objects {
 
     /// Each blob of a box, and since when it is there, in milliseconds since 1970.
     pub(super) async fn list(&self, of: &BoxName) -> Result<Vec<(Hash, i64)>, BlobError> {
-        let mut listed = self.store().list(Some(&folder(of)));
+        let mut listed = self.store().list(Some(&self.folder_of(of)));
         let mut found = Vec::new();
         while let Some(object) = listed.next().await {
             let ObjectMeta { location, last_modified, .. } = object?;
@@ -183,7 +204,7 @@ impl Objects {
     }
 
     pub(super) async fn delete(&self, of: &BoxName, sha256: &Hash) -> Result<(), BlobError> {
-        match self.store().delete(&key(of, sha256)).await {
+        match self.store().delete(&self.key(of, sha256)).await {
             Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -192,16 +213,6 @@ impl Objects {
 
 fn not_found(error: ObjectError) -> BlobError {
     if matches!(error, ObjectError::NotFound { .. }) { BlobError::NotFound } else { error.into() }
-}
-
-fn folder(of: &BoxName) -> Key {
-    Key::from_iter(["blobs", &of.tenant_id, &of.box_id])
-}
-
-fn key(of: &BoxName, sha256: &Hash) -> Key {
-    let name = hex::encode(sha256);
-    // A folder with a million names is slow to look into.
-    Key::from_iter(["blobs", &of.tenant_id, &of.box_id, &name[..2], &name])
 }
 
 /// To a bucket. Parts of an upload that is broken off are its owner's to sweep: by a rule of the bucket's life cycle.

@@ -134,6 +134,24 @@ async fn a_bucket_keeps_blobs() {
     assert!(error.starts_with("the store of blobs:"), "{error}");
 }
 
+/// The sweep of recordings must not find backups: what is below another prefix is not there, in a folder and in a bucket.
+#[tokio::test]
+async fn what_is_below_another_prefix_is_not_seen() {
+    let (rig, bucket) = (Rig::new(), Bucket::start("name").await);
+    let folder = || Objects::folder(rig.folder.path()).unwrap();
+    let elsewhere = rig.folder.path().join("backup-uploads");
+    for (recordings, backups) in [(folder(), folder()), (bucket.objects(), bucket.objects())] {
+        let recordings = Blobs::open(rig.folder.path(), recordings, rig.limits).unwrap();
+        let backups = Blobs::open(&elsewhere, backups.below("backups"), rig.limits).unwrap();
+        let content = upload(&backups, &of("1"), &sound(1_000, 1)).await;
+        assert!(recordings.settled(&of("1"), i64::MAX).await.unwrap().is_empty());
+        recordings.delete(&of("1"), &content.sha256).await.unwrap();
+        assert!(!recordings.begin(&of("1"), content).await.unwrap().is_kept);
+        assert_eq!(read(&backups, &of("1"), content, 0).await.unwrap().len(), 1_000);
+        assert_eq!(backups.settled(&of("1"), i64::MAX).await.unwrap().len(), 1);
+    }
+}
+
 /// A bucket that fails in the middle: the upload is still here, and the next attempt makes it a blob.
 #[tokio::test]
 async fn a_bucket_that_fails_costs_nothing() {

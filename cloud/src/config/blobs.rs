@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigMistakes;
+use crate::backups::PREFIX;
 use crate::blobs::{Limits, Objects, S3};
 
 /// Who keeps recordings.
@@ -140,6 +141,31 @@ impl Blobs {
     /// # Errors
     /// A folder that cannot be made, files that cannot be read; [`ConfigMistakes`] for a bucket that cannot be one.
     pub fn open(&self, state: &Path) -> anyhow::Result<crate::blobs::Blobs> {
+        let (folder, objects) = self.objects(state)?;
+        let limits = Limits {
+            blob_bytes: mebibytes(self.megabytes_limit),
+            unfinished_bytes: mebibytes(self.unfinished_megabytes_limit),
+            unfinished: self.unfinished(),
+        };
+        Ok(crate::blobs::Blobs::open(&folder, objects, limits)?)
+    }
+
+    /// The same place, below the prefix of backups.
+    ///
+    /// # Errors
+    /// As [`open`](Blobs::open).
+    pub fn open_for_backups(&self, state: &Path, box_bytes: u64) -> anyhow::Result<crate::blobs::Blobs> {
+        let (folder, objects) = self.objects(state)?;
+        let limits = Limits { blob_bytes: box_bytes, unfinished_bytes: box_bytes, unfinished: self.unfinished() };
+        // Uploads are in the folder of the objects: where that is a folder one becomes the other by its name.
+        Ok(crate::blobs::Blobs::open(&folder.join("backup-uploads"), objects.below(PREFIX), limits)?)
+    }
+
+    fn unfinished(&self) -> Duration {
+        Duration::from_secs(u64::from(self.unfinished_days) * 86_400)
+    }
+
+    fn objects(&self, state: &Path) -> anyhow::Result<(PathBuf, Objects)> {
         let folder = self.folder(state);
         let objects = match self.engine {
             BlobEngine::Folder => Objects::folder(&folder)
@@ -156,14 +182,12 @@ impl Blobs {
                 Objects::s3(settings).map_err(|error| ConfigMistakes(vec![format!("blobs: {error}")]))?
             }
         };
-        let mebibytes = |number: u32| u64::from(number) << 20;
-        let limits = Limits {
-            blob_bytes: mebibytes(self.megabytes_limit),
-            unfinished_bytes: mebibytes(self.unfinished_megabytes_limit),
-            unfinished: Duration::from_secs(u64::from(self.unfinished_days) * 86_400),
-        };
-        Ok(crate::blobs::Blobs::open(&folder, objects, limits)?)
+        Ok((folder, objects))
     }
+}
+
+fn mebibytes(number: u32) -> u64 {
+    u64::from(number) << 20
 }
 
 fn content(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {

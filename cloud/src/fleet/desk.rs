@@ -307,9 +307,17 @@ impl<'a> Desk<'a> {
         if !(1..=720).contains(&request.hours) {
             return Err(Refusal::Wrong(format!("hours = {}: expected 1 to 720", request.hours)));
         }
-        let tenant_id = self.enter(&request.tenant_id, Action::Claim, "", &format!("{} hours", request.hours))?;
-        let (claim_code, expires_at) = (new_code(), clock::unix_ms() + i64::from(request.hours) * HOUR_MS);
-        self.store.add_claim(&Claim { code_sha256: hash_of_code(&claim_code), tenant_id, expires_at })?;
+        let replaces = request.replaces_box_id.as_str();
+        let tenant_id = self.enter(&request.tenant_id, Action::Claim, replaces, &format!("{} hours", request.hours))?;
+        if !replaces.is_empty() {
+            self.known(tenant_id.clone(), replaces)?;
+        }
+        let (now, claim_code) = (clock::unix_ms(), new_code());
+        let (code_sha256, expires_at) = (hash_of_code(&claim_code), now + i64::from(request.hours) * HOUR_MS);
+        self.store.add_claim(&Claim { code_sha256, tenant_id, expires_at })?;
+        if !replaces.is_empty() {
+            self.store.take_claim(&code_sha256, replaces, now)?;
+        }
         Ok(v1::CreateClaimResponse { claim_code, expires_unix_ms: expires_at, endpoint: self.endpoint.to_owned() })
     }
 

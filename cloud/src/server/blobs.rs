@@ -13,20 +13,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, admit, known};
-use crate::blobs::{BlobError, Content, FRAME_MAX, hash_of};
+use super::{Shared, admitted};
+use crate::blobs::{BlobError, Blobs, Content, FRAME_MAX, hash_of};
 use crate::store::deliveries::Deliveries as _;
 use crate::store::tenants::{Standing, StandingRecord, Tenants as _};
-use crate::store::{BoxName, BoxRecord, Store as _};
+use crate::store::{BoxName, BoxRecord, Store as _, away};
 
 /// A frame, and what is around its content.
 pub(super) const MESSAGE_MAX: usize = FRAME_MAX + (1 << 10);
 /// Frames that wait for a box that reads slowly.
-const OUTGOING: usize = 4;
+pub(super) const OUTGOING: usize = 4;
 /// To a box whose request is broken off.
 const STOPPING: &str = "this instance stops: go on with the next one";
 /// After a start there is other work.
-const SWEEP_FIRST: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_FIRST: Duration = Duration::from_secs(60);
 
 /// Counts since the start.
 #[derive(Debug, Default)]
@@ -61,16 +61,15 @@ impl BlobCounts {
 pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
-    /// Whose recordings they are: as the certificate says, not revoked, and here.
+    /// Whose recordings they are.
     async fn of<T>(&self, request: &Request<T>) -> Result<BoxName, Status> {
-        let name = known(request).inspect_err(|_| self.0.metrics.refused())?.name;
-        self.is_here(&name).await?;
-        Ok(name)
+        admitted(&self.0, request).await
     }
 
     /// The box comes again later; where to, its stream tells it.
     async fn is_here(&self, name: &BoxName) -> Result<(), Status> {
-        match admit(&self.0, name).await? {
+        let tenant_id = name.tenant_id.clone();
+        match self.0.answer(move |store| away(store, &tenant_id)).await? {
             None => Ok(()),
             Some(_) => Err(Status::unavailable("this office is not here, or not now")),
         }
@@ -91,41 +90,45 @@ impl Service {
         }
         status
     }
+}
 
-    /// Frames of one content to the disk; how much of it is there then.
-    async fn take(&self, of: &BoxName, frames: &mut Streaming<Frame>) -> Result<Result<u64, BlobError>, Status> {
-        let mut part = None;
-        let mut stopping = self.0.stopping.clone();
-        loop {
-            let frame = tokio::select! {
-                frame = frames.message() => frame?,
-                () = stopped(&mut stopping) => return Err(Status::unavailable(STOPPING)),
+/// Frames of one content to the disk; how much of it is there then.
+pub(super) async fn take(
+    blobs: &Blobs,
+    of: &BoxName,
+    frames: &mut Streaming<Frame>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<Result<u64, BlobError>, Status> {
+    let mut part = None;
+    loop {
+        let frame = tokio::select! {
+            frame = frames.message() => frame?,
+            () = stopped(&mut stopping) => return Err(Status::unavailable(STOPPING)),
+        };
+        let Some(Frame { sha256, offset_bytes, content }) = frame else { break };
+        let taken = async {
+            let sha256 = hash_of(&sha256)?;
+            let part = match &mut part {
+                Some(part) => part,
+                part => part.insert(blobs.part(of, sha256).await?),
             };
-            let Some(Frame { sha256, offset_bytes, content }) = frame else { break };
-            let taken = async {
-                let sha256 = hash_of(&sha256)?;
-                let part = match &mut part {
-                    Some(part) => part,
-                    part => part.insert(self.0.blobs.part(of, sha256).await?),
-                };
-                if part.sha256() != sha256 {
-                    return Err(BlobError::OtherContent);
-                }
-                self.0.blobs.append(part, offset_bytes, content).await
-            };
-            if let Err(error) = taken.await {
-                return Ok(Err(error));
+            if part.sha256() != sha256 {
+                return Err(BlobError::OtherContent);
             }
+            blobs.append(part, offset_bytes, content).await
+        };
+        if let Err(error) = taken.await {
+            return Ok(Err(error));
         }
-        Ok(match &part {
-            Some(part) => self.0.blobs.flush(part).await,
-            None => Err(BlobError::Frame(0)),
-        })
     }
+    Ok(match &part {
+        Some(part) => blobs.flush(part).await,
+        None => Err(BlobError::Frame(0)),
+    })
 }
 
 /// What somebody outside is told. What is `Unavailable` may go better next time, by itself.
-fn status_of(error: &BlobError) -> Status {
+pub(super) fn status_of(error: &BlobError) -> Status {
     let said = || error.to_string();
     match error {
         BlobError::NoHash(_) | BlobError::Size { .. } | BlobError::OtherSize { .. } | BlobError::Frame(_) => {
@@ -146,7 +149,7 @@ fn status_of(error: &BlobError) -> Status {
     }
 }
 
-fn content_of(sha256: &[u8], size_bytes: u64) -> Result<Content, BlobError> {
+pub(super) fn content_of(sha256: &[u8], size_bytes: u64) -> Result<Content, BlobError> {
     Ok(Content { sha256: hash_of(sha256)?, size_bytes })
 }
 
@@ -170,7 +173,7 @@ impl BlobsService for Service {
 
     async fn put(&self, request: Request<Streaming<Frame>>) -> Result<Response<PutResponse>, Status> {
         let of = self.of(&request).await?;
-        let taken = self.take(&of, &mut request.into_inner()).await?;
+        let taken = take(&self.0.blobs, &of, &mut request.into_inner(), self.0.stopping.clone()).await?;
         let offset_bytes = taken.map_err(|error| self.refused(&of, &error))?;
         Ok(Response::new(PutResponse { offset_bytes }))
     }
@@ -208,7 +211,7 @@ impl BlobsService for Service {
 }
 
 /// As [`send`], until the service stops: a box that reads slowly is not waited for.
-async fn give(
+pub(super) async fn give(
     pieces: impl Stream<Item = Result<Bytes, object_store::Error>> + Unpin,
     from: (Bytes, u64),
     outgoing: mpsc::Sender<Result<Frame, Status>>,
@@ -252,7 +255,7 @@ async fn send(
 }
 
 /// Returns when the service stops; also without whoever could say so.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -345,7 +348,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::authority::Authority;
-    use crate::blobs::{Blobs, Limits, Objects};
+    use crate::blobs::{Limits, Objects};
     use crate::clock;
     use crate::store::{AnyStore, Heard, Sqlite};
     use crate::sync::apply::StoredRow;
@@ -363,6 +366,7 @@ pub(super) mod tests {
             endpoint: "localhost:1".to_owned(),
             stream: stream::Config::default(),
             blobs: Blobs::open(folder, Objects::folder(folder).unwrap(), Limits::default()).unwrap(),
+            backups: super::super::backups::tests::kept(folder),
             metrics: super::super::Metrics::default(),
             stopping: watch::channel(false).1,
         }

@@ -12,7 +12,7 @@ use super::{Shared, admit, peer};
 use crate::authority::AuthorityError;
 use crate::clock;
 use crate::names::{hash_of_code, is_name};
-use crate::store::{BoxName, Store as _, away};
+use crate::store::{AnyStore, BoxName, Store as _, away};
 use crate::sync::stream::Away;
 
 /// Longer than any code, in bytes.
@@ -21,6 +21,21 @@ const CODE_MAX: usize = 64;
 pub(super) struct Service(pub(super) Arc<Shared>);
 
 impl Service {
+    /// The box whose place comes with this code.
+    async fn replaced(&self, code: &str) -> Result<String, Status> {
+        let (now, of_code) = (clock::unix_ms(), hash_of_code(code));
+        match self.0.answer(move |store| store.claim(&of_code, now)).await? {
+            Some((_, Some(box_id))) => Ok(box_id),
+            Some((_, None)) => Err(Status::failed_precondition(
+                "the code is for a new box: `offhook-cloud claim TENANT --replaces BOX` makes one for a box's place",
+            )),
+            None => {
+                self.0.metrics.refused();
+                Err(Status::permission_denied("the code is unknown, expired or another box's"))
+            }
+        }
+    }
+
     /// With the endpoint of the cell that its tenant lives in.
     fn certify(&self, name: &BoxName, request: &[u8], away: Option<Away>) -> Result<Response<Certificate>, Status> {
         self.certified(self.0.authority.certify_box(name, request, clock::unix_ms()), away)
@@ -52,7 +67,11 @@ impl Service {
 #[tonic::async_trait]
 impl Enroll for Service {
     async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<Certificate>, Status> {
-        let ClaimRequest { claim_code, signing_request, box_id } = request.into_inner();
+        let ClaimRequest { claim_code, signing_request, mut box_id } = request.into_inner();
+        let takes_place = box_id.is_empty() && claim_code.len() <= CODE_MAX;
+        if takes_place {
+            box_id = self.replaced(&claim_code).await?;
+        }
         if !is_name(&box_id) {
             return Err(Status::invalid_argument("box_id: expected 1 to 63 lower-case letters, digits and hyphens"));
         }
@@ -71,12 +90,19 @@ impl Enroll for Service {
         let away = self.0.answer(move |store| away(store, &tenant_id)).await?;
         let is_elsewhere = matches!(away, Some(Away::Elsewhere(_)));
         let certificate = self.certify(&name, &signing_request, away)?;
+        let enrolled = name.clone();
+        // To the second, as certificates say it: this one is younger.
+        let void_before = now / 1_000 * 1_000;
+        let enrol = move |store: &AnyStore| {
+            store.enroll(&enrolled, now)?;
+            // Whoever has the machine that is replaced has nothing by it.
+            if takes_place { store.void_certificates(&enrolled, void_before) } else { Ok(()) }
+        };
         // There it is known as soon as it comes.
         if !is_elsewhere {
-            let enrolled = name.clone();
-            self.0.answer(move |store| store.enroll(&enrolled, now)).await?;
+            self.0.answer(enrol).await?;
         }
-        tracing::info!(name = %name, "A box was claimed");
+        tracing::info!(name = %name, takes_place, "A box was claimed");
         Ok(certificate)
     }
 
@@ -88,7 +114,7 @@ impl Enroll for Service {
             return self.certified(made, None);
         }
         let peer = peer(&request).ok_or_else(|| Status::unauthenticated("a box shows the certificate it has"))?;
-        let away = admit(&self.0, &peer.name).await?;
+        let away = admit(&self.0, &peer).await?;
         let certificate = self.certify(&peer.name, &request.into_inner().signing_request, away)?;
         tracing::info!(name = %peer.name, "A certificate was renewed");
         Ok(certificate)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cloud_api::v1::goodbye::Reason;
 
+use super::backups::BackupCounts;
 use super::blobs::BlobCounts;
 use super::callbacks::CallbackCounts;
 
@@ -32,6 +33,7 @@ pub struct Metrics {
     stored_microseconds: AtomicU64,
     pub(super) blobs: BlobCounts,
     pub(super) callbacks: CallbackCounts,
+    pub(super) backups: BackupCounts,
 }
 
 impl Metrics {
@@ -127,6 +129,7 @@ impl Metrics {
         self.render_stored(&mut page);
         self.blobs.render(&mut page);
         self.callbacks.render(&mut page);
+        self.backups.render(&mut page);
         page
     }
 

@@ -4,6 +4,7 @@
 //! boxes ─TLS, HTTP/2─► Enroll: code or old certificate → new certificate
 //!                      Sync:   one task for each stream: sync::stream ◄─► the store, on threads that may block
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
+//!                      Backups: sealed files under names ◄─► blobs below another prefix, and the store
 //! operators ─the same─► Fleet:  what they may ask for, done by fleet::desk
 //! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent
 //! Twilio ─HTTP, signed─► callbacks → deliveries; recordings of messages → blobs
@@ -11,6 +12,7 @@
 //! ```
 //! Any number of instances may run on one PostgreSQL: nothing is kept here between two messages but counts.
 
+mod backups;
 mod bells;
 mod blobs;
 mod callbacks;
@@ -28,6 +30,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud_api::v1::backups_server::BackupsServer;
 use cloud_api::v1::blobs_server::BlobsServer;
 use cloud_api::v1::enroll_server::EnrollServer;
 use cloud_api::v1::fleet_server::FleetServer;
@@ -42,6 +45,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 
+pub use backups::Kept;
 pub use metrics::Metrics;
 pub use tls::{OwnCertificate, OwnCertificateError};
 pub use upkeep::Alarm;
@@ -83,6 +87,8 @@ pub struct Settings {
     pub alarm: Alarm,
     /// Recordings.
     pub blobs: Blobs,
+    /// Backups.
+    pub backups: Kept,
     /// How often it is looked for blobs that nobody needs any more.
     pub sweep_every: Duration,
     /// Where Twilio comes, if it does.
@@ -112,6 +118,7 @@ struct Shared {
     endpoint: String,
     stream: stream::Config,
     blobs: Blobs,
+    backups: Kept,
     metrics: Metrics,
     /// Wakes the streams of boxes that have something new to hear.
     bells: Arc<bells::Bells>,
@@ -173,7 +180,8 @@ impl Server {
         let (address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
         let (stop, stopping) = watch::channel(false);
         let turns = Semaphore::new(store.at_a_time());
-        let (endpoint, stream, blobs) = (settings.endpoint, settings.stream, settings.blobs);
+        let (endpoint, stream) = (settings.endpoint, settings.stream);
+        let (blobs, backups) = (settings.blobs, settings.backups);
         let metrics = Metrics::default();
         let shared = Arc::new(Shared {
             store,
@@ -182,6 +190,7 @@ impl Server {
             endpoint,
             stream,
             blobs,
+            backups,
             metrics,
             bells: Arc::default(),
             stopping: stopping.clone(),
@@ -193,6 +202,7 @@ impl Server {
             tokio::spawn(upkeep::follow_news(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
+            tokio::spawn(backups::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(Arc::clone(&shared), http_listener, stopping)),
         ];
         let mut twilio_address = None;
@@ -312,6 +322,8 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
         .accept_compressed(CompressionEncoding::Zstd);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let fleet = FleetServer::new(fleet::Service(Arc::clone(&shared))).max_decoding_message_size(fleet::MESSAGE_MAX);
+    let backups =
+        BackupsServer::new(backups::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);
     let enroll = EnrollServer::new(enroll::Service(shared)).max_decoding_message_size(64 << 10);
     let stopped = async move {
         // Without whoever could say so it is over too.
@@ -325,6 +337,7 @@ async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut
         .add_service(sync)
         .add_service(blobs)
         .add_service(fleet)
+        .add_service(backups)
         .add_service(enroll)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
         .await;
@@ -339,16 +352,20 @@ fn peer<T>(request: &Request<T>) -> Option<Certified> {
     certified(info.peer_certs()?.first()?)
 }
 
-/// Where the tenant of a box is, if not here. One that was revoked or erased is refused.
-async fn admit(shared: &Shared, name: &BoxName) -> Result<Option<Away>, Status> {
-    let of = name.clone();
-    let (away, is_revoked) =
-        shared.answer(move |store| Ok((away(store, &of.tenant_id)?, store.is_revoked(&of)?))).await?;
+/// Where the tenant of a box is, if not here. One that was revoked or erased, or whose place another machine has, is refused.
+async fn admit(shared: &Shared, certified: &Certified) -> Result<Option<Away>, Status> {
+    let Certified { name, made_at, .. } = certified.clone();
+    let (away, is_revoked, is_void) = shared
+        .answer(move |store| {
+            Ok((away(store, &name.tenant_id)?, store.is_revoked(&name)?, store.is_void(&name, made_at)?))
+        })
+        .await?;
     let refused = match away {
         Some(Away::Erased) => "this office was erased here",
         // Who may come is said by the cell that it lives in.
         Some(Away::Elsewhere(_)) => return Ok(away),
         _ if is_revoked => "this box is revoked: claim it with a new code",
+        _ if is_void => "another machine has taken this box's place: claim it with a new code",
         away => return Ok(away),
     };
     shared.metrics.refused();
@@ -362,4 +379,14 @@ fn known<T>(request: &Request<T>) -> Result<Certified, Status> {
         return Err(Status::permission_denied("the certificate has expired: renew it"));
     }
     Ok(peer)
+}
+
+/// Which box asks: as its certificate says, not revoked, nobody has taken its place, and its tenant is here. Where to come
+/// otherwise, its stream is told.
+async fn admitted<T>(shared: &Shared, request: &Request<T>) -> Result<BoxName, Status> {
+    let certified = known(request).inspect_err(|_| shared.metrics.refused())?;
+    match admit(shared, &certified).await? {
+        None => Ok(certified.name),
+        Some(_) => Err(Status::unavailable("this office is not here, or not now")),
+    }
 }

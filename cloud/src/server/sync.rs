@@ -40,8 +40,10 @@ impl Sync for Service {
     type ConnectStream = ReceiverStream<Result<CloudMessage, Status>>;
 
     async fn connect(&self, request: Request<Streaming<BoxMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
-        let name = known(&request).inspect_err(|_| self.0.metrics.refused())?.name;
-        if let Some(away) = admit(&self.0, &name).await? {
+        let certified = known(&request).inspect_err(|_| self.0.metrics.refused())?;
+        let away = admit(&self.0, &certified).await?;
+        let name = certified.name;
+        if let Some(away) = away {
             let goodbye = away.goodbye();
             // Also one that is told to come back: the store is all right, and nobody is to be woken.
             self.0.metrics.goodbye(Reason::Moved);

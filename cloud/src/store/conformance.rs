@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cloud_api::digest::Sum;
 use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch::Scope, value::Kind};
 
+use super::backups::keeps_backups;
 use super::deliveries::Deliveries;
 use super::tenants::Tenants;
-use super::{BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
+use super::{Backups, BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
 use crate::sync::stream::{Event, Request};
 
@@ -17,7 +18,7 @@ pub(super) mod tenants;
 const TABLE: &str = "contacts";
 
 /// Checks a store that `open` opens, each time the same one.
-pub(super) fn check_store<S: Tenants + Deliveries>(open: impl Fn() -> S) {
+pub(super) fn check_store<S: Tenants + Deliveries + Backups>(open: impl Fn() -> S) {
     keeps_what_it_is_given(&open);
     undoes_what_fails(&open());
     tells_boxes_apart(&open());
@@ -28,6 +29,7 @@ pub(super) fn check_store<S: Tenants + Deliveries>(open: impl Fn() -> S) {
     keeps_the_audit(&open());
     finds_what_rows_refer_to(&open());
     tenants::check(&open);
+    keeps_backups(&open());
 }
 
 fn name(tenant_id: &str, box_id: &str) -> BoxName {
@@ -181,10 +183,14 @@ fn knows_boxes<S: Store>(store: &S) {
     let take = |code, box_id, now| store.take_claim(&code, box_id, now).unwrap();
     assert_eq!(take(other, "1", 10), None, "nobody was given this code");
     assert_eq!(take(code, "1", 100), None, "too late");
+    let found = |code, now| store.claim(&code, now).unwrap();
+    assert_eq!((found(other, 10), found(code, 100)), (None, None));
+    assert_eq!(found(code, 10), Some(("fleet".to_owned(), None)), "nobody's yet");
     for now in [10, 99] {
         assert_eq!(take(code, "1", now), Some("fleet".to_owned()), "again, because the answer may have been lost");
     }
     assert_eq!(take(code, "2", 10), None, "it is the other box's");
+    assert_eq!(found(code, 10), Some(("fleet".to_owned(), Some("1".to_owned()))));
     assert!(store.tenants().unwrap().contains(&"fleet".to_owned()));
 
     let of = name("fleet", "1");
@@ -202,6 +208,11 @@ fn knows_boxes<S: Store>(store: &S) {
     assert_eq!((known.heard_at, known.equal_at, known.revoked_at), (Some(50), Some(40), None));
     assert_eq!(store.boxes("another").unwrap(), []);
 
+    assert!(!store.is_void(&of, 0).unwrap());
+    store.void_certificates(&of, 65).unwrap();
+    store.enroll(&of, 66).unwrap();
+    assert_eq!([64, 65].map(|made_at| store.is_void(&of, made_at).unwrap()), [true, false]);
+    assert!(!store.is_void(&name("fleet", "0"), 0).unwrap(), "another box's");
     assert!(!store.is_revoked(&of).unwrap());
     assert!(store.revoke(&of, 70).unwrap());
     assert!(!store.revoke(&name("fleet", "9"), 70).unwrap(), "there is no such box");

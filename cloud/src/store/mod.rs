@@ -14,6 +14,18 @@
 //! two stores. Its queries are checked by the suite of tests against a real server, not by a database at build time. What
 //! would change our mind: a query that has to be cancelled half-way.
 
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            AnyStore::Sqlite($store) => $call,
+            AnyStore::Postgres($store) => $call,
+        }
+    };
+}
+
+use either;
+
+mod backups;
 mod bell;
 mod columns;
 pub mod deliveries;
@@ -29,6 +41,7 @@ mod conformance;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use self::backups::{Backups, Kept};
 pub use self::postgres::{Postgres, PostgresConfigError};
 pub use bell::{Listener, Ring};
 pub use columns::ColumnsError;
@@ -296,6 +309,13 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn add_claim(&self, claim: &Claim) -> Result<(), StoreError>;
 
+    /// The box that comes with this code, without taking it: whose it will be, and which one, if it was said. None if the code
+    /// is unknown or expired.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError>;
+
     /// Whose box comes with this code, which is from now on this box's: it may come again with it, because the answer may not
     /// have reached it, and no other may. None if the code is unknown, expired, or another box's.
     ///
@@ -327,6 +347,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Of the store.
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError>;
+
+    /// Certificates of this box that were made before `before` are worth nothing any more: another machine has its place. They
+    /// stay so when it is enrolled anew.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError>;
+
+    /// Whether the box's certificate, made at this time, is worth nothing.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError>;
 
     /// Whoever was given a code or has a box here, and is open, in order.
     ///
@@ -439,16 +472,6 @@ pub enum AnyStore {
     Postgres(Box<Postgres>),
 }
 
-macro_rules! either {
-    ($self:ident, $store:ident => $call:expr) => {
-        match $self {
-            AnyStore::Sqlite($store) => $call,
-            AnyStore::Postgres($store) => $call,
-        }
-    };
-}
-use either;
-
 impl AnyStore {
     /// How many transactions may run at a time; more than these wait.
     pub fn at_a_time(&self) -> usize {
@@ -497,6 +520,10 @@ impl Store for AnyStore {
         either!(self, store => store.add_claim(claim))
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        either!(self, store => store.claim(code_sha256, now))
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         either!(self, store => store.take_claim(code_sha256, box_id, now))
     }
@@ -515,6 +542,14 @@ impl Store for AnyStore {
 
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         either!(self, store => store.revoke(of, now))
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        either!(self, store => store.void_certificates(of, before))
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        either!(self, store => store.is_void(of, made_at))
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {

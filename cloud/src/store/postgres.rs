@@ -45,7 +45,7 @@ mod tenants;
 mod tests;
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: u32 = 5;
 /// Before it is run again: the first wait, doubled each time, and the longest.
@@ -162,6 +162,7 @@ impl Postgres {
             (4, include_str!("postgres_upkeep.sql")),
             (5, include_str!("postgres_tenants.sql")),
             (6, include_str!("postgres_deliveries.sql")),
+            (7, include_str!("postgres_backups.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
@@ -362,6 +363,12 @@ impl Connection {
         Ok((sql_tx, &self.statements))
     }
 
+    /// A transaction over one box, which nobody else changes meanwhile.
+    pub(super) fn of_box(&mut self, of: &BoxName) -> Result<postgres::Transaction<'_>, StoreError> {
+        let (sql_tx, _) = self.writing(&of.tenant_id, Some(&of.to_string()))?;
+        Ok(sql_tx)
+    }
+
     /// A transaction that writes for a tenant that is open here; for a box or document, one at a time by its name, `place`.
     fn writing(
         &mut self,
@@ -484,6 +491,14 @@ impl Store for Postgres {
         })
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id FROM claims WHERE code_sha256 = $1 AND expires_at > $2";
+        self.with(|connection| {
+            let found = connection.client.query_opt(sql, &[&code_sha256.as_slice(), &now])?;
+            Ok(found.map(|row| (row.get(0), row.get(1))))
+        })
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         let sql = "UPDATE claims SET box_id = $2
             WHERE code_sha256 = $1 AND expires_at > $3 AND (box_id IS NULL OR box_id = $2) RETURNING tenant_id";
@@ -538,6 +553,23 @@ impl Store for Postgres {
             let revoked = sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &now])?;
             sql_tx.commit()?;
             Ok(revoked > 0)
+        })
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE enrolled SET void_before = $3 WHERE tenant_id = $1 AND box_id = $2";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            sql_tx.execute(sql, &[&of.tenant_id, &of.box_id, &before])?;
+            Ok(sql_tx.commit()?)
+        })
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = $1 AND box_id = $2 AND void_before > $3";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            Ok(sql_tx.query_one(sql, &[&of.tenant_id, &of.box_id, &made_at])?.get(0))
         })
     }
 

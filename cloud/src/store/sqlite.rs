@@ -23,7 +23,7 @@ use crate::sync::apply::{BoxState, StoredRow, Transaction};
 mod tenants;
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,6 +60,7 @@ impl Sqlite {
             (4, include_str!("upkeep.sql")),
             (5, include_str!("tenants.sql")),
             (6, include_str!("deliveries.sql")),
+            (7, include_str!("backups.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
@@ -157,6 +158,12 @@ impl Store for Sqlite {
         Ok(sql_tx.commit()?)
     }
 
+    fn claim(&self, code_sha256: &[u8; 32], now: i64) -> Result<Option<(String, Option<String>)>, StoreError> {
+        let sql = "SELECT tenant_id, box_id FROM claims WHERE code_sha256 = ?1 AND expires_at > ?2";
+        let found = self.lock().query_row(sql, params![code_sha256, now], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    }
+
     fn take_claim(&self, code_sha256: &[u8; 32], box_id: &str, now: i64) -> Result<Option<String>, StoreError> {
         let sql = "UPDATE claims SET box_id = ?2
             WHERE code_sha256 = ?1 AND expires_at > ?3 AND (box_id IS NULL OR box_id = ?2) RETURNING tenant_id";
@@ -194,6 +201,17 @@ impl Store for Sqlite {
     fn revoke(&self, of: &BoxName, now: i64) -> Result<bool, StoreError> {
         let sql = "UPDATE enrolled SET revoked_at = coalesce(revoked_at, ?3) WHERE tenant_id = ?1 AND box_id = ?2";
         self.write(&of.tenant_id, |sql_tx| Ok(sql_tx.execute(sql, params![of.tenant_id, of.box_id, now])? > 0))
+    }
+
+    fn void_certificates(&self, of: &BoxName, before: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE enrolled SET void_before = ?3 WHERE tenant_id = ?1 AND box_id = ?2";
+        self.lock().execute(sql, params![of.tenant_id, of.box_id, before])?;
+        Ok(())
+    }
+
+    fn is_void(&self, of: &BoxName, made_at: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM enrolled WHERE tenant_id = ?1 AND box_id = ?2 AND void_before > ?3";
+        Ok(self.lock().query_row(sql, params![of.tenant_id, of.box_id, made_at], |row| row.get(0))?)
     }
 
     fn tenants(&self) -> Result<Vec<String>, StoreError> {

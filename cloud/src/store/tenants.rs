@@ -174,6 +174,8 @@ pub enum Record {
         equal_at: Option<i64>,
         /// Since when it may not connect any more.
         revoked_at: Option<i64>,
+        /// Certificates that were made before this are nobody's any more.
+        void_before: Option<i64>,
     },
     /// How far a box's rows are here: [`BoxState`](crate::sync::apply::BoxState).
     State {

@@ -136,7 +136,17 @@ impl Tenants for Sqlite {
             sql_tx.commit()?;
             return Ok(true);
         }
-        for table in ["boxes", "day_sums", "enrolled", "documents", "news", "running", "deliveries", "delivery_work"] {
+        for table in [
+            "boxes",
+            "day_sums",
+            "enrolled",
+            "documents",
+            "news",
+            "running",
+            "deliveries",
+            "delivery_work",
+            "backup_files",
+        ] {
             sql_tx.execute(&format!("DELETE FROM {table} WHERE tenant_id = ?1"), [tenant_id])?;
         }
         // Of one that is arriving there are those that were made here before, and those that it brings.
@@ -253,7 +263,7 @@ fn export_box(
     take: &mut dyn FnMut(Record) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let own = || box_id.to_owned();
-    let sql = "SELECT enrolled_at, release, heard_at, equal_at, revoked_at FROM enrolled
+    let sql = "SELECT enrolled_at, release, heard_at, equal_at, revoked_at, void_before FROM enrolled
         WHERE tenant_id = ?1 AND box_id = ?2";
     each(db, sql, &[tenant_id, box_id], take, |row| {
         Ok(Record::Box {
@@ -263,6 +273,7 @@ fn export_box(
             heard_at: row.get(2)?,
             equal_at: row.get(3)?,
             revoked_at: row.get(4)?,
+            void_before: row.get(5)?,
         })
     })?;
     let sql = "SELECT epoch, incarnation, watermark, applied FROM boxes WHERE tenant_id = ?1 AND box_id = ?2";
@@ -314,11 +325,11 @@ fn export_box(
 
 fn put(db: &Connection, tenant_id: &str, record: &Record) -> Result<(), StoreError> {
     match record {
-        Record::Box { box_id, enrolled_at, release, heard_at, equal_at, revoked_at } => {
+        Record::Box { box_id, enrolled_at, release, heard_at, equal_at, revoked_at, void_before } => {
             let sql = "INSERT INTO enrolled
-                    (tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let values = params![tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at];
+                    (tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at, void_before)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let values = params![tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at, void_before];
             db.prepare_cached(sql)?.execute(values)?;
         }
         Record::State { box_id, epoch, incarnation, watermark, applied } => {
