@@ -81,7 +81,7 @@ impl Tenants for Postgres {
         take: &mut dyn FnMut(Record) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         // A connection of its own: one that breaks must not be tried again, because what was given was given.
-        let mut connection = Connection::prepare(self.connect()?)?;
+        let mut connection = Connection::prepare(self.server().connect()?)?;
         let builder = connection.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         let mut sql_tx = builder.read_only(true).start()?;
         sql_tx.execute(&connection.statements.set_tenant, &[&tenant_id])?;
