@@ -150,8 +150,7 @@ fn what_reaches_the_cloud_is_on_the_box_when_that_is_back() {
     let shown = cloud.ask(&["twilio", "show", "bakery"]);
     assert_eq!(shown["numbers"][NUMBER], Value::from(box_id.clone()));
     assert!(!format!("{shown}{}", set(&["show", "bakery"]).1).contains(TOKEN));
-    let paths = [("voice_url", "voice"), ("sms_url", "sms")]
-        .map(|(key, _)| shown[key].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned());
+    let paths = ["voice_url", "sms_url"].map(|key| shown[key].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned());
     let [voice, sms] = &paths;
     let status_url = shown["boxes"][0]["status_url"].as_str().unwrap();
     let status = status_url.strip_prefix(BASE).unwrap();
