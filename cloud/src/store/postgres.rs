@@ -28,7 +28,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::columns::{from_json, to_json};
 use super::replica::Replica;
-use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, bell};
+use super::{BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, upkeep};
 use crate::clock;
 use crate::sync::apply::{BoxState, StoredRow, Transaction};
 
@@ -515,7 +515,7 @@ impl Store for Postgres {
             if let Some(body) = body {
                 sql_tx.execute(write, &[tenant_id, &kind.as_str(), name, &body, &now])?;
             }
-            note_news(&mut sql_tx, place, news, now)?;
+            upkeep::note_news(&mut sql_tx, place, news, now)?;
             sql_tx.commit()?;
             Ok(answer)
         })
@@ -536,31 +536,6 @@ impl Store for Postgres {
             Ok(())
         })
     }
-}
-
-/// Whoever has to hear of a document is told with its commit.
-fn note_news(
-    sql_tx: &mut postgres::Transaction<'_>,
-    place: &Place<'_>,
-    news: bool,
-    now: i64,
-) -> Result<(), StoreError> {
-    let Place { tenant_id, kind, name } = place;
-    if *kind == DocumentKind::Box && news {
-        let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES ($1, $2, $3)
-            ON CONFLICT (tenant_id, box_id) DO UPDATE
-            SET changed_at = greatest(excluded.changed_at, news.changed_at + 1) RETURNING changed_at";
-        let changed_at = sql_tx.query_one(sql, &[tenant_id, name, &now])?.get(0);
-        sql_tx.execute(bell::NOTIFY, &[&bell::payload(tenant_id, name, changed_at)])?;
-    } else if *kind == DocumentKind::Rollout {
-        let sql = if news {
-            "INSERT INTO running (tenant_id, rollout_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-        } else {
-            "DELETE FROM running WHERE tenant_id = $1 AND rollout_id = $2"
-        };
-        sql_tx.execute(sql, &[tenant_id, name])?;
-    }
-    Ok(())
 }
 
 /// PostgreSQL has no unsigned numbers; these are far from the end of signed ones.
