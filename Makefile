@@ -27,7 +27,7 @@ help:
 	echo 'make test     everything that must hold: format, lints, documentation, all tests (needs setup, fetches models)'
 	echo 'make check    only the quick part of it: format, lints, documentation, scripts'
 	echo 'make rules    of that, what runs the central cloud: alarms and their tests, Kubernetes, HAProxy, its unit'
-	echo 'make bench    the figures: parser, RTP, storage, heard gap, memory, start-up'
+	echo 'make bench    the figures: parser, RTP, storage, sync, heard gap, memory, start-up'
 	echo 'make eval     conversations in figures: heard gap, interruptions, understanding, answers; QUICK=1 for a sample'
 	echo 'make fuzz     the parsers and state machines against made-up input, ten minutes each; SECONDS=N for another time'
 	echo 'make laws     a thousand simulated days of calls under loss and clock jumps: is a law of SIP broken? (minutes)'

@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     // The transport is whoever's who opens the connection: only messages and services are made here.
-    tonic_prost_build::configure().build_transport(false).bytes(".").compile_fds(descriptors)?;
+    let services = tonic_prost_build::configure().build_transport(false).codec_path("crate::codec::SmallBuffers");
+    services.bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! way down. Should a network between cut long streams, the messages stay the same over short ones: each batch stands
 //! for itself.
 
+pub mod codec;
 pub mod digest;
 pub mod signature;
 

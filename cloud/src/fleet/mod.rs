@@ -21,7 +21,7 @@ pub mod operator;
 pub mod remote;
 pub mod rollout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 pub use document::{BoxDocument, CommandRecord, DesiredState, Outcome, Wish};
 pub use rollout::Rollout;
 
-use crate::store::{BoxName, Change, DocumentKind, Place, Store, StoreError};
+use crate::store::{BoxName, Change, DocumentKind, Place, Store, StoreError, Upkeep};
 
 fn read<T: Default + DeserializeOwned>(body: Option<&str>) -> Result<T, StoreError> {
     let Some(body) = body else { return Ok(T::default()) };
@@ -93,13 +93,29 @@ pub fn change_box<T>(
     mut work: impl FnMut(&mut BoxDocument) -> T,
 ) -> Result<T, StoreError> {
     let place = Place { tenant_id: &of.tenant_id, kind: DocumentKind::Box, name: &of.box_id };
-    store.change_document(&place, now, |body| {
-        let before: BoxDocument = read(body)?;
-        let mut after = before.clone();
-        let answer = work(&mut after);
-        let body = if after == before { None } else { Some(written(&after)?) };
-        Ok(Change { body, news: after.is_news_after(&before), answer })
-    })
+    store.change_document(&place, now, |body| changed(body, &mut work))
+}
+
+/// As [`change_box`], for several boxes of a tenant in one transaction. The answers come in their order.
+///
+/// # Errors
+/// Of the store; then nothing has changed.
+pub fn change_boxes<T>(
+    store: &impl Upkeep,
+    tenant_id: &str,
+    box_ids: &BTreeSet<String>,
+    now: i64,
+    mut work: impl FnMut(&mut BoxDocument) -> T,
+) -> Result<Vec<T>, StoreError> {
+    store.change_boxes(tenant_id, box_ids, now, |_, body| changed(body, &mut work))
+}
+
+fn changed<T>(body: Option<&str>, work: impl FnOnce(&mut BoxDocument) -> T) -> Result<Change<T>, StoreError> {
+    let before: BoxDocument = read(body)?;
+    let mut after = before.clone();
+    let answer = work(&mut after);
+    let body = if after == before { None } else { Some(written(&after)?) };
+    Ok(Change { body, news: after.is_news_after(&before), answer })
 }
 
 /// Changes the document of a rollout.

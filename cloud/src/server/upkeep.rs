@@ -12,14 +12,16 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::clock;
-use crate::fleet::{BoxDocument, Rollout, Wish, box_document, change_box, change_rollout, rollout_document};
+use crate::fleet::{BoxDocument, Rollout, Wish, box_document, change_boxes, change_rollout, rollout_document};
 use crate::store::{
     AnyStore, BoxName, DocumentKind, Listener, Ring, Silence, SilenceChange, Store as _, StoreError, Upkeep as _,
 };
 
 /// How far the clocks of instances may be apart, and how long a change may take to be committed. Milliseconds.
 const CLOCKS_APART_MS: i64 = 30_000;
-const ROLLOUTS_EVERY: Duration = Duration::from_secs(5);
+const ROLLOUTS_EVERY: Duration = Duration::from_secs(1);
+/// Boxes that a rollout gives their configuration in one transaction: their documents are in memory meanwhile.
+const AT_ONCE: usize = 64;
 /// How often it is looked at all documents of a rollout, in case one was missed. Milliseconds.
 const LOOK_AT_ALL_EVERY_MS: i64 = 600_000;
 const SILENCE_EVERY: Duration = Duration::from_secs(30);
@@ -203,11 +205,11 @@ fn carry_on_one(
     let due = plan.step(documents, now);
     let mut given = BTreeMap::new();
     if let Ok(wish) = Wish::new(before.sections.clone()) {
-        for box_id in due {
-            let of = BoxName { tenant_id: tenant_id.clone(), box_id };
-            let by = format!("rollout {id}");
-            let version = change_box(store, &of, now, |document| document.wish(&wish, &by, now))?;
-            given.insert(of.box_id, version);
+        let by = format!("rollout {id}");
+        for some in due.chunks(AT_ONCE) {
+            let some: BTreeSet<String> = some.iter().cloned().collect();
+            let versions = change_boxes(store, tenant_id, &some, now, |document| document.wish(&wish, &by, now))?;
+            given.extend(some.into_iter().zip(versions));
         }
     }
     if given.is_empty() && plan == *before {
@@ -258,7 +260,7 @@ async fn post(webhook: &str, body: &serde_json::Value) -> Result<(), reqwest::Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{box_documents, rollout, rollouts};
+    use crate::fleet::{box_documents, change_box, rollout, rollouts};
     use crate::store::{Claim, Sqlite};
 
     fn store(folder: &tempfile::TempDir) -> AnyStore {

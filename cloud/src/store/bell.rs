@@ -88,7 +88,8 @@ pub(super) fn follow(server: &Server, rings: &mpsc::Sender<Ring>) {
     let mut attempts = 0;
     while !rings.is_closed() {
         let Err(error) = hear(server, rings, &mut attempts) else { return };
-        if attempts == 0 {
+        // Whoever stops stops listening first.
+        if attempts == 0 && !rings.is_closed() {
             tracing::warn!(%error, "The database does not ring; until it does again, wishes reach boxes a little later");
         }
         clock::sleep(full_jitter(RETRY_FIRST, RETRY_MAX, attempts, rand::random()));

@@ -34,7 +34,7 @@ use super::replica::Replica;
 use super::tenants::Standing;
 use super::{
     AFTER_ALL_KEYS, BoxName, BoxRecord, Change, Claim, DocumentKind, Heard, Place, Rows, Store, StoreError, admit,
-    admit_claim, bell,
+    admit_claim, upkeep,
 };
 use crate::clock;
 use crate::fleet::audit::AuditEntry;
@@ -370,7 +370,7 @@ impl Connection {
     }
 
     /// A transaction that writes for a tenant that is open here; for a box or document, one at a time by its name, `place`.
-    fn writing(
+    pub(super) fn writing(
         &mut self,
         tenant_id: &str,
         place: Option<&str>,
@@ -646,7 +646,7 @@ impl Store for Postgres {
             if let Some(body) = body {
                 sql_tx.execute(write, &[tenant_id, &kind.as_str(), name, &body, &now])?;
             }
-            note_news(&mut sql_tx, place, news, now)?;
+            upkeep::note_news(&mut sql_tx, place, news, now)?;
             sql_tx.commit()?;
             Ok(answer)
         })
@@ -695,31 +695,6 @@ impl Store for Postgres {
             Ok(())
         })
     }
-}
-
-/// Whoever has to hear of a document is told with its commit.
-fn note_news(
-    sql_tx: &mut postgres::Transaction<'_>,
-    place: &Place<'_>,
-    news: bool,
-    now: i64,
-) -> Result<(), StoreError> {
-    let Place { tenant_id, kind, name } = place;
-    if *kind == DocumentKind::Box && news {
-        let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES ($1, $2, $3)
-            ON CONFLICT (tenant_id, box_id) DO UPDATE
-            SET changed_at = greatest(excluded.changed_at, news.changed_at + 1) RETURNING changed_at";
-        let changed_at = sql_tx.query_one(sql, &[tenant_id, name, &now])?.get(0);
-        sql_tx.execute(bell::NOTIFY, &[&bell::payload(tenant_id, name, changed_at)])?;
-    } else if *kind == DocumentKind::Rollout {
-        let sql = if news {
-            "INSERT INTO running (tenant_id, rollout_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-        } else {
-            "DELETE FROM running WHERE tenant_id = $1 AND rollout_id = $2"
-        };
-        sql_tx.execute(sql, &[tenant_id, name])?;
-    }
-    Ok(())
 }
 
 /// PostgreSQL has no unsigned numbers; these are far from the end of signed ones.

@@ -80,7 +80,7 @@ impl Sqlite {
     }
 
     /// Writes for a tenant that is open here, in one transaction.
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         tenant_id: &str,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -269,19 +269,8 @@ impl Store for Sqlite {
         now: i64,
         mut work: impl FnMut(Option<&str>) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        let Place { tenant_id, kind, name } = place;
-        let (answer, rung) = self.write(tenant_id, |sql_tx| {
-            let Change { body, news, answer } = work(read_document(sql_tx, place)?.as_deref())?;
-            if let Some(body) = body {
-                let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                    ON CONFLICT DO UPDATE SET body = excluded.body,
-                        changed_at = max(excluded.changed_at, changed_at + 1)";
-                sql_tx.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
-            }
-            Ok((answer, note_news(sql_tx, place, news, now)?))
-        })?;
-        if let Some(changed_at) = rung {
-            let name = BoxName { tenant_id: (*tenant_id).to_owned(), box_id: (*name).to_owned() };
+        let (answer, rung) = self.write(place.tenant_id, |sql_tx| change(sql_tx, place, now, &mut work))?;
+        if let Some((name, changed_at)) = rung {
             self.bell.ring(&name, changed_at);
         }
         Ok(answer)
@@ -339,6 +328,25 @@ fn keyed_rows(
 
 fn audit_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {
     Ok(AuditEntry { number: unsigned(row, 0)?, at: row.get(1)?, body: row.get(2)?, hash: row.get(3)? })
+}
+
+/// Changes one document; also says whether the bell of a box is to ring once that is committed.
+pub(super) fn change<T>(
+    db: &Connection,
+    place: &Place<'_>,
+    now: i64,
+    work: impl FnOnce(Option<&str>) -> Result<Change<T>, StoreError>,
+) -> Result<(T, Option<(BoxName, i64)>), StoreError> {
+    let Place { tenant_id, kind, name } = place;
+    let Change { body, news, answer } = work(read_document(db, place)?.as_deref())?;
+    if let Some(body) = body {
+        let sql = "INSERT INTO documents (tenant_id, kind, name, body, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET body = excluded.body, changed_at = max(excluded.changed_at, changed_at + 1)";
+        db.execute(sql, params![tenant_id, kind.as_str(), name, body, now])?;
+    }
+    let rung = note_news(db, place, news, now)?;
+    let name = BoxName { tenant_id: (*tenant_id).to_owned(), box_id: (*name).to_owned() };
+    Ok((answer, rung.map(|changed_at| (name, changed_at))))
 }
 
 /// When the box of this document has news, if it has.

@@ -1,12 +1,14 @@
 //! What upkeep asks a store: questions over all tenants whose answers are what has changed, however much there is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::params;
 use tokio::sync::mpsc;
 
 use super::bell::{self, Listener};
-use super::{AnyStore, BoxName, DocumentKind, Postgres, Sqlite, Store, StoreError};
+use super::sqlite;
+use super::{AnyStore, BoxName, Change, DocumentKind, Place, Postgres, Sqlite, Store, StoreError};
 
 /// How often it is looked for news in a file: another process, e.g. the command line, rings no bell here. Milliseconds.
 const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +61,19 @@ pub trait Upkeep: Store {
         after: i64,
     ) -> Result<Vec<(String, i64)>, StoreError>;
 
+    /// As [`change_document`](Store::change_document), for the documents of several boxes in one transaction: a commit takes
+    /// as long for many. `work` is given the box, too. The answers come in the order of the boxes.
+    ///
+    /// # Errors
+    /// Of the store, or what `work` returns; then nothing was changed.
+    fn change_boxes<T>(
+        &self,
+        tenant_id: &str,
+        box_ids: &BTreeSet<String>,
+        now: i64,
+        work: impl FnMut(&str, Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<Vec<T>, StoreError>;
+
     /// Begins to listen for news of boxes.
     fn listen(&self) -> Listener;
 }
@@ -73,6 +88,42 @@ const SILENT: &str = "SELECT count(*) FROM enrolled WHERE silent_since IS NOT NU
 const RUNNING: &str = "SELECT tenant_id, rollout_id FROM running ORDER BY 1, 2";
 const CHANGED: &str = "SELECT name, changed_at FROM documents
     WHERE tenant_id = $1 AND kind = $2 AND changed_at > $3 ORDER BY name";
+
+const LOCK_ALL: &str = "SELECT pg_advisory_xact_lock(lock) FROM (
+    SELECT DISTINCT hashtextextended(place, 0) AS lock FROM unnest($1::text[]) AS place ORDER BY 1) AS locks";
+const WRITE_ALL: &str = "INSERT INTO documents (tenant_id, kind, name, body, changed_at)
+    SELECT $1, $2, name, body, $5::bigint FROM unnest($3::text[], $4::text[]) AS changed (name, body)
+    ON CONFLICT (tenant_id, kind, name) DO UPDATE SET body = excluded.body,
+        changed_at = greatest(excluded.changed_at, documents.changed_at + 1)";
+const NEWS_OF_ALL: &str = "INSERT INTO news (tenant_id, box_id, changed_at)
+    SELECT $1, box_id, $3::bigint FROM unnest($2::text[]) AS box_id
+    ON CONFLICT (tenant_id, box_id) DO UPDATE
+    SET changed_at = greatest(excluded.changed_at, news.changed_at + 1) RETURNING box_id, changed_at";
+
+/// Whoever has to hear of a document is told with its commit, in PostgreSQL.
+pub(super) fn note_news(
+    sql_tx: &mut ::postgres::Transaction<'_>,
+    place: &Place<'_>,
+    news: bool,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Place { tenant_id, kind, name } = place;
+    if *kind == DocumentKind::Box && news {
+        let sql = "INSERT INTO news (tenant_id, box_id, changed_at) VALUES ($1, $2, $3)
+            ON CONFLICT (tenant_id, box_id) DO UPDATE
+            SET changed_at = greatest(excluded.changed_at, news.changed_at + 1) RETURNING changed_at";
+        let changed_at = sql_tx.query_one(sql, &[tenant_id, name, &now])?.get(0);
+        sql_tx.execute(bell::NOTIFY, &[&bell::payload(tenant_id, name, changed_at)])?;
+    } else if *kind == DocumentKind::Rollout {
+        let sql = if news {
+            "INSERT INTO running (tenant_id, rollout_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+        } else {
+            "DELETE FROM running WHERE tenant_id = $1 AND rollout_id = $2"
+        };
+        sql_tx.execute(sql, &[tenant_id, name])?;
+    }
+    Ok(())
+}
 
 impl Upkeep for Postgres {
     fn note_silence(&self, before: i64) -> Result<Silence, StoreError> {
@@ -107,6 +158,48 @@ impl Upkeep for Postgres {
             let (mut sql_tx, _) = connection.transaction(tenant_id)?;
             let rows = sql_tx.query(CHANGED, &[&tenant_id, &kind.as_str(), &after])?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+    }
+
+    fn change_boxes<T>(
+        &self,
+        tenant_id: &str,
+        box_ids: &BTreeSet<String>,
+        now: i64,
+        mut work: impl FnMut(&str, Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let kind = DocumentKind::Box.as_str();
+        let names: Vec<&String> = box_ids.iter().collect();
+        // Those of `change_document`, in one order for everybody.
+        let locks: Vec<String> = box_ids.iter().map(|name| format!("{tenant_id}/{kind}/{name}")).collect();
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.writing(tenant_id, None)?;
+            sql_tx.execute(LOCK_ALL, &[&locks])?;
+            let read = "SELECT name, body FROM documents WHERE tenant_id = $1 AND kind = $2 AND name = ANY($3)";
+            let before: BTreeMap<String, String> =
+                sql_tx.query(read, &[&tenant_id, &kind, &names])?.iter().map(|row| (row.get(0), row.get(1))).collect();
+            let (mut answers, mut changed, mut bodies, mut news) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for name in &names {
+                let change = work(name, before.get(*name).map(String::as_str))?;
+                if let Some(body) = change.body {
+                    changed.push(*name);
+                    bodies.push(body);
+                }
+                if change.news {
+                    news.push(*name);
+                }
+                answers.push(change.answer);
+            }
+            sql_tx.execute(WRITE_ALL, &[&tenant_id, &kind, &changed, &bodies, &now])?;
+            let rung = sql_tx.query(NEWS_OF_ALL, &[&tenant_id, &news, &now])?;
+            let payloads: Vec<String> =
+                rung.iter().map(|row| bell::payload(tenant_id, row.get(0), row.get(1))).collect();
+            sql_tx.execute(
+                "SELECT pg_notify('offhook_news', payload) FROM unnest($1::text[]) AS payload",
+                &[&payloads],
+            )?;
+            sql_tx.commit()?;
+            Ok(answers)
         })
     }
 
@@ -166,6 +259,30 @@ impl Upkeep for Sqlite {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    fn change_boxes<T>(
+        &self,
+        tenant_id: &str,
+        box_ids: &BTreeSet<String>,
+        now: i64,
+        mut work: impl FnMut(&str, Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut rings = Vec::new();
+        let answers = self.write(tenant_id, |sql_tx| {
+            let mut answers = Vec::new();
+            for name in box_ids {
+                let place = Place { tenant_id, kind: DocumentKind::Box, name };
+                let (answer, rung) = sqlite::change(sql_tx, &place, now, |before| work(name, before))?;
+                answers.push(answer);
+                rings.extend(rung);
+            }
+            Ok(answers)
+        })?;
+        for (name, changed_at) in rings {
+            self.bell().ring(&name, changed_at);
+        }
+        Ok(answers)
+    }
+
     fn listen(&self) -> Listener {
         Listener { rings: self.bell().hang(), look_every: LOOK_AT_FILE_EVERY }
     }
@@ -198,6 +315,19 @@ impl Upkeep for AnyStore {
         }
     }
 
+    fn change_boxes<T>(
+        &self,
+        tenant_id: &str,
+        box_ids: &BTreeSet<String>,
+        now: i64,
+        work: impl FnMut(&str, Option<&str>) -> Result<Change<T>, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        match self {
+            AnyStore::Sqlite(store) => store.change_boxes(tenant_id, box_ids, now, work),
+            AnyStore::Postgres(store) => store.change_boxes(tenant_id, box_ids, now, work),
+        }
+    }
+
     fn listen(&self) -> Listener {
         match self {
             AnyStore::Sqlite(store) => store.listen(),
@@ -221,6 +351,37 @@ pub(super) const BEFORE_UPKEEP: &str = r#"
 pub(super) fn check_upkeep<S: Upkeep>(store: &S) {
     says_silence_once(store);
     finds_what_runs_and_what_has_changed(store);
+    changes_many_boxes_at_once(store);
+}
+
+#[cfg(test)]
+fn changes_many_boxes_at_once<S: Upkeep>(store: &S) {
+    let boxes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+    let document = |name: &str| {
+        let place = Place { tenant_id: "many", kind: DocumentKind::Box, name };
+        store.document(&place).unwrap()
+    };
+    let add = |name: &str, before: Option<&str>| {
+        let body = format!("[{},{name}]", before.unwrap_or("0"));
+        // One of them has nothing new, and hears nothing.
+        Ok(Change { body: (name != "3").then_some(body), news: name != "3", answer: name.len() })
+    };
+    let answers = store.change_boxes("many", &boxes(&["1", "3", "22"]), 50, add).unwrap();
+    assert_eq!(answers, [1, 2, 1], "in the order of 1, 22 and 3");
+    store.change_boxes("many", &boxes(&["1"]), 50, add).unwrap();
+    let failed = store.change_boxes("many", &boxes(&["1", "22"]), 60, |name, before| {
+        if name == "22" { Err(StoreError::DiskFull) } else { add(name, before) }
+    });
+    assert!(matches!(failed, Err(StoreError::DiskFull)));
+    let documents = ["1", "22", "3"].map(document);
+    assert_eq!(documents, [Some("[[0,1],1]".to_owned()), Some("[0,22]".to_owned()), None], "all or nothing");
+    let news = store.news(0).unwrap().into_iter().filter(|(name, _)| name.tenant_id == "many");
+    let mut news: Vec<_> = news.map(|(name, at)| (name.box_id, at)).collect();
+    news.sort();
+    assert_eq!(news, [("1".to_owned(), 51), ("22".to_owned(), 50)]);
+    let changed = store.changed_documents("many", DocumentKind::Box, 50).unwrap();
+    assert_eq!(changed, [("1".to_owned(), 51)]);
+    assert_eq!(store.change_boxes("many", &boxes(&[]), 70, add).unwrap(), Vec::<usize>::new());
 }
 
 #[cfg(test)]
@@ -261,7 +422,6 @@ fn says_silence_once<S: Upkeep>(store: &S) {
 
 #[cfg(test)]
 fn finds_what_runs_and_what_has_changed<S: Upkeep>(store: &S) {
-    use super::{Change, Place};
     let put = |kind, name: &str, news: bool, now| {
         let place = Place { tenant_id: "runs", kind, name };
         let change = |_: Option<&str>| Ok(Change { body: Some("{}".to_owned()), news, answer: () });
