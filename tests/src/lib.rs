@@ -17,6 +17,7 @@ pub mod mail_server;
 pub mod mcp;
 pub mod messages;
 pub mod mind;
+pub mod namespace;
 pub mod noise;
 pub mod offhook;
 pub mod office;

@@ -27,6 +27,7 @@ use daemon::sync::link;
 use serde_json::Value;
 use tests::carrier::{Account, Carrier, EDGE};
 use tests::cloud::{CloudProcess, sums_of_box, sums_of_cloud};
+use tests::namespace::Namespace;
 use tests::offhook::Offhook;
 use tests::poll;
 use tests::tcp_relay::TcpRelay;
@@ -259,9 +260,76 @@ async fn who_a_box_is_stands_in_its_certificate() {
     connect(&renewed).await.expect("it was claimed anew");
 }
 
-/// A day in which everything breaks that can: the network, the cloud, its database, and at last its memory.
+/// Between a box and its cloud.
+enum Network {
+    /// Connections are cut.
+    Relay(TcpRelay),
+    /// The cable is pulled, and nobody is told.
+    Cable(Namespace),
+}
+
+impl Network {
+    fn passed_bytes(&self) -> u64 {
+        match self {
+            Network::Relay(relay) => relay.passed_bytes(),
+            Network::Cable(namespace) => namespace.passed_bytes(),
+        }
+    }
+
+    /// Breaks, and is whole again once the box has noticed.
+    fn cut(&self, offhook: &Offhook) {
+        match self {
+            Network::Relay(relay) => relay.cut(),
+            Network::Cable(namespace) => {
+                namespace.plug(false);
+                let noticed = poll(LIMIT, || (sync_of(offhook)["link"]["connected"] == false).then_some(()));
+                assert!(noticed.is_some(), "{}", sync_of(offhook));
+                namespace.plug(true);
+            }
+        }
+    }
+
+    /// Nothing passes, and nothing is closed.
+    fn stall(&self, stalled: bool) {
+        match self {
+            Network::Relay(relay) => {
+                if !stalled {
+                    relay.cut();
+                }
+                relay.stall(stalled);
+            }
+            Network::Cable(namespace) => namespace.plug(!stalled),
+        }
+    }
+}
+
 #[test]
 fn nothing_is_lost_whatever_breaks() {
+    let port = tests::offhook::free_port();
+    let relay = TcpRelay::start(([127, 0, 0, 1], port).into());
+    let endpoint = format!("localhost:{}", relay.address().port());
+    let settings = [format!("listen.address=127.0.0.1:{port}"), format!("listen.endpoint={endpoint}")];
+    a_day_in_which_everything_breaks(Network::Relay(relay), &endpoint, &settings);
+}
+
+#[test]
+fn nothing_is_lost_when_a_cable_is_pulled() {
+    let Some(namespace) = Namespace::start() else {
+        eprintln!("SKIPPED: no network namespace can be made here: that needs root");
+        return;
+    };
+    let address = namespace.address();
+    let endpoint = format!("{address}:8443");
+    let settings = [
+        format!("listen.address={endpoint}"),
+        format!("listen.endpoint={endpoint}"),
+        format!("http.address={address}:9464"),
+    ];
+    a_day_in_which_everything_breaks(Network::Cable(namespace), &endpoint, &settings);
+}
+
+/// The network breaks, the cloud, its database, and at last its memory.
+fn a_day_in_which_everything_breaks(network: Network, endpoint: &str, more: &[String]) {
     if LocalPostgres::programs().is_none() {
         eprintln!("SKIPPED: PostgreSQL is not installed (package postgresql)");
         return;
@@ -273,20 +341,16 @@ fn nothing_is_lost_whatever_breaks() {
     let postgres = start_database();
     let url_file = folders.cloud.join("url");
     std::fs::write(&url_file, postgres.url()).unwrap();
-    let port = tests::offhook::free_port();
-    let relay = TcpRelay::start(([127, 0, 0, 1], port).into());
-    let endpoint = format!("localhost:{}", relay.address().port());
-    let cloud_settings = [
-        "store.engine=postgres".to_owned(),
-        format!("store.url_file={}", url_file.display()),
-        format!("listen.address=127.0.0.1:{port}"),
-        format!("listen.endpoint={endpoint}"),
-        "listen.keep_alive_seconds=1".to_owned(),
-    ];
-    let cloud_settings: Vec<&str> = cloud_settings.iter().map(String::as_str).collect();
-    let cloud = CloudProcess::start(Path::new(CLOUD), &folders.cloud, &cloud_settings);
-    let settings = folders.settings(&cloud, &endpoint);
-    folders.write_calls(6_000);
+    let url_setting = format!("store.url_file={}", url_file.display());
+    let mut cloud_settings = vec!["store.engine=postgres", &url_setting, "listen.keep_alive_seconds=1"];
+    cloud_settings.extend(more.iter().map(String::as_str));
+    let program = match &network {
+        Network::Relay(_) => PathBuf::from(CLOUD),
+        Network::Cable(namespace) => namespace.program(&folders.office, Path::new(CLOUD)),
+    };
+    let cloud = CloudProcess::start(&program, &folders.cloud, &cloud_settings);
+    let settings = folders.settings(&cloud, endpoint);
+    folders.write_calls(3_000);
     assert!(claim(&settings, &cloud.code("bakery")).status.success());
     let store = || {
         let store = Postgres::parse(&std::fs::read_to_string(&url_file).unwrap(), None, 1).unwrap();
@@ -296,10 +360,10 @@ fn nothing_is_lost_whatever_breaks() {
     // The backlog, through a network that is cut while it goes up.
     let offhook = start_box(&folders, &carrier, &settings);
     for _ in 0..3 {
-        let before = relay.passed_bytes();
+        let before = network.passed_bytes();
         // Rows are deflated: all of them may have passed before the last cut.
-        poll(CUT_LIMIT, || (relay.passed_bytes() > before + 10_000).then_some(()));
-        relay.cut();
+        poll(CUT_LIMIT, || (network.passed_bytes() > before + 10_000).then_some(()));
+        network.cut(&offhook);
     }
     call(&offhook, &carrier);
     let synced = folders.wait_until_equal(&store());
@@ -307,10 +371,9 @@ fn nothing_is_lost_whatever_breaks() {
 
     // The cloud is killed, and a connection is forgotten by a router.
     let cloud = cloud.kill_and_start();
-    relay.stall(true);
+    network.stall(true);
     call(&offhook, &carrier);
-    relay.cut();
-    relay.stall(false);
+    network.stall(false);
     assert!(folders.wait_until_equal(&store()) > synced);
 
     // A backup is made, the database is killed while it takes rows, and the backup is what is left.
