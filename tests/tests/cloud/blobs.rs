@@ -22,13 +22,13 @@ use super::{CLOUD, Folders, NUMBER, carrier, claim, session, start_box, sync_of}
 
 /// How large the recording is, in MiB, and how often its connection is cut; `OFFHOOK_BLOB=1024x50` for more.
 const SIZE_AND_CUTS: &str = "OFFHOOK_BLOB";
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(600);
 /// What is around the content: frames of gRPC, HTTP/2, TLS, handshakes, and the rows.
 const OVERHEAD_PERCENT: u64 = 1;
 
 /// A recording of the box in `folder`: its row, and its file unless it is gone. Returns its hash.
-fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Option<&[u8]>) -> String {
+pub(super) fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Option<&[u8]>) -> String {
     let sha256 = hex::encode(Sha256::digest(content.unwrap_or(b"gone")));
     if let Some(content) = content {
         let path = path_of(folder, &sha256);
@@ -59,11 +59,11 @@ fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Option<&[u8]>
     sha256
 }
 
-fn path_of(folder: &Path, sha256: &str) -> PathBuf {
+pub(super) fn path_of(folder: &Path, sha256: &str) -> PathBuf {
     folder.join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"))
 }
 
-fn sound(bytes: u64, seed: u64) -> Vec<u8> {
+pub(super) fn sound(bytes: u64, seed: u64) -> Vec<u8> {
     let mut sound = vec![0; usize::try_from(bytes).unwrap()];
     StdRng::seed_from_u64(seed).fill_bytes(&mut sound);
     sound

@@ -7,6 +7,7 @@ mod fleet;
 mod kills;
 mod restore;
 mod two_instances;
+mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

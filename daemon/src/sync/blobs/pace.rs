@@ -35,7 +35,7 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// While a call's jitter is high.
     paused_until: Option<Instant>,
     /// While anybody calls.
@@ -47,12 +47,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Pace {
+    pub(crate) fn new(now: Instant) -> Pace {
         Pace { paused_until: None, next: now, slice: 4 * SLICE_MIN, unbroken: 0 }
     }
 
     /// Takes in how calls are.
-    pub(super) fn observe(&mut self, line: Line, now: Instant) {
+    pub(crate) fn observe(&mut self, line: Line, now: Instant) {
         if line.calls == 0 {
             (self.paused_until, self.next) = (None, now);
         } else if line.jitter_ms > JITTER_MAX_MS {
@@ -61,39 +61,39 @@ impl Pace {
     }
 
     /// When something may be sent; None is at once.
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn wait(&self, now: Instant) -> Option<Instant> {
         [self.paused_until, Some(self.next)].into_iter().flatten().max().filter(|until| *until > now)
     }
 
     /// Whether it is a call's jitter that is waited for.
-    pub(super) fn is_paused(&self, now: Instant) -> bool {
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| until > now)
     }
 
     /// How much may be sent at once, in bytes.
-    pub(super) fn slice(&self, line: Line) -> u64 {
+    pub(crate) fn slice(&self, line: Line) -> u64 {
         if line.calls > 0 { SLICE_MIN } else { self.slice.min(self.unbroken / PART).max(SLICE_MIN) }
     }
 
     /// So much is being sent.
-    pub(super) fn sending(&mut self, bytes: u64, line: Line, now: Instant) {
+    pub(crate) fn sending(&mut self, bytes: u64, line: Line, now: Instant) {
         if line.calls > 0 {
             self.next = now + Duration::from_millis(bytes.saturating_mul(1_000) / BESIDE_CALLS);
         }
     }
 
     /// So much has gone up.
-    pub(super) fn went_up(&mut self, bytes: u64) {
+    pub(crate) fn went_up(&mut self, bytes: u64) {
         self.unbroken = self.unbroken.saturating_add(bytes);
     }
 
     /// The line was cut.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.unbroken = 0;
     }
 
     /// A slice took so long while nobody called.
-    pub(super) fn took(&mut self, bytes: u64, took: Duration) {
+    pub(crate) fn took(&mut self, bytes: u64, took: Duration) {
         if took > SLOW {
             self.slice = (bytes / 2).max(SLICE_MIN);
         } else if took < FAST && bytes >= self.slice {
