@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use sip_stack::digest::Hash;
 
 pub use api::{Api, McpScope, McpToken};
-pub use backup::Backup;
+pub use backup::{Backup, CLOUD, is_cloud};
 pub use cloud::Cloud;
 pub(crate) use cloud::host_and_port;
 pub use dial_plan::{Extension, Inbound, Outbound, RingGroup, RingStrategy, RingTimeout, When};
@@ -504,7 +504,7 @@ impl Config {
         recording::check(&self.recording, mistakes);
         api::check(&self.api, mistakes);
         cloud::check(&self.cloud, mistakes);
-        backup::check(&self.backup, mistakes);
+        backup::check(&self.backup, self.cloud.enabled, mistakes);
         persona::check(&self.persona, self.office.disclosure.as_deref(), mistakes);
         language_model::check(&self.language_model, mistakes);
         mcp::check(&self.mcp_servers, mistakes);

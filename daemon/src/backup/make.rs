@@ -5,25 +5,37 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use cloud_api::v1::{LogRange, RowBatch, row_batch::Scope};
+use cloud_api::v1::{LogRange, Row, RowBatch, TableRows, row_batch::Scope};
 use prost::Message as _;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::vault::{Base, Segment};
+use super::vault::{Base, Segment, recording_name};
 use super::{BackupError, Recipients, Vault, file_error};
 use crate::storage::{AudioFiles, DATABASE_FILE};
 use crate::sync::engine::Limits;
-use crate::sync::log::{Reader, log_head};
+use crate::sync::log::{Reader, log_head, value};
 
 /// Rows of a message in a segment.
 const LIMITS: Limits = Limits { rows: 5_000, bytes: 4 << 20 };
+/// Tables that the change log is not about and that a restart keeps: where phones are, and what they have said about their
+/// calls. They are small, and in each segment whole.
+pub(super) const WHOLE: [&str; 2] = ["diversions", "registrations"];
+/// Of each of these at most: no office has more phones.
+const WHOLE_ROWS: u32 = 10_000;
 /// Larger files beside the database are none of its settings, in bytes.
 const SMALL_FILE_MAX: u64 = 1 << 20;
 /// zstd's level: a quarter of the size at little work.
 const LEVEL: i32 = 3;
 /// Not part of a base: the database itself, sound, what is made anew, and what lasts as long as a process.
-const LEFT_OUT: [&str; 6] =
-    [DATABASE_FILE, "offhook.lock", "recordings", "backup/scratch", "cloud/state.json", "demo-call.wav"];
+const LEFT_OUT: [&str; 7] = [
+    DATABASE_FILE,
+    "offhook.lock",
+    "recordings",
+    "backup/scratch",
+    "backup/outgoing",
+    "cloud/state.json",
+    "demo-call.wav",
+];
 /// The name of the configuration in a base.
 pub(super) const CONFIG_FILE: &str = "offhook.toml";
 /// The folder of files beside the database in a base.
@@ -77,19 +89,23 @@ pub(super) fn epoch(db: &Connection) -> Result<u64, BackupError> {
     Ok(epoch.map_or(1, i64::unsigned_abs))
 }
 
-/// Makes a base in a vault; gives it, and its size in bytes.
+/// Makes a base in a vault, or goes on with one that was begun; gives it, and its size in bytes once it is there.
 pub(super) fn base(
     state_directory: &Path,
     config_file: Option<&Path>,
     vault: &Vault,
     recipients: &Recipients,
-) -> Result<(Base, u64), BackupError> {
+    begun: Option<Base>,
+) -> Result<(Base, Option<u64>), BackupError> {
+    if let Some(base) = begun {
+        return Ok((base, vault.go_on(&base.name())?));
+    }
     let scratch = Scratch::new(state_directory)?;
     let copy = scratch.path(DATABASE_FILE);
     let base = snapshot(state_directory, &copy)?;
     let small = small_files(state_directory)?;
     let packed = |to: &mut dyn io::Write| pack(to, &copy, config_file, state_directory, &small);
-    let size = vault.put(&vault.base(base), recipients, packed)?;
+    let size = vault.put(&base.name(), recipients, packed)?;
     Ok((base, size))
 }
 
@@ -148,7 +164,7 @@ fn small_files(state_directory: &Path) -> Result<Vec<PathBuf>, BackupError> {
     Ok(found)
 }
 
-/// What a segment needs: the rows of entries after `after`, as they are now. None if there are none. In a transaction of the
+/// What a segment needs: the rows of entries after `after`, as they are now, and [`WHOLE`]. None if there are no entries. In a transaction of the
 /// caller's: a segment is the state of one commit.
 pub(super) fn changes(sql_tx: &Connection, after: i64) -> Result<Option<(Segment, Vec<u8>)>, BackupError> {
     let head = log_head(sql_tx)?;
@@ -165,7 +181,22 @@ pub(super) fn changes(sql_tx: &Connection, after: i64) -> Result<Option<(Segment
         batch.encode_length_delimited(&mut encoded).unwrap_or_default();
         at = stretch.to;
     }
+    let tables = WHOLE.iter().map(|name| whole(sql_tx, name)).collect::<Result<_, _>>()?;
+    let batch = RowBatch { tables, ..RowBatch::default() };
+    batch.encode_length_delimited(&mut encoded).unwrap_or_default();
     Ok(Some((Segment { epoch: epoch(sql_tx)?, after, to: head }, encoded)))
+}
+
+/// Every row of a table; what restores it takes them instead of those that are there.
+fn whole(sql_tx: &Connection, name: &str) -> Result<TableRows, BackupError> {
+    let mut statement = sql_tx.prepare(&format!("SELECT * FROM {name} LIMIT {WHOLE_ROWS}"))?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let rows = statement.query_map([], |row| {
+        let values = (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?))).collect::<rusqlite::Result<_>>()?;
+        Ok(Row { values, ..Row::default() })
+    })?;
+    let rows = rows.collect::<Result<_, _>>()?;
+    Ok(TableRows { table: name.to_owned(), columns, rows, ..TableRows::default() })
 }
 
 /// Whether the change log still has everything after this entry.
@@ -176,23 +207,29 @@ pub(super) fn has_all_after(db: &Connection, after: i64) -> Result<bool, BackupE
     Ok(head <= after || oldest.is_some_and(|oldest| oldest == after + 1))
 }
 
-/// Writes a segment into a vault; gives its size in bytes.
+/// Writes a segment into a vault; gives its size in bytes once it is there.
 pub(super) fn segment(
     vault: &Vault,
     recipients: &Recipients,
     segment: Segment,
     encoded: &[u8],
-) -> Result<u64, BackupError> {
-    let path = vault.segment(segment);
-    vault.put(&path, recipients, |to| {
+) -> Result<Option<u64>, BackupError> {
+    let name = segment.name();
+    vault.put(&name, recipients, |to| {
         let packed = || -> io::Result<()> {
             let mut packed = zstd::Encoder::new(to, LEVEL)?;
             packed.write_all(encoded)?;
             packed.finish()?;
             Ok(())
         };
-        packed().map_err(file_error(&path))
+        packed().map_err(file_error(Path::new(&name)))
     })
+}
+
+/// Hashes of the recordings that rows name.
+pub(super) fn named_recordings(db: &Connection) -> Result<BTreeSet<String>, BackupError> {
+    let mut statement = db.prepare("SELECT DISTINCT sha256 FROM recordings")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Copies recordings that the vault lacks, and removes those that no row names any more; at most `limit` are copied. How many
@@ -204,13 +241,10 @@ pub(super) fn recordings(
     recipients: &Recipients,
     limit: usize,
 ) -> Result<(usize, bool), BackupError> {
-    let mut statement = db.prepare("SELECT DISTINCT sha256 FROM recordings WHERE sha256 IS NOT NULL")?;
-    let named: BTreeSet<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let named = named_recordings(db)?;
     let there = vault.recordings()?;
-    for gone in there.difference(&named) {
-        let path = vault.recording(gone);
-        fs::remove_file(&path).map_err(file_error(&path))?;
-    }
+    let gone: Vec<String> = there.difference(&named).map(|sha256| recording_name(sha256)).collect();
+    vault.remove(&gone)?;
     let mut copied = 0;
     for missing in named.difference(&there) {
         let path = files.path_of(missing);
@@ -223,9 +257,11 @@ pub(super) fn recordings(
         if copied == limit {
             return Ok((copied, false));
         }
-        vault.put(&vault.recording(missing), recipients, |to| {
-            io::copy(&mut file, to).map(drop).map_err(file_error(&path))
-        })?;
+        let name = recording_name(missing);
+        let there = vault.put(&name, recipients, |to| io::copy(&mut file, to).map(drop).map_err(file_error(&path)))?;
+        if there.is_none() {
+            return Ok((copied, false));
+        }
         copied += 1;
     }
     Ok((copied, true))

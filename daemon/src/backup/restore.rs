@@ -1,19 +1,28 @@
 //! A box from its backup, and the weekly proof that there could be one.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use cloud_api::v1::{RowBatch, TableRows, Value, value::Kind};
 use prost::Message as _;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tracing::warn;
 
-use super::make::{CONFIG_FILE, STATE_FOLDER, Scratch, changes};
-use super::vault::{Chain, Segment};
+use super::cloud::CloudVault;
+use super::make::{CONFIG_FILE, STATE_FOLDER, Scratch, WHOLE, changes};
+use super::vault::{Chain, Segment, recording_name};
 use super::{BackupError, BackupKey, Recipients, Vault, file_error, make};
+use crate::call::Line;
+use crate::config::Config;
 use crate::durable;
 use crate::storage::{AudioFiles, DATABASE_FILE, Storage, StorageConfig, StorageError};
+use crate::sync::enrolment::Enrolment;
 use crate::sync::log::{next_epoch, table_of, totals};
 
 /// Where the configuration of the lost box is put, for whoever sets the new one up.
@@ -45,9 +54,7 @@ pub fn restore(
     state_directory: &Path,
     mut say: impl FnMut(&str),
 ) -> Result<Restored, BackupError> {
-    if state_directory.join(DATABASE_FILE).exists() {
-        return Err(BackupError::NotEmpty(state_directory.display().to_string()));
-    }
+    check_is_empty(state_directory)?;
     let scratch = Scratch::new(state_directory)?;
     let folder = scratch.path("box");
     let mut restored = Restored::default();
@@ -70,6 +77,17 @@ pub fn restore(
     Ok(restored)
 }
 
+/// Whether no box is in this folder yet.
+///
+/// # Errors
+/// [`BackupError::NotEmpty`].
+pub fn check_is_empty(state_directory: &Path) -> Result<(), BackupError> {
+    match state_directory.join(DATABASE_FILE).exists() {
+        true => Err(BackupError::NotEmpty(state_directory.display().to_string())),
+        false => Ok(()),
+    }
+}
+
 /// Restores into a scratch folder, with the box's own key, and compares it with what is here. Gives the number of rows that
 /// were compared.
 ///
@@ -86,10 +104,12 @@ pub fn drill(
     // What the sums are of is what the last segment brings the backup to.
     let sql_tx = db.unchecked_transaction()?;
     let here = totals(&sql_tx)?;
-    let none = || BackupError::NoBase(vault.folder().display().to_string());
+    let none = || BackupError::NoBase(vault.to_string());
     let reached = vault.list()?.latest(make::epoch(&sql_tx)?).ok_or_else(none)?.to();
     if let Some((segment, encoded)) = changes(&sql_tx, reached)? {
-        make::segment(vault, recipients, segment, &encoded)?;
+        if make::segment(vault, recipients, segment, &encoded)?.is_none() {
+            return Err(BackupError::Away("the last segment is still on its way".to_owned()));
+        }
     }
     drop(sql_tx);
     let scratch = Scratch::new(state_directory)?;
@@ -104,7 +124,7 @@ pub fn drill(
         here.iter().filter(|(name, sum)| there.get(*name) != Some(sum)).map(|(name, _)| *name).collect();
     if !differ.is_empty() {
         let why = format!("restored, it differs in {}", differ.join(", "));
-        return Err(BackupError::Damaged { what: vault.folder().display().to_string(), why });
+        return Err(BackupError::Damaged { what: vault.to_string(), why });
     }
     Ok(here.values().map(|sum| sum.rows).sum())
 }
@@ -118,16 +138,17 @@ fn assemble(
     say: &mut impl FnMut(&str),
 ) -> Result<Storage, BackupError> {
     let listing = vault.list()?;
-    let mut why = BackupError::NoBase(vault.folder().display().to_string());
+    let mut why = BackupError::NoBase(vault.to_string());
     for base in listing.bases.iter().rev() {
         let chain = listing.chain(*base);
-        let name = vault.base(chain.base);
-        say(&format!("{} and {} segments, up to entry {}", name.display(), chain.segments.len(), chain.to()));
+        let (name, segments) = (chain.base.name(), chain.segments.len());
+        say(&format!("{vault}: {name} and {segments} segments, up to entry {}", chain.to()));
         match assemble_chain(vault, key, folder, &chain, restored) {
             Ok(storage) => return Ok(storage),
             // Another base is sealed for the same keys.
             Err(error @ BackupError::Seal(_)) => return Err(error),
             Err(error) => {
+                vault.check()?;
                 say(&format!("{error}; trying the base before"));
                 restored.damaged.push(error.to_string());
                 why = error;
@@ -149,9 +170,9 @@ fn assemble_chain(
         Ok(()) | Err(_) => {}
     }
     fs::create_dir_all(folder).map_err(file_error(folder))?;
-    let path = vault.base(chain.base);
-    let damaged = |why: String| BackupError::Damaged { what: path.display().to_string(), why };
-    let opened = Vault::open_sealed(&path, key)?;
+    let name = chain.base.name();
+    let damaged = |why: String| BackupError::Damaged { what: format!("{vault}: {name}"), why };
+    let opened = vault.open_sealed(&name, key)?;
     let unpack = || -> io::Result<()> {
         let mut archive = tar::Archive::new(zstd::Decoder::new(opened)?);
         archive.set_preserve_permissions(true);
@@ -168,6 +189,7 @@ fn assemble_chain(
     restored.to = chain.base.seq;
     for segment in &chain.segments {
         if let Err(error) = apply(vault, key, *segment, &opened.storage) {
+            vault.check()?;
             // What comes after a segment is of no use without it; what came before is.
             restored.damaged.push(error.to_string());
             break;
@@ -180,10 +202,10 @@ fn assemble_chain(
 
 /// One transaction: a segment is the state of one commit.
 fn apply(vault: &Vault, key: &BackupKey, segment: Segment, storage: &Storage) -> Result<(), BackupError> {
-    let path = vault.segment(segment);
-    let damaged = |why: String| BackupError::Damaged { what: path.display().to_string(), why };
+    let name = segment.name();
+    let damaged = |why: String| BackupError::Damaged { what: format!("{vault}: {name}"), why };
     let mut encoded = Vec::new();
-    let sealed = Vault::open_sealed(&path, key)?;
+    let sealed = vault.open_sealed(&name, key)?;
     let read = zstd::Decoder::new(sealed).and_then(|mut opened| opened.read_to_end(&mut encoded));
     read.map_err(|error| damaged(error.to_string()))?;
     let mut rest = &encoded[..];
@@ -192,14 +214,40 @@ fn apply(vault: &Vault, key: &BackupKey, segment: Segment, storage: &Storage) ->
         batches.push(RowBatch::decode_length_delimited(&mut rest).map_err(|error| damaged(error.to_string()))?);
     }
     let applied = storage.write_blocking(move |sql_tx| {
+        for rows in batches.iter().flat_map(|batch| &batch.tables).filter(|rows| is_whole(rows)) {
+            replace(sql_tx, rows)?;
+        }
         // Rows come by table, not in the order in which they refer to each other.
         sql_tx.execute_batch("PRAGMA defer_foreign_keys = ON")?;
-        let tables = || batches.iter().flat_map(|batch| &batch.tables);
+        let tables = || batches.iter().flat_map(|batch| &batch.tables).filter(|rows| !is_whole(rows));
         // What is gone goes first: its names may be another row's now.
         tables().try_for_each(|rows| delete(sql_tx, rows))?;
         tables().try_for_each(|rows| upsert(sql_tx, rows))
     });
     applied.map_err(|error| damaged(error.to_string()))
+}
+
+fn is_whole(rows: &TableRows) -> bool {
+    WHOLE.contains(&rows.table.as_str())
+}
+
+/// Its rows are these, and no others.
+fn replace(sql_tx: &Connection, rows: &TableRows) -> Result<(), StorageError> {
+    sql_tx.execute(&format!("DELETE FROM {}", rows.table), [])?;
+    check_columns(&rows.columns)?;
+    let places: Vec<String> = (1..=rows.columns.len()).map(|place| format!("?{place}")).collect();
+    let sql = format!("INSERT INTO {} ({}) VALUES ({})", rows.table, rows.columns.join(", "), places.join(", "));
+    let mut statement = sql_tx.prepare_cached(&sql)?;
+    rows.rows.iter().try_for_each(|row| {
+        statement.execute(params_from_iter(row.values.iter().map(sql_value))).map(drop).map_err(StorageError::from)
+    })
+}
+
+/// They become part of the question: a name of a column is nothing else.
+fn check_columns(columns: &[String]) -> Result<(), StorageError> {
+    let plain =
+        |name: &String| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit());
+    if columns.iter().all(plain) { Ok(()) } else { Err(StorageError::Refused("a column whose name is none")) }
 }
 
 fn delete(sql_tx: &Connection, rows: &TableRows) -> Result<(), StorageError> {
@@ -210,12 +258,7 @@ fn delete(sql_tx: &Connection, rows: &TableRows) -> Result<(), StorageError> {
 
 fn upsert(sql_tx: &Connection, rows: &TableRows) -> Result<(), StorageError> {
     let table = table_of(&rows.table).ok_or(StorageError::Refused("a table that this release does not know"))?;
-    // They become part of the question: a name of a column is nothing else.
-    let plain =
-        |name: &String| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit());
-    if !rows.columns.iter().all(plain) {
-        return Err(StorageError::Refused("a column whose name is none"));
-    }
+    check_columns(&rows.columns)?;
     let names: Vec<&str> =
         [table.key, "row_version"].into_iter().chain(rows.columns.iter().map(String::as_str)).collect();
     let places: Vec<String> = (1..=names.len()).map(|place| format!("?{place}")).collect();
@@ -263,6 +306,10 @@ fn put_small_files(folder: &Path, state_directory: &Path) -> Result<(), BackupEr
             }
             let Ok(name) = path.strip_prefix(folder.join(STATE_FOLDER)) else { continue };
             let to = state_directory.join(name);
+            // A machine that was claimed for the lost box's place has a certificate of its own.
+            if to == Enrolment::file(state_directory) && to.exists() {
+                continue;
+            }
             let content = fs::read(&path).map_err(file_error(&path))?;
             // Keys are among them.
             durable::write(&to, &content, 0o600).map_err(file_error(&to))?;
@@ -277,32 +324,88 @@ fn put_recordings(
     state_directory: &Path,
     damaged: &mut Vec<String>,
 ) -> Result<usize, BackupError> {
-    let files = AudioFiles::open(state_directory, std::sync::Arc::new(crate::storage::PlainWav))?;
+    let files = AudioFiles::open(state_directory, Arc::new(crate::storage::PlainWav))?;
     let mut put = 0;
     for sha256 in vault.recordings()? {
         let to = files.path_of(&sha256);
         if to.exists() {
             continue;
         }
-        let mut content = Vec::new();
-        let read = Vault::open_sealed(&vault.recording(&sha256), key)
-            .and_then(|mut opened| opened.read_to_end(&mut content).map_err(file_error(&to)));
-        match read {
-            Ok(_) => {
-                durable::write(&to, &content, 0o600).map_err(file_error(&to))?;
-                put += 1;
+        match put_recording(vault, key, &sha256, &to) {
+            Ok(()) => put += 1,
+            Err(error) => {
+                vault.check()?;
+                damaged.push(format!("recording {sha256}: {error}"));
             }
-            Err(error) => damaged.push(format!("recording {sha256}: {error}")),
         }
     }
     Ok(put)
+}
+
+/// Recordings whose rows are here and whose files are not: after a restore that was cut short, or of a disk that has lost them.
+/// The last hashes first, because a restore that still runs comes from the other end. Whether none is left that `until` has
+/// cut off.
+pub(super) fn fetch_missing(
+    vault: &Vault,
+    key: &BackupKey,
+    db: &Connection,
+    state_directory: &Path,
+    until: Instant,
+) -> Result<bool, BackupError> {
+    let files = AudioFiles::open(state_directory, Arc::new(crate::storage::PlainWav))?;
+    let there = vault.recordings()?;
+    let named = make::named_recordings(db)?;
+    let missing = named.iter().rev().filter(|sha256| there.contains(*sha256) && !files.path_of(sha256).exists());
+    for sha256 in missing {
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        if let Err(error) = put_recording(vault, key, sha256, &files.path_of(sha256)) {
+            vault.check()?;
+            warn!(sha256, %error, "A recording that is missing here is not in the backup either");
+        }
+    }
+    Ok(true)
+}
+
+/// There whole and with its hash, or not at all. The box may be running already, and finds it once it is there.
+fn put_recording(vault: &Vault, key: &BackupKey, sha256: &str, to: &Path) -> Result<(), BackupError> {
+    let mut sealed = vault.open_sealed(&recording_name(sha256), key)?;
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let written = fs::create_dir_all(folder).and_then(|()| {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match sealed.read(&mut buffer)? {
+                0 => break,
+                bytes => {
+                    hasher.update(&buffer[..bytes]);
+                    file.write_all(&buffer[..bytes])?;
+                }
+            }
+        }
+        let found = hex::encode(hasher.finalize());
+        if found != sha256 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its SHA-256 is {found}")));
+        }
+        file.as_file().sync_all()?;
+        file.persist(to)?;
+        File::open(folder)?.sync_all()
+    });
+    written.map_err(file_error(to))
+}
+
+/// The backups that the cloud keeps for the box whose certificate is in the state folder. Reading goes on through cuts.
+pub fn vault_in_cloud(config: &Config, runtime: &Handle) -> Vault {
+    let nobody = || Line { calls: 0, jitter_ms: 0.0 };
+    Arc::new(CloudVault::new(config, None, runtime.clone(), Arc::new(nobody))).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::task::back_up_once;
     use super::*;
-    use crate::config::Config;
     use crate::storage::{CallId, Direction, NewSession, PeerAddressKind, UnixMs, insert_session, mark_answered};
 
     struct Rig {
@@ -345,9 +448,23 @@ mod tests {
             call_id
         }
 
+        fn divert(&self, extension: &'static str, do_not_disturb: i64) {
+            let sql = "INSERT INTO diversions VALUES (?1, ?2, NULL, 1)
+                ON CONFLICT DO UPDATE SET do_not_disturb = excluded.do_not_disturb";
+            let written = self
+                .storage
+                .write_blocking(move |sql_tx| Ok(sql_tx.execute(sql, (extension, do_not_disturb)).map(drop)?));
+            written.unwrap();
+        }
+
         fn back_up(&self) {
             let state = back_up_once(&self.config, false).unwrap();
             assert!(state.places.values().all(|place| place.error.is_empty()), "{state:?}");
+        }
+
+        /// Where a file of the backup is.
+        fn sealed(&self, name: &str) -> std::path::PathBuf {
+            std::path::Path::new(&self.vault().to_string()).join(name)
         }
 
         fn vault(&self) -> Vault {
@@ -373,11 +490,22 @@ mod tests {
         rig.storage.write_blocking(move |sql_tx| mark_answered(sql_tx, kept, UnixMs::now())).unwrap();
         let delete = "DELETE FROM call_sessions WHERE call_id = ?1";
         rig.storage.write_blocking(move |sql_tx| Ok(sql_tx.execute(delete, [gone]).map(drop)?)).unwrap();
+        rig.divert("12", 1);
+        rig.divert("13", 1);
         rig.call();
         rig.back_up();
+        rig.storage
+            .write_blocking(|sql_tx| {
+                Ok(sql_tx.execute("DELETE FROM diversions WHERE extension = '12'", []).map(drop)?)
+            })
+            .unwrap();
+        rig.divert("13", 0);
         rig.call();
         rig.back_up();
         let (restored, there) = rig.restore("blank");
+        let diversions = "SELECT group_concat(extension || ' ' || do_not_disturb) FROM diversions";
+        let diverted: String = there.read_blocking(|db| Ok(db.query_row(diversions, [], |row| row.get(0))?)).unwrap();
+        assert_eq!(diverted, "13 0", "as of the last segment, though the change log is not about it");
         assert_eq!((restored.segments, restored.rows, &restored.damaged), (2, 3, &vec![]));
         assert_eq!(there.read_blocking(totals).unwrap(), rig.storage.read_blocking(totals).unwrap());
         let identity = there.write_blocking(|sql_tx| crate::sync::log::identity(sql_tx, [0; 16])).unwrap();
@@ -405,10 +533,10 @@ mod tests {
         let vault = rig.vault();
         let listing = vault.list().unwrap();
         let base = *listing.bases.first().unwrap();
-        damage(&vault.segment(listing.chain(base).segments[0]));
+        damage(&rig.sealed(&listing.chain(base).segments[0].name()));
         let (restored, _there) = rig.restore("without-the-segment");
         assert_eq!((restored.rows, restored.segments, restored.damaged.len()), (1, 0, 1));
-        damage(&vault.base(base));
+        damage(&rig.sealed(&base.name()));
         let blank = rig.whole.path().join("nothing");
         fs::create_dir(&blank).unwrap();
         let nothing = restore(&vault, &rig.key, &blank, |_| {}).unwrap_err().to_string();
@@ -444,6 +572,21 @@ mod tests {
         assert!(place.drill_error.is_empty() && place.drill_rows == 2, "{place:?}");
     }
 
+    /// After a day there would be thousands to fetch, each of them a transaction.
+    #[test]
+    fn many_small_segments_are_fetched_as_one() {
+        let rig = Rig::new();
+        for _ in 0..7 {
+            rig.call();
+            rig.back_up();
+        }
+        let listing = rig.vault().list().unwrap();
+        assert_eq!((listing.bases.len(), listing.segments.len()), (1, 6), "a base and what came after it");
+        let (restored, there) = rig.restore("blank");
+        assert_eq!((restored.segments, restored.rows), (2, 7), "one that holds five, and the last");
+        assert_eq!(there.read_blocking(totals).unwrap(), rig.storage.read_blocking(totals).unwrap());
+    }
+
     /// Whatever happens to a log that was trimmed: a new base, no gap.
     #[test]
     fn a_log_that_was_trimmed_makes_a_new_base() {
@@ -458,5 +601,40 @@ mod tests {
         assert_eq!(rig.vault().list().unwrap().bases.len(), 2);
         let (restored, _there) = rig.restore("blank");
         assert_eq!(restored.rows, 3);
+    }
+
+    /// A restore that was cut short, or a disk that has lost files: a box that runs gets them back by itself.
+    #[test]
+    fn a_recording_that_is_missing_here_comes_back_from_the_backup() {
+        let rig = Rig::new();
+        let call_id = rig.call();
+        let sha256 = hex::encode(Sha256::digest(b"spoken"));
+        let path = rig.config.state_directory().join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "spoken").unwrap();
+        let named = sha256.clone();
+        let written = rig.storage.write_blocking(move |sql_tx| {
+            let sql = "INSERT INTO recordings (recording_id, created_at, updated_at, call_id, kind, state, sha256, format,
+                size_bytes, duration_ms, started_at) VALUES (?1, 1, 1, ?1, 'call', 'complete', ?2, 'plain-wav', 6, 1, 1)";
+            Ok(sql_tx.execute(sql, (call_id, named)).map(drop)?)
+        });
+        written.unwrap();
+        rig.back_up();
+        fs::remove_file(&path).unwrap();
+        rig.back_up();
+        assert_eq!(fs::read(&path).unwrap(), b"spoken");
+        // What is in the backup under this name and is something else is no recording of ours.
+        fs::remove_file(&path).unwrap();
+        let sealed = rig.sealed(&recording_name(&sha256));
+        let recipients = Recipients::parse(&[rig.key.recipient()]).unwrap();
+        let own = BackupKey::own(&rig.config.state_directory()).unwrap();
+        super::super::vault::seal_into(&sealed, &recipients.and(&own), |to| {
+            to.write_all(b"another").map_err(file_error(Path::new("x")))
+        })
+        .unwrap();
+        rig.back_up();
+        assert!(!path.exists());
+        let (restored, _there) = rig.restore("blank");
+        assert!(restored.recordings == 0 && restored.damaged[0].contains("its SHA-256 is"), "{restored:?}");
     }
 }

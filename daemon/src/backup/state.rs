@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use super::BackupError;
+use crate::config::{Config, is_cloud};
 use crate::doctor::{Finding, Verdict};
 use crate::durable;
 use crate::storage::UnixMs;
@@ -35,12 +36,46 @@ pub struct PlaceState {
     pub recordings_whole: bool,
     /// Why it does not work; empty if it does.
     pub error: String,
+    /// Why the cloud cannot be reached; empty if it is. For an hour that is no error.
+    pub away: String,
+    /// Since when.
+    pub away_since: Option<UnixMs>,
+    /// What is still to be sent of a base that is on its way up, in bytes.
+    pub base_left_bytes: u64,
     /// When it was last proved that it can be restored.
     pub drill_at: Option<UnixMs>,
     /// How many rows were compared then.
     pub drill_rows: u64,
     /// Why that failed; empty if it did not.
     pub drill_error: String,
+}
+
+impl PlaceState {
+    /// What came of a turn.
+    pub(super) fn note(&mut self, done: Result<(), BackupError>, now: UnixMs) {
+        match done {
+            Ok(()) => (self.error, self.away, self.away_since) = (String::new(), String::new(), None),
+            Err(BackupError::Away(why)) => {
+                let since = *self.away_since.get_or_insert(now);
+                let is_long = now.0.saturating_sub(since.0) > OLD_MS;
+                if !is_long {
+                    self.error.clear();
+                } else if self.error.is_empty() {
+                    // Said once, whatever else is found out about it.
+                    self.error = format!("the cloud is away since {}: {why}", in_words(since));
+                }
+                self.away = why;
+            }
+            Err(error) => {
+                (self.error, self.away, self.away_since) = (error.to_string(), String::new(), None);
+            }
+        }
+    }
+
+    /// Whether there is something left that can be done now.
+    pub(super) fn goes_on(&self) -> bool {
+        self.error.is_empty() && self.away.is_empty() && (!self.recordings_whole || self.base_left_bytes > 0)
+    }
 }
 
 /// How backups are, by place.
@@ -69,6 +104,10 @@ impl BackupState {
         let at = |at: Option<UnixMs>| at.map_or_else(|| "never".to_owned(), in_words);
         let line = |(place, state): (&PathBuf, &PlaceState)| {
             let mut text = format!("{}: whole {}, base {}", place.display(), at(state.whole_at), at(state.base_at));
+            if state.base_left_bytes > 0 {
+                text +=
+                    &format!(", of a new base {} MiB are still to be sent", state.base_left_bytes.div_ceil(1 << 20));
+            }
             if !state.recordings_whole {
                 text += ", recordings still follow";
             }
@@ -79,6 +118,8 @@ impl BackupState {
             };
             if !state.error.is_empty() {
                 text += &format!(", FAILS: {}", state.error);
+            } else if !state.away.is_empty() {
+                text += &format!(", waits for the cloud: {}", state.away);
             }
             text
         };
@@ -88,15 +129,26 @@ impl BackupState {
     /// For `offhook doctor`.
     pub fn findings(&self, now: UnixMs) -> Vec<Finding> {
         let finding = |(place, state): (&PathBuf, &PlaceState)| {
+            let mend = match is_cloud(place) {
+                true => "Look at `offhook cloud status`",
+                false => "Mount the share or stick, or make room on it",
+            };
             let place = place.display();
             let remedy = |what: &str| format!("{what}; `offhook backup now` tries at once and says what it does");
             let older = |at: Option<UnixMs>, limit: i64| at.is_none_or(|at| now.0.saturating_sub(at.0) > limit);
             let wrong = |detail: String, what: &str| Finding::wrong("backup", Verdict::Degraded, detail, remedy(what));
             if !state.drill_error.is_empty() {
-                return wrong(format!("{place}: cannot be restored: {}", state.drill_error), "Look at the folder");
+                return wrong(format!("{place}: cannot be restored: {}", state.drill_error), "A new base is made");
             }
             if !state.error.is_empty() && older(state.whole_at, OLD_MS) {
-                return wrong(format!("{place}: {}", state.error), "Mount the share or stick, or make room on it");
+                return wrong(format!("{place}: {}", state.error), mend);
+            }
+            if state.whole_at.is_none() && state.base_left_bytes > 0 {
+                let left = state.base_left_bytes.div_ceil(1 << 20);
+                return wrong(
+                    format!("{place}: the first whole copy is on its way, {left} MiB are left"),
+                    "Wait for it",
+                );
             }
             if older(state.whole_at, OLD_MS) {
                 return wrong(format!("{place}: no backup within an hour"), "Start the box");
@@ -153,7 +205,38 @@ mod tests {
             assert!(finding.verdict == Verdict::Degraded && finding.detail.contains(said), "{finding:?}");
             assert!(finding.remedy.is_some());
         }
+        let first = PlaceState { whole_at: None, base_left_bytes: 3 << 20, ..good.clone() };
+        assert!(found(first).detail.contains("on its way, 3 MiB are left"));
         let brief = PlaceState { error: "the share is gone".into(), ..good };
         assert_eq!(found(brief).verdict, Verdict::Good, "for an hour it may come back by itself");
+    }
+
+    /// The network comes and goes: that is no error until it is long, and then it is named.
+    #[test]
+    fn a_cloud_that_is_away_is_an_error_after_an_hour() {
+        let mut state = PlaceState { recordings_whole: true, ..PlaceState::default() };
+        let away = || Err(BackupError::Away("no route".to_owned()));
+        let at = |ms: i64| UnixMs(1_000_000 + ms);
+        for (ms, is_error) in [(0, false), (OLD_MS, false), (OLD_MS + 1, true)] {
+            state.note(away(), at(ms));
+            assert_eq!((!state.error.is_empty(), state.away.as_str()), (is_error, "no route"), "{ms}");
+            assert!(!state.goes_on());
+        }
+        assert!(state.error.contains("the cloud is away since 1970-01-01") && state.error.ends_with("no route"));
+        let said = state.error.clone();
+        state.note(Err(BackupError::Away("no answer".to_owned())), at(OLD_MS + 2));
+        assert_eq!((&state.error, state.away.as_str()), (&said, "no answer"), "the log is not filled with it");
+        state.note(Ok(()), at(OLD_MS + 2));
+        assert_eq!(state, PlaceState { recordings_whole: true, ..PlaceState::default() });
+        state.note(away(), at(OLD_MS + 3));
+        assert_eq!(state.error, "", "it was there meanwhile");
+        let places = BTreeMap::from([(PathBuf::from("cloud"), state.clone())]);
+        assert!(BackupState { places }.in_words().contains("waits for the cloud: no route"));
+        state.note(Err(BackupError::Refused("the quota".to_owned())), at(OLD_MS + 4));
+        assert_eq!((state.error.as_str(), state.away.as_str()), ("the cloud refuses: the quota", ""));
+        state.base_left_bytes = 1;
+        assert!(!state.goes_on());
+        state.error.clear();
+        assert!(state.goes_on());
     }
 }

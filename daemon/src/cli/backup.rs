@@ -7,9 +7,12 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::Common;
-use crate::backup::{self, BackupKey, Vault};
+use crate::backup::{self, BackupKey, PlaceState, Vault};
+use crate::config::{Config, is_cloud};
 use crate::durable;
 use crate::status::is_running;
+use crate::sync::enrolment::Enrolment;
+use crate::sync::link;
 
 /// Flags of `offhook backup`.
 #[derive(Debug, Subcommand)]
@@ -53,8 +56,12 @@ pub(crate) struct Key {
 /// after it; the box takes a new epoch, so that its cloud takes it for the lost one. Run it as the user that Offhook runs as.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The folder with the backup, or the one above it
+    /// The folder with the backup, or the one above it; `cloud` for the one that the cloud keeps
     place: PathBuf,
+    /// With `cloud`, on a machine that has no certificate: `offhook-cloud claim TENANT --replaces BOX` gives a code for the lost
+    /// box's place
+    #[arg(long)]
+    code: Option<String>,
     /// The key that opens it
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -84,7 +91,8 @@ impl Now {
         } else {
             println!("{}", state.in_words());
         }
-        let good = state.places.values().all(|place| place.error.is_empty() && place.drill_error.is_empty());
+        let good = |place: &PlaceState| place.error.is_empty() && place.away.is_empty() && place.drill_error.is_empty();
+        let good = state.places.values().all(good);
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -115,14 +123,35 @@ impl Key {
     }
 }
 
+async fn take_place(config: &Config, code: &str) -> anyhow::Result<Enrolment> {
+    let endpoint = config.cloud.endpoint.as_deref().context(
+        "cloud.endpoint is not set: where is the cloud? For example --set cloud.endpoint=cloud.example.org:8443",
+    )?;
+    Ok(link::claim(endpoint, config.cloud.trust.as_deref(), code, "").await?)
+}
+
 impl Restore {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
         let config = common.load()?;
         let running = super::runtime()?.block_on(is_running(&config));
         anyhow::ensure!(!running, "a box runs here: stop it first");
         let key = BackupKey::load(&self.key).with_context(|| self.key.display().to_string())?;
-        let vault = Vault::find(&self.place)?;
         let state_directory = config.state_directory();
+        let from_cloud = is_cloud(&self.place);
+        anyhow::ensure!(from_cloud || self.code.is_none(), "--code: expected only with the place `cloud`");
+        let runtime = super::runtime()?;
+        let vault = match from_cloud {
+            true => {
+                if let Some(code) = &self.code {
+                    backup::check_is_empty(&state_directory)?;
+                    let enrolment = runtime.block_on(take_place(&config, code))?;
+                    enrolment.save(&state_directory)?;
+                    eprintln!("This machine takes the place of {}.", enrolment.box_id);
+                }
+                backup::vault_in_cloud(&config, runtime.handle())
+            }
+            false => Vault::find(&self.place)?,
+        };
         let say = |text: &str| eprintln!("{text}");
         let restored = backup::restore(&vault, &key, &state_directory, say)?;
         if self.json {

@@ -1,6 +1,6 @@
 //! `[backup]`: sealed copies of the box.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::backup::Recipients;
 #[serde(deny_unknown_fields, default)]
 pub struct Backup {
     /// Folders on another machine or a stick: `["/mnt/nas/offhook"]`. They must be there; the box makes a folder of its own in
-    /// each.
+    /// each. `"cloud"` is the cloud that the box is claimed by: it keeps what it cannot read.
     pub places: Vec<PathBuf>,
     /// Who can open the backups: age recipients (`age1…`). `offhook backup key` makes a key and prints its recipient; the key
     /// itself belongs somewhere else.
@@ -29,8 +29,23 @@ impl Default for Backup {
     }
 }
 
-/// Every mistake, each with its key.
-pub(super) fn check(backup: &Backup, mistakes: &mut Vec<ConfigMistake>) {
+/// The place that is no folder.
+pub const CLOUD: &str = "cloud";
+
+/// Whether this place is the cloud.
+pub fn is_cloud(place: &Path) -> bool {
+    place == Path::new(CLOUD)
+}
+
+impl Backup {
+    /// Whether one of the places is the cloud.
+    pub fn to_cloud(&self) -> bool {
+        self.places.iter().any(|place| is_cloud(place))
+    }
+}
+
+/// Every mistake, each with its key. `with_cloud` is whether the box syncs with one.
+pub(super) fn check(backup: &Backup, with_cloud: bool, mistakes: &mut Vec<ConfigMistake>) {
     let mut mistake = |key: &str, value: String, expected: &str| {
         mistakes.push(ConfigMistake::new(&format!("backup.{key}"), value, expected.to_owned()));
     };
@@ -52,8 +67,16 @@ pub(super) fn check(backup: &Backup, mistakes: &mut Vec<ConfigMistake>) {
             "who can open them when this box is lost: `offhook backup key` makes a key",
         );
     }
-    for (index, place) in backup.places.iter().enumerate().filter(|(_, place)| !place.is_absolute()) {
-        mistake(&format!("places[{index}]"), place.display().to_string(), "a path that begins with /");
+    for (index, place) in backup.places.iter().enumerate() {
+        let key = format!("places[{index}]");
+        match is_cloud(place) {
+            true if with_cloud => {}
+            true => {
+                mistake(&key, CLOUD.to_owned(), "cloud.enabled = true with it: the box is known by its certificate")
+            }
+            false if place.is_absolute() => {}
+            false => mistake(&key, place.display().to_string(), "\"cloud\", or a path that begins with /"),
+        }
     }
 }
 
@@ -67,8 +90,12 @@ mod tests {
         let recipient = BackupKey::generate().recipient();
         let good = format!("[backup]\nplaces = ['/mnt/nas']\nrecipients = ['{recipient}']");
         assert_eq!(mistakes_of(&good), Vec::<String>::new());
+        let cloud = format!("[cloud]\nenabled = true\n[backup]\nplaces = ['cloud']\nrecipients = ['{recipient}']");
+        assert_eq!(mistakes_of(&cloud), Vec::<String>::new());
         for (text, key) in [
             ("places = ['/mnt/nas']", "backup.recipients"),
+            (&format!("places = ['cloud']\nrecipients = ['{recipient}']"), "backup.places[0]"),
+            (&format!("places = ['/mnt', 'nas']\nrecipients = ['{recipient}']"), "backup.places[1]"),
             ("recipients = ['age1x']", "backup.recipients[0]"),
             ("base_hours = 0", "backup.base_hours"),
             ("bases_kept = 61", "backup.bases_kept"),

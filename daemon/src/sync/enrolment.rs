@@ -140,6 +140,17 @@ impl Enrolment {
         self
     }
 
+    /// The box's name is what the certificate says: for one that took another's place, and did not know its name.
+    #[must_use]
+    pub fn named_by_its_certificate(self) -> Enrolment {
+        let chain = self.chain();
+        let named = chain.first().and_then(|own| {
+            let (_, parsed) = X509Certificate::from_der(own).ok()?;
+            Some(parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned())
+        });
+        Enrolment { box_id: named.unwrap_or_else(|| self.box_id.clone()), ..self }
+    }
+
     /// Where it lies.
     pub fn file(state_directory: &Path) -> PathBuf {
         state_directory.join(FILE)
@@ -236,6 +247,7 @@ mod tests {
         let request = Request::new("box-1").unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::OrganizationName, "office");
+        params.distinguished_name.push(DnType::CommonName, "box-1");
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 4, 1);
         let own = params.self_signed(&request.key).unwrap().der().to_vec();
@@ -257,6 +269,8 @@ mod tests {
         let file = Enrolment::file(folder.path());
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!((enrolment.roots().len(), enrolment.tenant().as_deref()), (2, Some("office")));
+        let named = Enrolment { box_id: String::new(), ..enrolment.clone() }.named_by_its_certificate();
+        assert_eq!(named, enrolment);
         assert!(!format!("{enrolment:?}").contains("PRIVATE"));
         std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("BEGIN CERT", "BEGIN")).unwrap();
         let error = Enrolment::load(folder.path()).unwrap_err();

@@ -31,7 +31,7 @@ use crate::config::host_and_port;
 /// For a connection, and for an answer about certificates.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A message of the cloud is small: at most a verdict with its days, or a configuration with its files, in bytes.
-pub(super) const MESSAGE_MAX: usize = 1 << 20;
+pub(crate) const MESSAGE_MAX: usize = 1 << 20;
 
 /// Why the cloud was not reached, or what it said.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +226,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Claims the box with a code: the cloud gives it its first certificate.
+/// Claims the box with a code: the cloud gives it its first certificate. Without a `box_id` it takes the place of the box that
+/// the code names.
 ///
 /// # Errors
 /// [`LinkError`].
@@ -239,7 +240,8 @@ pub async fn claim(endpoint: &str, trust: Option<&Path>, code: &str, box_id: &st
         box_id: box_id.to_owned(),
     };
     let certificate = answered(EnrollClient::new(channel).claim(timed(question)).await)?;
-    usable(Enrolment::new(box_id.to_owned(), &request, &certificate).known_at(endpoint, None))
+    let enrolment = Enrolment::new(box_id.to_owned(), &request, &certificate).known_at(endpoint, None);
+    usable(enrolment.named_by_its_certificate())
 }
 
 /// A new key and a certificate for it, for the one there is.

@@ -260,7 +260,7 @@ impl Layout {
     }
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+pub(crate) fn value(value: ValueRef<'_>) -> Value {
     let kind = match value {
         ValueRef::Null => None,
         ValueRef::Integer(integer) => Some(Kind::Integer(integer)),

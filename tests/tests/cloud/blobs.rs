@@ -22,7 +22,7 @@ use super::{CLOUD, Folders, NUMBER, carrier, claim, session, start_box, sync_of}
 
 /// How large the recording is, in MiB, and how often its connection is cut; `OFFHOOK_BLOB=1024x50` for more.
 const SIZE_AND_CUTS: &str = "OFFHOOK_BLOB";
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(600);
 /// What is around the content: frames of gRPC, HTTP/2, TLS, handshakes, and the rows.
 const OVERHEAD_PERCENT: u64 = 1;
@@ -59,7 +59,7 @@ pub(super) fn record(folder: &Path, kind: RecordingKind, at: UnixMs, content: Op
     sha256
 }
 
-fn path_of(folder: &Path, sha256: &str) -> PathBuf {
+pub(super) fn path_of(folder: &Path, sha256: &str) -> PathBuf {
     folder.join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"))
 }
 

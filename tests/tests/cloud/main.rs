@@ -11,6 +11,7 @@ mod kills;
 mod operators;
 mod restore;
 mod two_instances;
+mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

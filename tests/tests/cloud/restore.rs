@@ -12,7 +12,7 @@ use tests::poll;
 use super::{BOX, CLOUD, Folders, LIMIT, call, carrier, claim, said, start_box, sync_of};
 
 /// Waits until the share has everything that was committed by now.
-fn wait_until_backed_up(offhook: &Offhook, head: i64) {
+pub(super) fn wait_until_backed_up(offhook: &Offhook, head: i64) {
     let whole = poll(LIMIT, || {
         let state: Value = serde_json::from_slice(&offhook.run(&["backup", "status", "--json"]).stdout).unwrap();
         let to = state["places"].as_object()?.values().next()?["to"].as_i64()?;
@@ -21,7 +21,7 @@ fn wait_until_backed_up(offhook: &Offhook, head: i64) {
     assert!(whole.is_some(), "{}\n{}", said(&offhook.run(&["backup", "status"])), offhook.log());
 }
 
-fn head(folder: &Path) -> i64 {
+pub(super) fn head(folder: &Path) -> i64 {
     daemon::storage::Reader::open(folder, 1).unwrap().read_blocking(daemon::sync::log::log_head).unwrap()
 }
 

@@ -27,6 +27,9 @@ pub(crate) use pace::Pace;
 pub use rows::{Counts, counts};
 pub use task::{Uploads, place_of};
 
+pub(crate) use pace::Pace;
+pub(crate) use task::frames;
+
 use serde::{Deserialize, Serialize};
 
 /// A file that is to go up.

@@ -66,12 +66,12 @@ impl Pace {
     }
 
     /// Whether it is a call's jitter that is waited for.
-    pub(super) fn is_paused(&self, now: Instant) -> bool {
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| until > now)
     }
 
     /// How much may be sent at once, in bytes.
-    pub(super) fn slice(&self, line: Line) -> u64 {
+    pub(crate) fn slice(&self, line: Line) -> u64 {
         if line.calls > 0 { SLICE_MIN } else { self.slice.min(self.unbroken / PART).max(SLICE_MIN) }
     }
 
@@ -83,17 +83,17 @@ impl Pace {
     }
 
     /// So much has gone up.
-    pub(super) fn went_up(&mut self, bytes: u64) {
+    pub(crate) fn went_up(&mut self, bytes: u64) {
         self.unbroken = self.unbroken.saturating_add(bytes);
     }
 
     /// The line was cut.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.unbroken = 0;
     }
 
     /// A slice took so long while nobody called.
-    pub(super) fn took(&mut self, bytes: u64, took: Duration) {
+    pub(crate) fn took(&mut self, bytes: u64, took: Duration) {
         if took > SLOW {
             self.slice = (bytes / 2).max(SLICE_MIN);
         } else if took < FAST && bytes >= self.slice {

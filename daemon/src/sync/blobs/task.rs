@@ -368,7 +368,8 @@ fn refused(connection: u64, status: &GrpcStatus) -> Event {
     Event::Refused(connection, refusal)
 }
 
-fn frames(sha256: &Bytes, offset: u64, slice: &Bytes) -> Vec<Frame> {
+/// A slice as messages.
+pub(crate) fn frames(sha256: &Bytes, offset: u64, slice: &Bytes) -> Vec<Frame> {
     let starts = (0..slice.len()).step_by(FRAME_BYTES);
     let frame = |start: usize| Frame {
         sha256: sha256.clone(),
