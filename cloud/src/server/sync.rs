@@ -354,8 +354,10 @@ impl Driver {
                 tracing::info!("The box was revoked");
                 self.stream.step(Event::Closed, now);
             }
-            // The stream is told by what it asks the store, and by the news of it.
-            Some(Err(StoreError::NotHere { .. })) => {}
+            // Usually it was told by the news of it, which an erasure takes along; it is told when it comes again.
+            Some(Err(StoreError::NotHere { .. })) => {
+                self.stream.step(Event::Closed, now);
+            }
             // It does no harm: what it is about is said again.
             Some(Err(error)) => tracing::warn!(%error, "Not noted when the box was heard"),
             None => {}

@@ -82,7 +82,7 @@ pub fn export(cell: &Cell, tenant_id: &str, folder: &Path, now: i64) -> Result<E
     if path.exists() {
         return Err(TenantError::Damaged { path, reason: "is there already: expected another folder".to_owned() });
     }
-    files::make_folder(folder).map_err(|source| TenantError::File { path: folder.to_owned(), source })?;
+    files::make_folder(folder).map_err(|error| TenantError::File { path: folder.to_owned(), error })?;
     let beside = folder.join("tenant.part");
     let mut lines = Lines::create(&beside)?;
     let (tenant, release) = (tenant_id.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
@@ -129,7 +129,7 @@ impl Lines {
             file.include_checksum(true)?;
             Ok(file)
         });
-        let file = made.map_err(|source| TenantError::File { path: beside.to_owned(), source })?;
+        let file = made.map_err(|error| TenantError::File { path: beside.to_owned(), error })?;
         Ok(Lines { beside: beside.to_owned(), file, summing: Summing::default() })
     }
 
@@ -157,7 +157,7 @@ impl Lines {
             std::fs::rename(&self.beside, path)?;
             File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
         });
-        finished.map_err(|source| TenantError::File { path: path.to_owned(), source })
+        finished.map_err(|error| TenantError::File { path: path.to_owned(), error })
     }
 }
 
@@ -191,7 +191,7 @@ fn misnamed(record: &Record) -> Option<String> {
 fn read(path: &Path, mut take: impl FnMut(Record, usize) -> Result<(), TenantError>) -> Result<Checked, TenantError> {
     let damaged = |reason: String| TenantError::Damaged { path: path.to_owned(), reason };
     let cut = |error: std::io::Error| damaged(format!("is damaged or was cut off: {error}"));
-    let file = File::open(path).map_err(|source| TenantError::File { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|error| TenantError::File { path: path.to_owned(), error })?;
     let decoder = zstd::Decoder::new(file);
     let mut lines = BufReader::new(decoder.map_err(|error| damaged(format!("is no export of a tenant: {error}")))?);
     let mut line = String::new();
@@ -248,7 +248,7 @@ pub fn import(cell: &Cell, folder: &Path, actor: Actor<'_>) -> Result<Exported, 
     let Checked { header, trailer, kept } = read(&path, |record, _| match record {
         Record::Recording { box_id, sha256, size_bytes } => {
             let file = recording(&box_id, &sha256);
-            let found = std::fs::metadata(&file).map_err(|source| TenantError::File { path: file.clone(), source })?;
+            let found = std::fs::metadata(&file).map_err(|error| TenantError::File { path: file.clone(), error })?;
             let reason = format!("has {} bytes: expected {size_bytes}", found.len());
             if found.len() == size_bytes { Ok(()) } else { Err(TenantError::Damaged { path: file, reason }) }
         }

@@ -62,20 +62,20 @@ pub enum TenantError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A recording.
-    #[error("recordings of {of}: {source}")]
+    #[error("recordings of {of}: {error}")]
     Recording {
         /// Whose.
         of: BoxName,
         /// What is wrong.
-        source: Box<BlobError>,
+        error: Box<BlobError>,
     },
     /// The folders of all recordings of a tenant.
-    #[error("the recordings of {tenant_id}: {source}")]
+    #[error("the recordings of {tenant_id}: {error}")]
     Recordings {
         /// Whose.
         tenant_id: String,
         /// What is wrong.
-        source: Box<BlobError>,
+        error: Box<BlobError>,
     },
     /// It does not go with where the tenant lives.
     #[error("{tenant_id} {standing}: {expected}")]
@@ -112,12 +112,12 @@ pub enum TenantError {
         arrived: Summary,
     },
     /// A file of an export.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// What is wrong.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// An export that is not whole, or not one.
     #[error("{}: {reason}", path.display())]

@@ -54,7 +54,7 @@ impl Recordings {
     pub fn forget_tenant(&self, tenant_id: &str) -> Result<u64, TenantError> {
         let tenant = || tenant_id.to_owned();
         let forgotten = self.runtime.block_on(self.blobs.forget_tenant(tenant_id));
-        forgotten.map_err(|error| TenantError::Recordings { tenant_id: tenant(), source: Box::new(error) })
+        forgotten.map_err(|error| TenantError::Recordings { tenant_id: tenant(), error: Box::new(error) })
     }
 
     /// One of them to another cell, unless it is there. It goes on where it was cut, and is kept once its hash is right.
@@ -78,7 +78,7 @@ impl Recordings {
     /// # Errors
     /// [`TenantError::Recording`], [`TenantError::File`].
     pub fn save(&self, of: &BoxName, content: Content, path: &Path) -> Result<(), TenantError> {
-        let in_file = |source| TenantError::File { path: path.to_owned(), source };
+        let in_file = |error| TenantError::File { path: path.to_owned(), error };
         let beside = path.with_extension("part");
         let mut file = files::create_private(&beside).map_err(in_file)?;
         let mut hasher = Sha256::new();
@@ -103,7 +103,7 @@ impl Recordings {
     /// # Errors
     /// [`TenantError::Recording`], [`TenantError::File`].
     pub fn load(&self, of: &BoxName, content: Content, path: &Path) -> Result<(), TenantError> {
-        let in_file = |source| TenantError::File { path: path.to_owned(), source };
+        let in_file = |error| TenantError::File { path: path.to_owned(), error };
         let mut file = File::open(path).map_err(in_file)?;
         let loaded = self.runtime.block_on(async {
             let begun = self.blobs.begin(of, content).await?;
@@ -119,8 +119,8 @@ impl Recordings {
     }
 }
 
-fn wrong(of: &BoxName, source: BlobError) -> TenantError {
-    TenantError::Recording { of: of.clone(), source: Box::new(source) }
+fn wrong(of: &BoxName, error: BlobError) -> TenantError {
+    TenantError::Recording { of: of.clone(), error: Box::new(error) }
 }
 
 /// The rest of an upload, and its end.
@@ -170,6 +170,6 @@ impl Iterator for Pieces<'_> {
 /// The folder of a box's recordings in an export, made.
 pub(super) fn folder_of(export: &Path, of: &BoxName) -> Result<std::path::PathBuf, TenantError> {
     let path = export.join("recordings").join(&of.box_id);
-    files::make_folder(&path).map_err(|source| TenantError::File { path: path.clone(), source })?;
+    files::make_folder(&path).map_err(|error| TenantError::File { path: path.clone(), error })?;
     Ok(path)
 }

@@ -78,6 +78,43 @@ fn words(output: &Output) -> String {
     said(output)
 }
 
+/// What cannot be done is said before anything is changed, with what was expected.
+#[test]
+fn what_is_asked_of_tenants_is_checked_first() {
+    let folders = Folders::new();
+    let cloud = CloudProcess::start(Path::new(CLOUD), &folders.cloud, &[]);
+    cloud.code("bakery");
+    let other = folders.cloud.join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("authority.crt"), "of somebody else").unwrap();
+    let file = |name: &str, text: String| {
+        let path = folders.cloud.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let store = |folder: &Path| format!("store.directory = '{}'\n", folder.display());
+    let foreign = file("foreign.toml", store(&other));
+    let same = file("same.toml", format!("listen.address = '{}'\n{}", cloud.address(), store(&other)));
+    let wrong = file("wrong.toml", "listen.mood = 1\n".to_owned());
+    for (arguments, code, expected) in [
+        (format!("move nobody --to {foreign}"), 1, "there is no tenant nobody"),
+        (format!("move Bakery! --to {foreign}"), 1, "tenant \"Bakery!\": expected 1 to 63 lower-case"),
+        (format!("move bakery --to {foreign}"), 1, "differ: boxes are known by certificates of one authority"),
+        (format!("move bakery --to {same}"), 1, "both cells have listen.endpoint = \"localhost:"),
+        (format!("move bakery --to {wrong}"), 78, "--to: "),
+        ("erase bakery --yes baker --as Anna".to_owned(), 1, "--yes baker: expected bakery"),
+        ("erase bakery --yes bakery".to_owned(), 2, "--as <NAME>"),
+        ("place bakery elsewhere".to_owned(), 1, "endpoint \"elsewhere\": expected a host name or address and :port"),
+        ("import /nowhere".to_owned(), 1, "/nowhere/tenant.jsonl.zst: No such file"),
+    ] {
+        let output = cloud.run(&["tenant"].into_iter().chain(arguments.split(' ')).collect::<Vec<_>>());
+        let said = said(&output);
+        assert!(output.status.code() == Some(code) && said.contains(expected), "{arguments}: {said}");
+    }
+    let tenants = cloud.ask(&["tenant", "list"]);
+    assert_eq!((&tenants[0]["tenant"], &tenants[0]["state"]), (&"bakery".into(), &"open".into()));
+}
+
 #[test]
 fn a_tenant_moves_to_another_cell_while_its_box_syncs() {
     let (folders, carrier) = (Folders::new(), carrier());
