@@ -173,7 +173,7 @@ impl Objects {
 
     /// The content of each blob of a box, in order.
     pub(super) async fn contents(&self, of: &BoxName) -> Result<Vec<Content>, BlobError> {
-        let mut listed = self.store().list(Some(&folder(of)));
+        let mut listed = self.store().list(Some(&self.folder_of(of)));
         let mut found = Vec::new();
         while let Some(object) = listed.next().await {
             let ObjectMeta { location, size, .. } = object?;
@@ -186,7 +186,7 @@ impl Objects {
 
     /// Every blob of a tenant goes, and the folders that name its boxes: how many.
     pub(super) async fn delete_tenant(&self, tenant_id: &str) -> Result<u64, BlobError> {
-        let folder = Key::from_iter(["blobs", tenant_id]);
+        let folder = Key::from_iter([self.prefix, tenant_id]);
         let mut deleted = 0;
         let mut listed = self.store().list(Some(&folder));
         while let Some(object) = listed.next().await {
@@ -196,8 +196,8 @@ impl Objects {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Objects::Folder { root, .. } = self {
-            let path = root.join("blobs").join(tenant_id);
+        if let KeptIn::Folder { root, .. } = &self.kept_in {
+            let path = root.join(self.prefix).join(tenant_id);
             blocking(move || files::remove_folder(&path).map_err(|error| BlobError::file(&path, error))).await?;
         }
         Ok(deleted)

@@ -23,8 +23,6 @@ macro_rules! either {
     };
 }
 
-use either;
-
 mod backups;
 mod bell;
 mod columns;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::{AnyStore, Store, StoreError, either};
+use super::{AnyStore, Store, StoreError};
 use crate::sync::stream::Away;
 
 /// Rows that are written or erased in one transaction at most: others wait for a fraction of a second.

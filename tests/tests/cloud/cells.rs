@@ -103,7 +103,7 @@ fn what_is_asked_of_tenants_is_checked_first() {
         (format!("move bakery --to {same}"), 1, "both cells have listen.endpoint = \"localhost:"),
         (format!("move bakery --to {wrong}"), 78, "--to: "),
         ("erase bakery --yes baker --as Anna".to_owned(), 1, "--yes baker: expected bakery"),
-        ("erase bakery --yes bakery".to_owned(), 2, "--as <NAME>"),
+        ("erase bakery --yes bakery".to_owned(), 1, "--as NAME: expected who does it"),
         ("place bakery elsewhere".to_owned(), 1, "endpoint \"elsewhere\": expected a host name or address and :port"),
         ("import /nowhere".to_owned(), 1, "/nowhere/tenant.jsonl.zst: No such file"),
     ] {

@@ -23,7 +23,6 @@ mod rows;
 mod task;
 mod uploader;
 
-pub(crate) use pace::Pace;
 pub use rows::{Counts, counts};
 pub use task::{Uploads, place_of};
 
