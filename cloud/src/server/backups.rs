@@ -82,11 +82,9 @@ impl Service {
     fn failed(of: &BoxName, error: &BlobError) -> Status {
         let status = status_of(error);
         tracing::info!(%of, %error, "A backup is not taken or given");
-        match status.code() {
-            // What it says is about recordings.
-            tonic::Code::Unavailable => Status::unavailable("the store of backups failed"),
-            _ => status,
-        }
+        // What it says is about recordings.
+        let is_ours = status.code() == tonic::Code::Unavailable;
+        if is_ours { Status::unavailable("the store of backups failed") } else { status }
     }
 
     /// Whether this file may be taken.

@@ -190,7 +190,7 @@ pub(super) fn changes(sql_tx: &Connection, after: i64) -> Result<Option<(Segment
 /// Every row of a table; what restores it takes them instead of those that are there.
 fn whole(sql_tx: &Connection, name: &str) -> Result<TableRows, BackupError> {
     let mut statement = sql_tx.prepare(&format!("SELECT * FROM {name} LIMIT {WHOLE_ROWS}"))?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let rows = statement.query_map([], |row| {
         let values = (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?))).collect::<rusqlite::Result<_>>()?;
         Ok(Row { values, ..Row::default() })

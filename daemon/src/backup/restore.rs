@@ -106,10 +106,10 @@ pub fn drill(
     let here = totals(&sql_tx)?;
     let none = || BackupError::NoBase(vault.to_string());
     let reached = vault.list()?.latest(make::epoch(&sql_tx)?).ok_or_else(none)?.to();
-    if let Some((segment, encoded)) = changes(&sql_tx, reached)? {
-        if make::segment(vault, recipients, segment, &encoded)?.is_none() {
-            return Err(BackupError::Away("the last segment is still on its way".to_owned()));
-        }
+    if let Some((segment, encoded)) = changes(&sql_tx, reached)?
+        && make::segment(vault, recipients, segment, &encoded)?.is_none()
+    {
+        return Err(BackupError::Away("the last segment is still on its way".to_owned()));
     }
     drop(sql_tx);
     let scratch = Scratch::new(state_directory)?;
