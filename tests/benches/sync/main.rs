@@ -183,10 +183,8 @@ impl Wire {
             log_head: 0,
         };
         wire.say(box_message::Body::Hello(hello)).await?;
-        match wire.hear().await? {
-            cloud_message::Body::Welcome(_) => Ok(wire),
-            other => Err(format!("{other:?}")),
-        }
+        let answer = wire.hear().await?;
+        if matches!(answer, cloud_message::Body::Welcome(_)) { Ok(wire) } else { Err(format!("{answer:?}")) }
     }
 
     async fn say(&self, body: box_message::Body) -> Result<(), String> {

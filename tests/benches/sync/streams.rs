@@ -183,16 +183,17 @@ async fn live(
 }
 
 async fn listen(wire: &mut Wire, number: usize, happened: &mpsc::UnboundedSender<Happening>) -> Result<(), String> {
-    match wire.hear().await? {
-        cloud_message::Body::Ping(_) => wire.say(box_message::Body::Ping(Ping {})).await,
-        cloud_message::Body::Desired(desired) => {
-            happened.send(Happening::Wished(number, Instant::now())).map_err(|error| error.to_string())?;
-            let applied = reported::State::Applied.into();
-            let report = Reported { version: desired.version, applied: true, detail: String::new(), state: applied };
-            wire.say(box_message::Body::Reported(report)).await
-        }
-        other => Err(format!("{other:?}")),
+    let body = wire.hear().await?;
+    if matches!(body, cloud_message::Body::Ping(_)) {
+        return wire.say(box_message::Body::Ping(Ping {})).await;
     }
+    if let cloud_message::Body::Desired(desired) = body {
+        happened.send(Happening::Wished(number, Instant::now())).map_err(|error| error.to_string())?;
+        let applied = reported::State::Applied.into();
+        let report = Reported { version: desired.version, applied: true, detail: String::new(), state: applied };
+        return wire.say(box_message::Body::Reported(report)).await;
+    }
+    Err("neither a sign of life nor a wish".to_owned())
 }
 
 /// Each stream is an open file at both ends, which are children of one limit.
