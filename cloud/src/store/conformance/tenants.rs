@@ -64,7 +64,10 @@ fn records<S: Tenants + Deliveries>(store: &S, tenant_id: &str) -> Vec<Record> {
 }
 
 /// Puts everything of one tenant into another store, or under another name.
-pub(in crate::store) fn copy<S: Tenants, T: Tenants>((from, of): (&S, &str), (to, tenant_id): (&T, &str)) {
+pub(in crate::store) fn copy<S: Tenants + Deliveries, T: Tenants + Deliveries>(
+    (from, of): (&S, &str),
+    (to, tenant_id): (&T, &str),
+) {
     make(to, tenant_id, &Standing::Arriving { frozen_at: None });
     let mut putting = Putting::new(to, tenant_id);
     from.export(of, &mut |record| if matches!(record, Record::Claim { .. }) { Ok(()) } else { putting.put(record, 1) })
