@@ -249,11 +249,11 @@ fn deliveries_go_to_a_box_that_is_welcomed_a_few_at_a_time() {
     let delivery = |number: usize| Delivery { delivery_id: number.to_string(), what: None };
     let all = || Event::Outstanding((0..40).map(delivery).collect());
     let sent = |actions: &[Action]| -> Vec<String> {
-        let id = |action: &Action| match action {
-            Action::Send(CloudMessage { body: Some(cloud_message::Body::Delivery(delivery)) }) => {
-                delivery.delivery_id.clone()
-            }
-            other => panic!("not a delivery: {other:?}"),
+        let id = |action: &Action| {
+            let Action::Send(CloudMessage { body: Some(cloud_message::Body::Delivery(delivery)) }) = action else {
+                panic!("not a delivery: {action:?}")
+            };
+            delivery.delivery_id.clone()
         };
         actions.iter().map(id).collect()
     };
