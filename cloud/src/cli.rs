@@ -329,7 +329,8 @@ fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     })
 }
 
-fn kept(config: &Config) -> anyhow::Result<Kept> {
+/// Backups of boxes.
+pub(crate) fn kept(config: &Config) -> anyhow::Result<Kept> {
     let limits = Limits::new(config.backups.gigabytes_limit, config.backups.removed_days);
     Ok(Kept { blobs: config.blobs.open_for_backups(&config.directory(), limits.box_bytes)?, limits })
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::{Actor, Cell, Move, Recordings, erase, export, freeze, import, open, place};
-use crate::cli::{Opened, in_words, open_store};
+use crate::cli::{Opened, in_words, kept, open_store};
 use crate::clock;
 use crate::config::{Config, ConfigMistakes, is_endpoint};
 use crate::fleet::desk;
@@ -208,8 +208,8 @@ fn runtime() -> anyhow::Result<Arc<Runtime>> {
 
 fn cell(config: &Config, opened: &Opened, runtime: &Arc<Runtime>) -> anyhow::Result<Cell> {
     let directory = config.directory();
-    let recordings =
-        Recordings::new(config.blobs.open(&directory)?, config.blobs.place(&directory), Arc::clone(runtime));
+    let (blobs, backups) = (config.blobs.open(&directory)?, kept(config)?.blobs);
+    let recordings = Recordings::new(blobs, backups, config.blobs.place(&directory), Arc::clone(runtime));
     Ok(Cell { store: opened.shared(), recordings, endpoint: config.endpoint() })
 }
 

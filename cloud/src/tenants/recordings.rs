@@ -18,15 +18,17 @@ use crate::store::BoxName;
 /// Recordings of a cell.
 pub struct Recordings {
     blobs: Blobs,
+    /// Sealed, and a box makes new ones where it goes: they are only ever forgotten.
+    backups: Blobs,
     /// Names the folder or bucket.
     place: String,
     runtime: Arc<Runtime>,
 }
 
 impl Recordings {
-    /// Of the folder or bucket that `place` names.
-    pub fn new(blobs: Blobs, place: String, runtime: Arc<Runtime>) -> Recordings {
-        Recordings { blobs, place, runtime }
+    /// Of the folder or bucket that `place` names, with the backups there.
+    pub fn new(blobs: Blobs, backups: Blobs, place: String, runtime: Arc<Runtime>) -> Recordings {
+        Recordings { blobs, backups, place, runtime }
     }
 
     /// Where they are.
@@ -47,13 +49,16 @@ impl Recordings {
         self.runtime.block_on(self.blobs.contents(of)).map_err(|error| wrong(of, error))
     }
 
-    /// All of a tenant's go: how many.
+    /// All of a tenant's go, and its backups: how many recordings.
     ///
     /// # Errors
     /// [`TenantError::Recordings`].
     pub fn forget_tenant(&self, tenant_id: &str) -> Result<u64, TenantError> {
         let tenant = || tenant_id.to_owned();
-        let forgotten = self.runtime.block_on(self.blobs.forget_tenant(tenant_id));
+        let forgotten = self.runtime.block_on(async {
+            self.backups.forget_tenant(tenant_id).await?;
+            self.blobs.forget_tenant(tenant_id).await
+        });
         forgotten.map_err(|error| TenantError::Recordings { tenant_id: tenant(), error: Box::new(error) })
     }
 

@@ -20,7 +20,9 @@ fn cell(folder: &Path, runtime: &Arc<Runtime>) -> Cell {
     let name = folder.file_name().unwrap().to_str().unwrap();
     let blobs = Blobs::open(folder, Objects::folder(folder).unwrap(), Limits::default()).unwrap();
     let store = Arc::new(AnyStore::Sqlite(Sqlite::open(&folder.join("cloud.db")).unwrap()));
-    let recordings = Recordings::new(blobs, folder.display().to_string(), Arc::clone(runtime));
+    let below = Objects::folder(folder).unwrap().below("backups");
+    let backups = Blobs::open(&folder.join("backup-uploads"), below, Limits::default()).unwrap();
+    let recordings = Recordings::new(blobs, backups, folder.display().to_string(), Arc::clone(runtime));
     Cell { store, recordings, endpoint: format!("{name}:8443") }
 }
 
