@@ -173,7 +173,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Verb::Tenant(tenant) => tenant.run(&config, &opened, command.by.as_deref())?,
         Verb::Twilio(twilio) => twilio.run(&config, opened.store())?,
         Verb::Backups(backups) => backups.run(opened.store())?,
-        verb => {
+        verb @ (Verb::Claim(_) | Verb::Boxes(_) | Verb::Revoke(_) | Verb::Calls(_) | Verb::Fleet(_)) => {
             let endpoint = config.endpoint();
             let desk = Desk::new(opened.store(), Operator::at_console(by), &endpoint);
             ask(verb, &Access::Here(desk), Some(&config))?;

@@ -5,12 +5,18 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use cloud::store::{AnyStore, BoxName, Store as _};
 use cloud_api::digest::Sum;
-use daemon::storage::Reader as Rows;
+use daemon::bell::Bell;
+use daemon::call::CallsUp;
+use daemon::config::Config;
+use daemon::deliveries::Post;
+use daemon::office::{Staff, sample};
+use daemon::storage::{AudioFiles, PlainWav, Reader as Rows};
 use daemon::sync::log::{Reader, log_head};
 use daemon::sync::{TABLES, engine::Limits};
 use serde_json::Value;
@@ -188,6 +194,17 @@ fn command(program: &Path, settings: &[String], arguments: &[&str]) -> Command {
     command.args(arguments).args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command
+}
+
+/// What a box needs for what is handed down to it, with an office of tests.
+///
+/// # Panics
+/// When the folder of recordings cannot be made.
+pub fn post(config: &Config) -> Post {
+    let files = AudioFiles::open(&config.state_directory(), Arc::new(PlainWav)).unwrap();
+    let staff = Staff::new(Arc::new(sample::office().unwrap()));
+    let calls = CallsUp::default();
+    Post { files, staff, bell: Bell::default(), line: Arc::new(move || calls.line()) }
 }
 
 /// Sums by table and day.

@@ -3,7 +3,7 @@
 //! The file is TOML, for its owner alone: whoever has it is the operator. Its certificate is made anew, with a new key, when
 //! two thirds of its 90 days are over and it is used.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -152,7 +152,7 @@ impl Remote {
     ///
     /// # Errors
     /// If the file cannot be read or the service not be reached.
-    pub fn open(path: &PathBuf) -> anyhow::Result<Remote> {
+    pub fn open(path: &Path) -> anyhow::Result<Remote> {
         let mut credentials = Credentials::load(path)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let channel = runtime.block_on(async {

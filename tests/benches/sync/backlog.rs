@@ -15,7 +15,7 @@ use daemon::storage::{
 };
 use daemon::sync::CloudSync;
 use daemon::sync::log::progress;
-use tests::cloud::{sums_of_box, sums_of_cloud};
+use tests::cloud::{post, sums_of_box, sums_of_cloud};
 use tests::load::Usage;
 use tests::poll;
 use tests::tcp_relay::TcpRelay;
@@ -110,7 +110,7 @@ pub(crate) fn child(settings: &[String]) {
     storage.read_blocking(progress).unwrap();
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    let sync = CloudSync::start(&config, &storage, CallsUp::default());
+    let sync = CloudSync::start(&config, &storage, CallsUp::default(), post(&config));
     let wait = |what: &str, done: &dyn Fn() -> bool| {
         poll(LIMIT, || done().then_some(())).expect(what);
         println!("{what}");
@@ -146,7 +146,8 @@ fn write_calls(folder: &Path, calls: u32) {
 fn one_change(rig: &Rig, folder: &Path, settings: &[String]) {
     let (store, of) = (rig.store(), name("backlog"));
     let storage = Storage::open(&StorageConfig::new(folder)).unwrap().storage;
-    let sync = CloudSync::start(&Config::load(None, settings).unwrap(), &storage, CallsUp::default());
+    let config = Config::load(None, settings).unwrap();
+    let sync = CloudSync::start(&config, &storage, CallsUp::default(), post(&config));
     // The first one waits for the connection, too.
     let mut waits: Vec<Duration> = (0..=CHANGES).map(|_| seen_after(&storage, &store)).skip(1).collect();
     println!("one change: in the cloud after {}", halves(&mut waits));

@@ -7,21 +7,17 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::store::{AnyStore, Sqlite, Store as _};
-use daemon::bell::Bell;
 use daemon::call::CallsUp;
 use daemon::config::Config;
-use daemon::deliveries::Post;
-use daemon::office::{Staff, sample};
-use daemon::storage::{AudioFiles, PlainWav, Storage, StorageConfig, UnixMs, insert_session, mark_answered};
+use daemon::storage::{Storage, StorageConfig, UnixMs, insert_session, mark_answered};
 use daemon::sync::CloudSync;
 use daemon::sync::enrolment::Enrolment;
 use daemon::sync::log::progress;
 use rand::RngExt as _;
-use tests::cloud::CloudProcess;
+use tests::cloud::{CloudProcess, post};
 
 use super::{CLOUD, Folders, claim, session};
 
@@ -29,14 +25,6 @@ use super::{CLOUD, Folders, claim, session};
 const SETTINGS: &str = "OFFHOOK_TEST_KILLS_SETTINGS";
 /// How often it is killed; `make kills` sets it.
 const ROUNDS: &str = "OFFHOOK_KILLS";
-
-/// What the box would do with deliveries; there are none.
-fn post(config: &Config) -> Post {
-    let files = AudioFiles::open(&config.state_directory(), Arc::new(PlainWav)).unwrap();
-    let staff = Staff::new(Arc::new(sample::office().unwrap()));
-    let calls = CallsUp::default();
-    Post { files, staff, bell: Bell::default(), line: Arc::new(move || calls.line()) }
-}
 
 /// Not a test of its own: the process that is killed. It says each call that is committed.
 #[test]

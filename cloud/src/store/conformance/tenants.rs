@@ -42,7 +42,7 @@ pub(in crate::store) fn fill<S: Tenants + Deliveries>(store: &S, tenant_id: &str
     let place = Place { tenant_id, kind: DocumentKind::Box, name: "a" };
     let body = Some(r#"{"z":[1,2.5,"Grüezi"],"a":null}"#.to_owned());
     store.change_document(&place, 9, |_| Ok(Change { body: body.clone(), news: true, answer: () })).unwrap();
-    for (id, due_at) in [("call:1", Some(70)), ("text:2", None)] {
+    for (id, due_at) in [("call:1", Some(9_000_000_000_000)), ("text:2", None)] {
         let kept = Kept { body: r#"{"b": 1}"#.to_owned(), sha256: Some("ab".repeat(32)), due_at };
         store.change_delivery(&of("a"), id, 60, |_| Ok((Some(kept.clone()), ()))).unwrap();
     }
