@@ -2,8 +2,8 @@
 //!
 //! What decides is a stream's state machine and the rules by which rows are taken ([`sync`]), both without clocks, sockets and
 //! threads. Around it are a [`store`] that keeps the rows, [`blobs`] for recordings, sealed [`backups`], an [`authority`] that says
-//! who a box is, the [`server`], the [`fleet`]: what boxes should be and do, and [`twilio`]: what its carrier tells the cloud instead of a box. A
-//! tenant lives in one cell, a store with its services, and [`tenants`] moves it to another.
+//! who a box is, the [`server`], the [`fleet`]: what boxes should be and do, and [`twilio`]: what its carrier tells the cloud
+//! instead of a box. A tenant lives in one cell, a store with its services, and [`tenants`] moves it to another.
 
 pub mod authority;
 pub mod backups;

@@ -351,7 +351,7 @@ fn a_day_in_which_everything_breaks(network: Network, endpoint: &str, more: &[St
     };
     let cloud = CloudProcess::start(&program, &folders.cloud, &cloud_settings);
     let settings = folders.settings(&cloud, endpoint);
-    folders.write_calls(3_000);
+    folders.write_calls(6_000);
     assert!(claim(&settings, &cloud.code("bakery")).status.success());
     let store = || {
         let store = Postgres::parse(&std::fs::read_to_string(&url_file).unwrap(), None, 1).unwrap();
