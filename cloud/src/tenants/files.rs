@@ -76,7 +76,7 @@ pub struct Exported {
 /// recordings those that are there after it.
 ///
 /// # Errors
-/// [`TenantError`]; without [the file](self) nothing in the folder counts.
+/// [`TenantError`]; without the file nothing in the folder counts.
 pub fn export(cell: &Cell, tenant_id: &str, folder: &Path, now: i64) -> Result<Exported, TenantError> {
     let path = folder.join(FILE);
     if path.exists() {
