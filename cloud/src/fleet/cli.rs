@@ -216,7 +216,7 @@ pub(crate) struct Erase {
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
-    /// Whose
+    /// Whose; `*` for what was asked about operators of all tenants
     tenant: String,
     /// How many at most, of the latest
     #[arg(long, default_value_t = 50)]

@@ -17,7 +17,7 @@ use super::audit::Asked;
 use super::document::{CommandRecord, ERASE_CALLER, Wish, WishMistake};
 use super::messages::{of_audit, of_box, of_rollout, of_whole_box};
 use super::metrics::{COUNTED, Tally};
-use super::operator::{Action, Operator, Role};
+use super::operator::{ALL_TENANTS, Action, Operator, Role};
 use super::rollout::Rollout;
 use super::{box_document, change_box, change_rollout, rollouts};
 use crate::clock;
@@ -96,6 +96,8 @@ impl<'a> Desk<'a> {
                 self.note(own, action, asked, "of another tenant", false)?;
                 return Err(Refusal::NotYours(asked.to_owned()));
             }
+            // What was asked about operators of all tenants is nobody's else.
+            (None, ALL_TENANTS) if action == Action::SeeAudit => ALL_TENANTS,
             (None, asked) if !is_name(asked) => {
                 let expected = "expected the name of a tenant: 1 to 63 lower-case letters, digits and hyphens";
                 return Err(Refusal::Wrong(format!("tenant {asked:?}: {expected}")));

@@ -122,6 +122,12 @@ fn operators_may_do_what_they_are_there_for() {
     assert!(has("bakery/anna", "configure", false) && has("bakery/olga", "erase", true), "{audit}");
     assert!(!audit.to_string().contains(caller), "{audit}");
     agent.is_refused(&["fleet", "audit", "bakery"], "the role agent may not see-audit");
+    let of_all = cloud.ask(&["fleet", "audit", "*"]);
+    assert_eq!(
+        (&of_all[0]["action"], &of_all[0]["target"]),
+        (&Value::from("appoint"), &Value::from("adam")),
+        "{of_all}"
+    );
 
     // Neither a box nor somebody who is none any more is an operator.
     let enrolment = std::fs::read_to_string(folders.office.join("cloud/enrolment.json")).unwrap();
