@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -608,7 +609,8 @@ fn metrics_line(each: &v1::Metrics) -> String {
 
 impl Export {
     fn run(&self, access: &Access<'_>) -> anyhow::Result<()> {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&self.file);
+        // Everybody's calls are in it.
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         let mut file = BufWriter::new(file.with_context(|| self.file.display().to_string())?);
         let mut counts = BTreeMap::<String, u64>::new();
         let question = v1::ExportRequest { tenant_id: self.tenant.clone(), box_id: self.box_id.clone() };

@@ -37,6 +37,8 @@ const ERASE_DAYS: i64 = 30;
 const COMMAND_DAYS_MAX: i64 = 30;
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
+/// Of what an entry of the audit says it was about, and how, in characters each.
+const NOTED_MAX: usize = 256;
 /// Rows that are read at a time.
 const ROWS_AT_A_TIME: u32 = 500;
 /// Of a message of an export, in bytes; a single row may be larger.
@@ -71,6 +73,24 @@ pub enum Refusal {
     /// The store cannot.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Figures that are being counted, a few rows at a time: whoever asks for a year of them holds nobody up.
+#[derive(Debug)]
+pub struct Counting {
+    tally: Tally,
+    /// The last is being counted.
+    left: Vec<(BoxName, &'static str)>,
+    after: String,
+    first: String,
+    end: String,
+}
+
+impl Counting {
+    /// The figures, of what was counted.
+    pub fn close(self) -> v1::QueryMetricsResponse {
+        v1::QueryMetricsResponse { stretches: self.tally.close() }
+    }
 }
 
 /// Somebody at the store.
@@ -359,11 +379,21 @@ impl<'a> Desk<'a> {
         Ok(v1::ListCallsResponse { calls, next_page_token: last.unwrap_or_default() })
     }
 
-    /// Calls in figures.
+    /// Calls in figures, all at once.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn query_metrics(&self, request: v1::QueryMetricsRequest) -> Result<v1::QueryMetricsResponse, Refusal> {
+        let mut counting = self.begin_metrics(request)?;
+        while self.count(&mut counting)? {}
+        Ok(counting.close())
+    }
+
+    /// Calls in figures, of which nothing is counted yet: see [`count`](Desk::count).
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn begin_metrics(&self, request: v1::QueryMetricsRequest) -> Result<Counting, Refusal> {
         let v1::QueryMetricsRequest { tenant_id, box_id, from_unix_ms: from, until_unix_ms: until, step_ms } = request;
         let whole = until.checked_sub(from).filter(|whole| *whole > 0 && from >= 0);
         let whole = whole.ok_or_else(|| {
@@ -375,22 +405,35 @@ impl<'a> Desk<'a> {
             Refusal::Wrong(format!("step_ms = {step_ms}: {expected}"))
         })?;
         let tenant = self.enter(&tenant_id, Action::SeeMetrics, &box_id, "")?;
-        let mut tally = Tally::new(from, step_ms, usize::try_from(count).unwrap_or(0));
-        let (first, end) = (key_from(from), key_from(until));
-        for record in self.some_boxes(&tenant, &box_id)? {
-            for table in COUNTED {
-                let mut after = first.clone();
-                loop {
-                    let rows = self
-                        .store
-                        .queried(|store| store.rows_between(&record.name, table, &after, Some(&end), ROWS_AT_A_TIME))?;
-                    let Some((last, _)) = rows.last() else { break };
-                    after.clone_from(last);
-                    rows.iter().for_each(|(key, row)| tally.add(table, key, row));
-                }
+        let tables = |record: BoxRecord| COUNTED.map(|table| (record.name.clone(), table));
+        Ok(Counting {
+            tally: Tally::new(from, step_ms, usize::try_from(count).unwrap_or(0)),
+            left: self.some_boxes(&tenant, &box_id)?.into_iter().flat_map(tables).collect(),
+            after: key_from(from),
+            first: key_from(from),
+            end: key_from(until),
+        })
+    }
+
+    /// Counts a few rows more; false if there are none.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`].
+    pub fn count(&self, counting: &mut Counting) -> Result<bool, Refusal> {
+        let Counting { tally, left, after, first, end } = counting;
+        let Some((of, table)) = left.last() else { return Ok(false) };
+        let rows = self.store.queried(|store| store.rows_between(of, table, after, Some(end), ROWS_AT_A_TIME))?;
+        match rows.last() {
+            Some((last, _)) => {
+                after.clone_from(last);
+                rows.iter().for_each(|(key, row)| tally.add(table, key, row));
+            }
+            None => {
+                after.clone_from(first);
+                left.pop();
             }
         }
-        Ok(v1::QueryMetricsResponse { stretches: tally.close() })
+        Ok(true)
     }
 
     /// What an export consists of: the tables of each box, in order. [`exported_rows`](Desk::exported_rows) reads them.
@@ -491,8 +534,9 @@ pub(crate) fn note(
         role: operator.role.as_str().to_owned(),
         at_console: operator.at_console,
         action: action.as_str().to_owned(),
-        target: target.to_owned(),
-        detail: detail.to_owned(),
+        // What somebody sends us is kept for ever here.
+        target: target.chars().take(NOTED_MAX).collect(),
+        detail: detail.chars().take(NOTED_MAX).collect(),
         allowed,
     };
     let body = serde_json::to_string(&asked).map_err(|error| StoreError::Document(error.to_string()))?;

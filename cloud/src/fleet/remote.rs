@@ -114,6 +114,8 @@ impl Credentials {
         let endpoint = Endpoint::from_shared(format!("https://{}", self.endpoint))
             .with_context(|| format!("endpoint = {:?}: expected host and port", self.endpoint))?;
         let endpoint = endpoint.tls_config(tls).context("certificate, private_key, trust: expected PEM")?;
+        // An export may take long: a service that has gone without a word is noticed all the same.
+        let endpoint = endpoint.http2_keep_alive_interval(PATIENCE).keep_alive_timeout(PATIENCE);
         endpoint.connect_timeout(PATIENCE).connect().await.map_err(|error| {
             let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
             let reason = causes.last().map_or_else(|| error.to_string(), ToString::to_string);

@@ -90,6 +90,8 @@ fn operators_may_do_what_they_are_there_for() {
     // An owner takes everything with them, and has a caller forgotten, on the box and in the cloud.
     let export = folders.office.join("export.jsonl");
     let exported = owner.ask(&["fleet", "export", "bakery", export.to_str().unwrap()]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&export).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "an export is its owner's alone");
     let lines = std::fs::read_to_string(&export).unwrap();
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(Value::from(rows.len()), exported["rows"]);
