@@ -27,7 +27,8 @@ const LEVEL_DBOV: f32 = -20.0;
 pub struct Softphone {
     child: Child,
     control: TcpStream,
-    messages: Receiver<Value>,
+    events: Receiver<Value>,
+    responses: Receiver<Value>,
     folder: PathBuf,
     address: SocketAddr,
     codec: Codec,
@@ -169,16 +170,17 @@ impl Softphone {
             .unwrap();
         let connected = crate::poll(LIMIT, || TcpStream::connect(("127.0.0.1", control)).ok());
         let control = connected.expect("baresip's control socket");
-        let (sender, messages) = channel();
+        let ((event, events), (response, responses)) = (channel(), channel());
         let mut reader = BufReader::new(control.try_clone().unwrap());
         std::thread::spawn(move || {
             while let Some(message) = read_netstring(&mut reader) {
+                let sender = if message["response"] == true { &response } else { &event };
                 if sender.send(message).is_err() {
                     return;
                 }
             }
         });
-        Softphone { child, control, messages, folder: folder.to_owned(), address, codec: profile.codec }
+        Softphone { child, control, events, responses, folder: folder.to_owned(), address, codec: profile.codec }
     }
 
     /// What it talks in.
@@ -191,13 +193,22 @@ impl Softphone {
         self.address
     }
 
-    /// Gives a command of baresip's menu.
+    /// Gives a command of baresip's menu and waits until it was carried out.
     ///
     /// # Panics
-    /// When the phone is gone.
+    /// When the phone is gone, or says nothing to it.
     pub fn tell(&mut self, command: &str, parameters: &str) {
+        self.send(command, parameters);
+        if let Err(error) = self.responses.recv_timeout(LIMIT) {
+            panic!("{command} {parameters:?} was not taken ({error}):\n{}", self.output());
+        }
+    }
+
+    /// Sends a command, in one piece and never two at once: of what comes in fragments, or while it is busy with another,
+    /// baresip loses the rest, and everything that is sent afterwards.
+    fn send(&mut self, command: &str, parameters: &str) {
         let text = json!({ "command": command, "params": parameters }).to_string();
-        write!(self.control, "{}:{text},", text.len()).unwrap();
+        self.control.write_all(format!("{}:{text},", text.len()).as_bytes()).unwrap();
     }
 
     /// Waits for an event such as `CALL_ESTABLISHED`; the event.
@@ -207,7 +218,7 @@ impl Softphone {
     pub fn wait_for(&self, event: &str) -> Value {
         let deadline = Instant::now() + LIMIT;
         let mut seen = Vec::new();
-        while let Ok(message) = self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(message) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             if message["type"] == event {
                 return message;
             }
@@ -246,11 +257,12 @@ impl Softphone {
     /// Ends it and gives what it heard in its last call, as samples at the rate of [`Codec::sample_rate`].
     ///
     /// # Panics
-    /// When it kept nothing.
+    /// When it does not end, or kept nothing.
     pub fn heard(mut self) -> Vec<i16> {
-        self.tell("quit", "");
+        self.send("quit", "");
         // Its files are complete once it is gone.
-        let _ = self.child.wait();
+        let is_gone = crate::poll(LIMIT, || self.child.try_wait().unwrap());
+        assert!(is_gone.is_some(), "does not end:\n{}", self.output());
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.to_string_lossy().ends_with("dec.wav"));
