@@ -29,6 +29,10 @@ def expect(fits, what):
         mistakes.append(what)
 
 
+def name(thing):
+    return f"{thing['kind']}/{thing['metadata']['name']}"
+
+
 def report(cell):
     for mistake in mistakes:
         print(f"{cell}: {mistake}", file=sys.stderr)
@@ -42,41 +46,42 @@ def quantity(text):
 
 def with_schema(objects, version):
     for thing in objects:
-        name = f"{thing['kind']}/{thing['metadata']['name']}"
         if thing["kind"] in FOREIGN:
             continue
         try:
             kubernetes_validate.validate(thing, version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            mistakes.append(f"{name}: {'.'.join(map(str, error.path))}: {error.message}")
+            mistakes.append(f"{name(thing)}: {'.'.join(map(str, error.path))}: {error.message}")
         except kubernetes_validate.SchemaNotFoundError:
-            mistakes.append(f"{name}: Kubernetes {version} knows no {thing['kind']} of {thing['apiVersion']}")
+            mistakes.append(f"{name(thing)}: Kubernetes {version} knows no {thing['kind']} of {thing['apiVersion']}")
 
 
-def deployment(one):
+def deployment(one, every):
     pod = one("Deployment")["spec"]["template"]
     spec, labels = pod["spec"], pod["metadata"]["labels"].items()
     (container,) = spec["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    selectors = {
-        "Service": one("Service")["spec"]["selector"],
-        "PodDisruptionBudget": one("PodDisruptionBudget")["spec"]["selector"].get("matchLabels", {}),
-        "NetworkPolicy": one("NetworkPolicy")["spec"]["podSelector"].get("matchLabels", {}),
-    }
-    for kind, selector in selectors.items():
-        expect(selector and selector.items() <= labels, f"{kind}: selects {selector}, the pods are {dict(labels)}")
-    for port in one("Service")["spec"]["ports"]:
-        expect(port["targetPort"] in ports, f"Service: the pods have no port {port['targetPort']!r}")
-    for ingress in one("NetworkPolicy")["spec"]["ingress"]:
-        for port in ingress["ports"]:
-            expect(port["port"] in ports, f"NetworkPolicy: the pods have no port {port['port']!r}")
+    services, policies = every("Service"), every("NetworkPolicy")
+    selectors = [(thing, thing["spec"]["selector"]) for thing in services]
+    selectors += [(thing, thing["spec"]["selector"].get("matchLabels", {})) for thing in every("PodDisruptionBudget")]
+    selectors += [(thing, thing["spec"]["podSelector"].get("matchLabels", {})) for thing in policies]
+    for thing, selector in selectors:
+        expect(
+            selector and selector.items() <= labels, f"{name(thing)}: selects {selector}, the pods are {dict(labels)}"
+        )
+    for thing in services:
+        for port in thing["spec"]["ports"]:
+            expect(port["targetPort"] in ports, f"{name(thing)}: the pods have no port {port['targetPort']!r}")
+    for thing in policies:
+        for port in (port for ingress in thing["spec"]["ingress"] for port in ingress["ports"]):
+            expect(port["port"] in ports, f"{name(thing)}: the pods have no port {port['port']!r}")
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         expect(container[probe]["httpGet"]["port"] in ports, f"{probe}: the pods have no such port")
     expect("@" in container["image"] or re.search(r":(?!latest$)[^/]+$", container["image"]), "image: expected a release")
     autoscaler = one("HorizontalPodAutoscaler")["spec"]
     expect(autoscaler["scaleTargetRef"]["name"] == one("Deployment")["metadata"]["name"], "autoscaler: of nobody")
     expect(autoscaler["minReplicas"] >= 2, "autoscaler: expected two instances at least")
-    return ports, autoscaler
+    return ports, autoscaler, container
 
 
 def settings(objects, ports, autoscaler):
@@ -90,6 +95,38 @@ def settings(objects, ports, autoscaler):
     expect(most < 100, f"{most} connections to PostgreSQL at most: expected below 100, its own limit")
     endpoint = [data[key] for data in configured for key in data if key == "OFFHOOK_CLOUD__LISTEN__ENDPOINT"]
     expect(len(endpoint) == 1, "expected one OFFHOOK_CLOUD__LISTEN__ENDPOINT for the cell")
+
+
+def twilio(objects, every, ports, container):
+    """The port, how Twilio reaches it, and what it signs: none of it without the others."""
+    url = [
+        thing["data"]["OFFHOOK_CLOUD__TWILIO__URL"]
+        for thing in objects
+        if thing["kind"] == "ConfigMap" and "OFFHOOK_CLOUD__TWILIO__URL" in thing["data"]
+    ]
+    if "twilio" not in ports:
+        expect(not url, "OFFHOOK_CLOUD__TWILIO__URL: the cell does not include kubernetes/twilio")
+        return
+    expect(len(url) == 1, "expected one OFFHOOK_CLOUD__TWILIO__URL, because the cell includes kubernetes/twilio")
+    (ingress,) = every("Ingress")
+    rules, services = ingress["spec"]["rules"], {thing["metadata"]["name"]: thing for thing in every("Service")}
+    for rule in rules:
+        for path in rule["http"]["paths"]:
+            backend = path["backend"]["service"]
+            leads = services.get(backend["name"], {"spec": {"ports": []}})["spec"]["ports"]
+            expect(
+                any(port["name"] == backend["port"]["name"] and port["targetPort"] == "twilio" for port in leads),
+                f"{name(ingress)}: {path['path']} leads to nothing that leads to the port of Twilio",
+            )
+    hosts = {rule.get("host") for rule in rules}
+    expect(
+        {f"https://{host}" for host in hosts} == set(url),
+        f"{name(ingress)}: expected the host of OFFHOOK_CLOUD__TWILIO__URL, found {hosts}",
+    )
+    shown = {host for tls in ingress["spec"]["tls"] for host in tls.get("hosts", [])}
+    expect(shown == hosts, f"{name(ingress)}: the certificate is for {shown}, expected {hosts}")
+    address = [setting["value"] for setting in container["env"] if setting["name"] == "OFFHOOK_CLOUD__TWILIO__ADDRESS"]
+    expect(address == [f"0.0.0.0:{ports['twilio']}"], "OFFHOOK_CLOUD__TWILIO__ADDRESS: expected the pods' port")
 
 
 def triggers(autoscaler):
@@ -123,15 +160,19 @@ def main():
     version, cell = sys.argv[1:]
     objects = [thing for thing in yaml.safe_load_all(sys.stdin) if thing]
 
+    def every(kind):
+        return [thing for thing in objects if thing["kind"] == kind]
+
     def one(kind):
-        (found,) = [thing for thing in objects if thing["kind"] == kind]
+        (found,) = every(kind)
         return found
 
     with_schema(objects, version)
     # What follows looks for things where Kubernetes has them.
     report(cell)
-    ports, autoscaler = deployment(one)
+    ports, autoscaler, container = deployment(one, every)
     settings(objects, ports, autoscaler)
+    twilio(objects, every, ports, container)
     triggers(autoscaler)
     report(cell)
     print(f"{cell}: {len(objects)} objects as Kubernetes {version} has them")
