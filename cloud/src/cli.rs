@@ -30,6 +30,7 @@ use crate::fleet::desk::Desk;
 use crate::fleet::operator::{Operator, SOMEBODY};
 use crate::fleet::remote::Remote;
 use crate::local_postgres::LocalPostgres;
+use crate::memory;
 use crate::operators::OperatorCommand;
 use crate::server::{Alarm, Kept, OwnCertificate, Server, Settings, TwilioSettings};
 use crate::store::{AnyStore, Postgres, Sqlite};
@@ -273,6 +274,7 @@ pub(crate) fn open_store(config: &Config) -> anyhow::Result<Opened> {
 }
 
 fn serve(config: &Config, opened: &Opened) -> anyhow::Result<()> {
+    memory::keep_large_blocks_apart();
     let authority = Authority::open(&config.directory(), clock::unix_ms())?;
     let endpoint = config.endpoint();
     let certificate = match (&config.tls.certificate, &config.tls.private_key) {

@@ -14,6 +14,7 @@ pub mod config;
 mod files;
 pub mod fleet;
 pub mod local_postgres;
+pub mod memory;
 pub mod names;
 mod operators;
 pub mod server;

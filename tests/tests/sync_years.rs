@@ -58,6 +58,7 @@ fn assert_everything_happened(years: u64, tally: Tally) {
     at_least("streams", tally.welcomed, 200.0);
     at_least("comparisons", tally.equal, 200.0);
     at_least("days sent again", tally.ranges_sent, 5.0);
+    at_least("rows that were forgotten", tally.forgotten, 20.0);
     at_least("batches of streams that were left", tally.stale, 0.2);
 }
 

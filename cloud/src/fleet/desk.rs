@@ -22,6 +22,7 @@ use super::rollout::Rollout;
 use super::{box_document, change_box, change_rollout, rollouts};
 use crate::clock;
 use crate::names::{hash_of_code, is_name, new_code};
+use crate::store::deliveries::Deliveries as _;
 use crate::store::{AnyStore, BoxName, BoxRecord, Claim, Store as _, StoreError};
 use crate::sync::TABLES;
 
@@ -138,9 +139,9 @@ impl<'a> Desk<'a> {
 
     /// The box, if there is such a one.
     fn known(&self, tenant_id: String, box_id: &str) -> Result<BoxRecord, Refusal> {
-        let found = self.store.boxes(&tenant_id)?.into_iter().find(|record| record.name.box_id == box_id);
-        found
-            .ok_or_else(|| Refusal::Unknown(format!("there is no box {tenant_id}/{box_id}: see `offhook-cloud boxes`")))
+        let of = BoxName { tenant_id, box_id: box_id.to_owned() };
+        let found = self.store.known_box(&of)?;
+        found.ok_or_else(|| Refusal::Unknown(format!("there is no box {of}: see `offhook-cloud boxes`")))
     }
 
     /// The boxes of a tenant, or the one that is named.
@@ -469,7 +470,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Has every box of the tenant erase a caller. The boxes' rows go, and those here with them: what a box deletes, its
-    /// stream says.
+    /// stream says. What is on its way down to a box, or was kept after it had it, goes here at once.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -482,6 +483,7 @@ impl<'a> Desk<'a> {
         // The number itself would be kept by the audit for ever.
         let hidden = format!("+…{}", digits.get(digits.len() - 3..).unwrap_or_default());
         let tenant = self.enter(&request.tenant_id, Action::Erase, &hidden, "")?;
+        self.store.erase_deliveries(&tenant, &caller)?;
         let (now, command_id) = (clock::unix_ms(), new_id());
         let mut box_ids = Vec::new();
         for record in self.store.boxes(&tenant)?.into_iter().filter(|record| record.revoked_at.is_none()) {

@@ -49,6 +49,19 @@ pub fn box_document(store: &impl Store, of: &BoxName) -> Result<BoxDocument, Sto
     read(store.document(&place)?.as_deref())
 }
 
+/// The documents of some of a tenant's boxes, in their order; the default one where there is none.
+///
+/// # Errors
+/// Of the store, for all of them, or that one of them is not to be understood.
+pub fn some_box_documents(
+    store: &impl Store,
+    tenant_id: &str,
+    box_ids: &[&str],
+) -> Result<Vec<Result<BoxDocument, StoreError>>, StoreError> {
+    let bodies = store.some_documents(tenant_id, DocumentKind::Box, box_ids)?;
+    Ok(box_ids.iter().map(|name| read(bodies.get(*name).map(String::as_str))).collect())
+}
+
 /// The documents of a tenant's boxes, by box.
 ///
 /// # Errors
@@ -96,7 +109,8 @@ pub fn change_box<T>(
     store.change_document(&place, now, |body| changed(body, &mut work))
 }
 
-/// As [`change_box`], for several boxes of a tenant in one transaction. The answers come in their order.
+/// As [`change_box`], for several boxes of a tenant in one transaction; `work` is given the box, too. The answers come in
+/// their order.
 ///
 /// # Errors
 /// Of the store; then nothing has changed.
@@ -105,9 +119,9 @@ pub fn change_boxes<T>(
     tenant_id: &str,
     box_ids: &BTreeSet<String>,
     now: i64,
-    mut work: impl FnMut(&mut BoxDocument) -> T,
+    mut work: impl FnMut(&str, &mut BoxDocument) -> T,
 ) -> Result<Vec<T>, StoreError> {
-    store.change_boxes(tenant_id, box_ids, now, |_, body| changed(body, &mut work))
+    store.change_boxes(tenant_id, box_ids, now, |name, body| changed(body, |document| work(name, document)))
 }
 
 fn changed<T>(body: Option<&str>, work: impl FnOnce(&mut BoxDocument) -> T) -> Result<Change<T>, StoreError> {

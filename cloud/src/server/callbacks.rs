@@ -163,8 +163,7 @@ impl Callbacks {
         let name = of.clone();
         let is_there = self.shared.ask(move |store| {
             let since = clock::unix_ms() - THERE_MS;
-            let boxes = store.boxes(&name.tenant_id)?;
-            let heard = boxes.into_iter().find(|record| record.name == name).and_then(|record| record.heard_at);
+            let heard = store.known_box(&name)?.and_then(|record| record.heard_at);
             Ok::<_, StoreError>(heard.is_some_and(|at| at >= since))
         });
         if !matches!(is_there.await, Some(Ok(true))) {

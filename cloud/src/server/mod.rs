@@ -6,7 +6,7 @@
 //!                      Blobs:  recordings ◄─► blobs, once an hour against the rows that refer to them
 //!                      Backups: sealed files under names ◄─► blobs below another prefix, and the store
 //! operators ─the same─► Fleet:  what they may ask for, done by fleet::desk
-//! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent
+//! upkeep ──────────────► news for streams (bells), rollouts, boxes that are silent, rows that have been gone for long
 //! Twilio ─HTTP, signed─► callbacks → deliveries; recordings of messages → blobs
 //! http  ─────────────► /livez /readyz /metrics
 //! ```
@@ -24,6 +24,7 @@ mod metrics;
 mod recordings;
 mod sync;
 mod tls;
+mod together;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -201,6 +202,7 @@ impl Server {
             tokio::spawn(serve(Arc::clone(&shared), connections, stopping.clone())),
             tokio::spawn(upkeep::follow_news(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(upkeep::run(Arc::clone(&shared), settings.alarm, stopping.clone())),
+            tokio::spawn(upkeep::forget(Arc::clone(&shared), stopping.clone())),
             tokio::spawn(blobs::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(backups::sweep(Arc::clone(&shared), settings.sweep_every, stopping.clone())),
             tokio::spawn(http::serve(Arc::clone(&shared), http_listener, stopping)),
@@ -317,7 +319,7 @@ async fn accept(
 }
 
 async fn serve(shared: Arc<Shared>, connections: mpsc::Receiver<Connection>, mut stopping: watch::Receiver<bool>) {
-    let sync = SyncServer::new(sync::Service(Arc::clone(&shared)))
+    let sync = SyncServer::new(sync::Service::new(Arc::clone(&shared)))
         .max_decoding_message_size(MESSAGE_MAX)
         .accept_compressed(CompressionEncoding::Zstd);
     let blobs = BlobsServer::new(blobs::Service(Arc::clone(&shared))).max_decoding_message_size(blobs::MESSAGE_MAX);

@@ -2,7 +2,9 @@
 //! commands and deliveries are read when the box is welcomed and when there is news of it, and each is sent once on a stream.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cloud_api::v1::goodbye::Reason;
@@ -12,16 +14,15 @@ use cloud_api::v1::{BoxMessage, CloudMessage, box_message, cloud_message};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::bells::Bell;
+use super::together::{self, Together, Told, Wished};
 use super::{Shared, admit, known};
 use crate::clock;
-use crate::fleet::{box_document, change_box};
 use crate::store::deliveries::Deliveries as _;
-use crate::store::{BoxName, Heard, Store as _, StoreError, answer, away};
+use crate::store::{BoxName, Heard, Store as _, StoreError, answer};
 use crate::sync::apply::{Applied, Greeted};
 use crate::sync::stream::{Action, DELIVERIES_IN_FLIGHT, Event, Request as StoreRequest, Stream};
 use crate::twilio::handed;
@@ -33,40 +34,67 @@ const ANSWER_MAX: usize = 1_600;
 /// How often it is noted that a box is still there.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) struct Service(pub(super) Arc<Shared>);
+pub(super) struct Service(Arc<Office>);
+
+/// What all streams share.
+struct Office {
+    shared: Arc<Shared>,
+    wishes: Together<BoxName, Wished>,
+    reports: Together<Told, Result<(), Arc<StoreError>>>,
+}
+
+impl Service {
+    pub(super) fn new(shared: Arc<Shared>) -> Service {
+        let (wishes, reports) = (together::wishes(Arc::clone(&shared)), together::reports(Arc::clone(&shared)));
+        Service(Arc::new(Office { shared, wishes, reports }))
+    }
+}
 
 #[tonic::async_trait]
 impl Sync for Service {
-    type ConnectStream = ReceiverStream<Result<CloudMessage, Status>>;
+    type ConnectStream = Outgoing;
 
     async fn connect(&self, request: Request<Streaming<BoxMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
-        let certified = known(&request).inspect_err(|_| self.0.metrics.refused())?;
-        let away = admit(&self.0, &certified).await?;
+        let shared = &self.0.shared;
+        let certified = known(&request).inspect_err(|_| shared.metrics.refused())?;
+        let away = admit(shared, &certified).await?;
         let name = certified.name;
         if let Some(away) = away {
             let goodbye = away.goodbye();
             // Also one that is told to come back: the store is all right, and nobody is to be woken.
-            self.0.metrics.goodbye(Reason::Moved);
+            shared.metrics.goodbye(Reason::Moved);
             tracing::debug!(of = %name, ?away, "A box whose tenant is not here");
             let message = CloudMessage { body: Some(cloud_message::Body::Goodbye(goodbye)) };
             let (outgoing, messages) = mpsc::channel(1);
             // There is room for one.
-            let _ = outgoing.try_send(Ok(message));
-            return Ok(Response::new(ReceiverStream::new(messages)));
+            let _ = outgoing.try_send(Box::new(message));
+            return Ok(Response::new(Outgoing(messages)));
         }
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         let span = tracing::info_span!("stream", of = %name);
         let driver = Driver::new(Arc::clone(&self.0), name, outgoing);
         tokio::spawn(driver.run(request.into_inner()).instrument(span));
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(Response::new(Outgoing(messages)))
+    }
+}
+
+/// What is sent to a box. Boxed: the channel holds room for all that may wait, also on a stream that never has anything to say.
+pub(super) struct Outgoing(mpsc::Receiver<Box<CloudMessage>>);
+
+impl tokio_stream::Stream for Outgoing {
+    type Item = Result<CloudMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context).map(|message| message.map(|message| Ok(*message)))
     }
 }
 
 struct Driver {
+    office: Arc<Office>,
     shared: Arc<Shared>,
     name: BoxName,
     stream: Stream,
-    outgoing: mpsc::Sender<Result<CloudMessage, Status>>,
+    outgoing: mpsc::Sender<Box<CloudMessage>>,
     /// What the store is busy with.
     busy: Option<JoinHandle<Event>>,
     noted: Instant,
@@ -83,11 +111,13 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, name: BoxName, outgoing: mpsc::Sender<Result<CloudMessage, Status>>) -> Self {
+    fn new(office: Arc<Office>, name: BoxName, outgoing: mpsc::Sender<Box<CloudMessage>>) -> Self {
         let now = clock::now();
+        let shared = Arc::clone(&office.shared);
         let stream = Stream::new(shared.stream, now);
         let bell = shared.bells.hang(&name);
         Driver {
+            office,
             shared,
             name,
             stream,
@@ -172,11 +202,7 @@ impl Driver {
 
     /// What the box should be and do, as far as it was not told on this stream; or that it is to go.
     async fn wishes(&mut self) -> Event {
-        let name = self.name.clone();
-        let asked = self.shared.ask(move |store| -> Result<_, StoreError> {
-            Ok((away(store, &name.tenant_id)?, box_document(store, &name)?))
-        });
-        let document = match asked.await {
+        let document = match self.office.wishes.ask(self.name.clone()).await {
             Some(Ok((Some(away), _))) => return Event::NotHere(away),
             Some(Ok((None, document))) => document,
             Some(Err(error)) => {
@@ -244,21 +270,10 @@ impl Driver {
 
     /// What the box says of wishes is kept before anything else of it is heard.
     async fn take_told(&mut self, told: box_message::Body) {
-        let (name, now) = (self.name.clone(), clock::unix_ms());
         if let box_message::Body::Delivered(delivered) = told {
             return self.take_delivered(delivered).await;
         }
-        let kept = self.shared.ask(move |store| {
-            change_box(store, &name, now, |document| match &told {
-                box_message::Body::Reported(report) => document.take_report(report, now),
-                box_message::Body::CommandResult(result) => document.take_result(result, now),
-                box_message::Body::Hello(_)
-                | box_message::Body::Batch(_)
-                | box_message::Body::Digest(_)
-                | box_message::Body::Delivered(_)
-                | box_message::Body::Ping(_) => {}
-            })
-        });
+        let kept = self.office.reports.ask((self.name.clone(), told));
         if let Some(Err(error)) = kept.await {
             // It is said again with the next stream.
             tracing::warn!(%error, "What the box said of a wish was not kept");
@@ -276,7 +291,7 @@ impl Driver {
                 }
                 // A box that takes nothing any more is not waited for longer than for one that says nothing.
                 let limit = self.shared.stream.keep_alive * 3;
-                return matches!(tokio::time::timeout(limit, self.outgoing.send(Ok(message))).await, Ok(Ok(())));
+                return matches!(tokio::time::timeout(limit, self.outgoing.send(Box::new(message))).await, Ok(Ok(())));
             }
             Action::Told(told) => self.take_told(told).await,
             // What was sent is carried on when the sender is gone.

@@ -1,5 +1,5 @@
-//! What a service does without being asked: it passes news on to its streams, carries rollouts on, and notices boxes that have
-//! fallen silent. Every instance does all of it; what must be done once is decided in the store, which is only asked for what
+//! What a service does without being asked: it passes news on to its streams, carries rollouts on, notices boxes that have
+//! fallen silent, and forgets rows that have been gone for long. Every instance does all of it; what must be done once is decided in the store, which is only asked for what
 //! has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::clock;
-use crate::fleet::{BoxDocument, Rollout, Wish, box_document, change_boxes, change_rollout, rollout_document};
+use crate::fleet::{BoxDocument, Rollout, Wish, change_boxes, change_rollout, rollout_document, some_box_documents};
+use crate::memory;
+use crate::store::forgetting::Forgetting as _;
 use crate::store::{
     AnyStore, BoxName, DocumentKind, Listener, Ring, Silence, SilenceChange, Store as _, StoreError, Upkeep as _,
 };
@@ -20,11 +22,14 @@ use crate::store::{
 /// How far the clocks of instances may be apart, and how long a change may take to be committed. Milliseconds.
 const CLOCKS_APART_MS: i64 = 30_000;
 const ROLLOUTS_EVERY: Duration = Duration::from_secs(1);
-/// Boxes that a rollout gives their configuration in one transaction: their documents are in memory meanwhile.
+/// Boxes whose documents are read, or given a rollout's configuration, in one transaction: they are in memory meanwhile.
 const AT_ONCE: usize = 64;
 /// How often it is looked at all documents of a rollout, in case one was missed. Milliseconds.
 const LOOK_AT_ALL_EVERY_MS: i64 = 600_000;
 const SILENCE_EVERY: Duration = Duration::from_secs(30);
+const FORGETS_EVERY: Duration = Duration::from_secs(3_600);
+/// Rows that are forgotten in one transaction: their box waits for it.
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
 /// For whoever is told of an alarm to take it.
 const ALARM_LIMIT: Duration = Duration::from_secs(10);
 const ALARM_TRIES: u32 = 3;
@@ -96,7 +101,12 @@ pub(super) async fn run(shared: Arc<Shared>, alarm: Alarm, mut stopping: watch::
             silence_at = now + SILENCE_EVERY;
             let limit = i64::try_from(alarm.silent.as_millis()).unwrap_or(i64::MAX);
             let before = clock::unix_ms().saturating_sub(limit);
-            let silence = shared.ask(move |store| store.note_silence(before)).await;
+            let silence = shared.ask(move |store| {
+                // Of streams that have ended, and of whatever was large for a moment.
+                memory::give_back();
+                store.note_silence(before)
+            });
+            let silence = silence.await;
             if let Some(Silence { silent, changes }) = told("Silent boxes", silence) {
                 shared.metrics.silent(silent);
                 for change in changes {
@@ -104,6 +114,42 @@ pub(super) async fn run(shared: Arc<Shared>, alarm: Alarm, mut stopping: watch::
                 }
             }
         }
+    }
+}
+
+/// What is left of rows that are gone goes in its time.
+pub(super) async fn forget(shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FORGETS_EVERY) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let tenants = told("Tenants", shared.ask(|store| store.tenants()).await).unwrap_or_default();
+        for tenant in tenants {
+            let boxes = told("Boxes", shared.ask(move |store| store.boxes(&tenant)).await).unwrap_or_default();
+            for record in boxes {
+                if *shared.stopping.borrow() {
+                    return;
+                }
+                forget_of(&shared, record.name).await;
+            }
+        }
+    }
+}
+
+async fn forget_of(shared: &Shared, of: BoxName) {
+    let mut rows = 0;
+    loop {
+        let name = of.clone();
+        let forgotten = shared.ask(move |store| store.forget_gone(&name, clock::unix_ms(), FORGOTTEN_AT_ONCE)).await;
+        let forgotten = told("Rows that are gone", forgotten).unwrap_or_default();
+        rows += forgotten;
+        if forgotten < FORGOTTEN_AT_ONCE {
+            break;
+        }
+    }
+    if rows > 0 {
+        tracing::info!(%of, rows, "Rows that were gone for long are forgotten");
     }
 }
 
@@ -144,22 +190,21 @@ impl SeenOfTenant {
             || now.saturating_sub(self.all_looked_at) >= LOOK_AT_ALL_EVERY_MS;
         let after = if all { i64::MIN } else { self.looked_at.saturating_sub(CLOCKS_APART_MS) };
         let changed = store.changed_documents(tenant_id, DocumentKind::Box, after)?;
-        let changed: Vec<_> = changed.into_iter().filter(|(name, _)| boxes.contains(name)).collect();
-        let mut read = 0;
-        for (box_id, changed_at) in changed {
-            if self.changed_at.get(&box_id) == Some(&changed_at) {
-                continue;
+        let is_new = |name: &String, at: &i64| boxes.contains(name) && self.changed_at.get(name) != Some(at);
+        let changed: Vec<_> = changed.into_iter().filter(|(name, at)| is_new(name, at)).collect();
+        for some in changed.chunks(AT_ONCE) {
+            let names: Vec<&str> = some.iter().map(|(name, _)| name.as_str()).collect();
+            for (document, (box_id, changed_at)) in some_box_documents(store, tenant_id, &names)?.into_iter().zip(some)
+            {
+                let mut document = document?;
+                document.history.clear();
+                document.commands.clear();
+                if let Some(desired) = &mut document.desired {
+                    desired.sections.clear();
+                }
+                self.changed_at.insert(box_id.clone(), *changed_at);
+                self.documents.insert(box_id.clone(), document);
             }
-            let of = BoxName { tenant_id: tenant_id.to_owned(), box_id };
-            let mut document = box_document(store, &of)?;
-            document.history.clear();
-            document.commands.clear();
-            if let Some(desired) = &mut document.desired {
-                desired.sections.clear();
-            }
-            self.changed_at.insert(of.box_id.clone(), changed_at);
-            self.documents.insert(of.box_id, document);
-            read += 1;
         }
         for name in boxes {
             // It has no document yet, and is found once it has changed.
@@ -169,7 +214,7 @@ impl SeenOfTenant {
         if all {
             self.all_looked_at = now;
         }
-        Ok(read)
+        Ok(changed.len())
     }
 }
 
@@ -208,7 +253,7 @@ fn carry_on_one(
         let by = format!("rollout {id}");
         for some in due.chunks(AT_ONCE) {
             let some: BTreeSet<String> = some.iter().cloned().collect();
-            let versions = change_boxes(store, tenant_id, &some, now, |document| document.wish(&wish, &by, now))?;
+            let versions = change_boxes(store, tenant_id, &some, now, |_, document| document.wish(&wish, &by, now))?;
             given.extend(some.into_iter().zip(versions));
         }
     }

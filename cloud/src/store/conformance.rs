@@ -8,6 +8,7 @@ use cloud_api::v1::{Hello, LogRange, Row, RowBatch, TableRows, Value, row_batch:
 
 use super::backups::keeps_backups;
 use super::deliveries::Deliveries;
+use super::forgetting::{Forgetting, check_forgetting};
 use super::tenants::Tenants;
 use super::{Backups, BoxName, Change, Claim, DocumentKind, Heard, Place, Store, StoreError, answer};
 use crate::sync::apply::{Applied, BoxState, Greeted, StoredRow, sums_of};
@@ -15,10 +16,10 @@ use crate::sync::stream::{Event, Request};
 
 pub(super) mod tenants;
 
-const TABLE: &str = "contacts";
+pub(super) const TABLE: &str = "contacts";
 
 /// Checks a store that `open` opens, each time the same one.
-pub(super) fn check_store<S: Tenants + Deliveries + Backups>(open: impl Fn() -> S) {
+pub(super) fn check_store<S: Tenants + Deliveries + Backups + Forgetting>(open: impl Fn() -> S) {
     keeps_what_it_is_given(&open);
     undoes_what_fails(&open());
     tells_boxes_apart(&open());
@@ -30,24 +31,25 @@ pub(super) fn check_store<S: Tenants + Deliveries + Backups>(open: impl Fn() -> 
     finds_what_rows_refer_to(&open());
     tenants::check(&open);
     keeps_backups(&open());
+    check_forgetting(&open());
 }
 
-fn name(tenant_id: &str, box_id: &str) -> BoxName {
+pub(super) fn name(tenant_id: &str, box_id: &str) -> BoxName {
     BoxName { tenant_id: tenant_id.to_owned(), box_id: box_id.to_owned() }
 }
 
 /// A key of this day.
-fn key(day: u64, number: u64) -> String {
+pub(super) fn key(day: u64, number: u64) -> String {
     let ms = day * 86_400_000 + 5;
     format!("{:08x}-{:04x}-7000-8000-{number:012x}", ms >> 16, ms & 0xffff)
 }
 
-fn row(epoch: u64, row_version: i64, hash: u128) -> StoredRow {
+pub(super) fn row(epoch: u64, row_version: i64, hash: u128) -> StoredRow {
     let columns = BTreeMap::from([("x".to_owned(), Value { kind: Some(Kind::Integer(row_version)) })]);
     StoredRow { epoch, row_version, applied: 3, hash, columns: Some(columns) }
 }
 
-fn gone(epoch: u64, row_version: i64) -> StoredRow {
+pub(super) fn gone(epoch: u64, row_version: i64) -> StoredRow {
     StoredRow { epoch, row_version, applied: 4, hash: 0, columns: None }
 }
 
@@ -207,6 +209,8 @@ fn knows_boxes<S: Store>(store: &S) {
     assert_eq!((known.enrolled_at, known.release.as_str(), known.state.as_ref()), (20, "0.1.0", Some(&state)));
     assert_eq!((known.heard_at, known.equal_at, known.revoked_at), (Some(50), Some(40), None));
     assert_eq!(store.boxes("another").unwrap(), []);
+    assert_eq!(store.known_box(&of).unwrap().as_ref(), Some(known));
+    assert_eq!(store.known_box(&name("another", "1")).unwrap(), None);
 
     assert!(!store.is_void(&of, 0).unwrap());
     store.void_certificates(&of, 65).unwrap();

@@ -93,6 +93,13 @@ pub trait Deliveries {
     /// # Errors
     /// Of the store.
     fn forget_deliveries(&self, tenant_id: &str, now: i64) -> Result<usize, StoreError>;
+
+    /// Erases those, however far they are, whose `sender` or `caller` is this number: how many. Blobs that went with them go
+    /// with the next look for blobs that nobody needs.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn erase_deliveries(&self, tenant_id: &str, caller: &str) -> Result<usize, StoreError>;
 }
 
 macro_rules! either {
@@ -138,6 +145,10 @@ impl Deliveries for AnyStore {
     fn forget_deliveries(&self, tenant_id: &str, now: i64) -> Result<usize, StoreError> {
         either!(self, store => store.forget_deliveries(tenant_id, now))
     }
+
+    fn erase_deliveries(&self, tenant_id: &str, caller: &str) -> Result<usize, StoreError> {
+        either!(self, store => store.erase_deliveries(tenant_id, caller))
+    }
 }
 
 /// What every store must do, whatever it is made of.
@@ -161,6 +172,7 @@ pub(super) mod conformance {
         keeps_them_until_the_box_has_them(&open());
         prepares_them(&open());
         gives_them_again_to_a_later_epoch(&open());
+        erases_a_caller(&open());
     }
 
     fn ids<S: Deliveries>(store: &S, of: &BoxName, epoch: u64, now: i64) -> Vec<String> {
@@ -234,5 +246,30 @@ pub(super) mod conformance {
         assert_eq!(store.forget_deliveries("again", 11 + KEPT_MS).unwrap(), 1);
         assert_eq!((store.progress(&of, "a").unwrap(), store.progress(&of, "b").unwrap().is_some()), (None, true));
         assert!(store.progress(&other, "a").unwrap().is_some(), "another tenant's");
+    }
+
+    fn erases_a_caller<S: Store + Deliveries>(store: &S) {
+        let (of, other) = (name("erased", "1"), name("others", "2"));
+        let add = |of: &BoxName, id: &str, body: &str, due_at: Option<i64>| {
+            store.change_delivery(of, id, 5, |_| Ok((Some(kept(body, due_at)), ()))).unwrap();
+        };
+        const TEXT: &str = r#"{"kind":"text","sender":"+12125550142"}"#;
+        add(&of, "text", TEXT, None);
+        add(&of, "had", TEXT, None);
+        store.note_delivered(&of, "had", 1, "thank you", 6).unwrap();
+        add(&of, "call", r#"{"kind":"call","caller":"+12125550142"}"#, Some(10));
+        add(&of, "withheld", r#"{"kind":"call","caller":null,"called":"+12125550142"}"#, None);
+        add(&of, "another", r#"{"kind":"text","sender":"+121255501420","body":"+12125550142"}"#, Some(10));
+        add(&other, "text", TEXT, None);
+        assert_eq!(store.erase_deliveries("erased", "+12125550142").unwrap(), 3);
+        assert_eq!(store.erase_deliveries("erased", "+12125550142").unwrap(), 0);
+        let is_there = |of: &BoxName, id: &str| store.progress(of, id).unwrap().is_some();
+        assert_eq!(
+            ["text", "had", "call", "withheld", "another"].map(|id| is_there(&of, id)),
+            [false, false, false, true, true]
+        );
+        assert!(is_there(&other, "text"), "another tenant's");
+        let due = || store.take_due(20, 30).unwrap().filter(|(name, _)| *name == of).map(|(_, id)| id);
+        assert_eq!((due(), due()), (Some("another".to_owned()), None), "nobody looks for what is gone");
     }
 }

@@ -27,6 +27,7 @@ mod backups;
 mod bell;
 mod columns;
 pub mod deliveries;
+pub mod forgetting;
 mod postgres;
 mod replica;
 mod sqlite;
@@ -36,7 +37,7 @@ mod upkeep;
 #[cfg(test)]
 mod conformance;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use self::backups::{Backups, Kept};
@@ -371,6 +372,12 @@ pub trait Store: Send + Sync {
     /// Of the store.
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError>;
 
+    /// One box; None if there is no such one.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn known_box(&self, of: &BoxName) -> Result<Option<BoxRecord>, StoreError>;
+
     /// A document as it is.
     ///
     /// # Errors
@@ -382,6 +389,17 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Of the store.
     fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Those of a kind with these names, by name; names without one are left out.
+    ///
+    /// # Errors
+    /// Of the store.
+    fn some_documents(
+        &self,
+        tenant_id: &str,
+        kind: DocumentKind,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, String>, StoreError>;
 
     /// Changes a document in one transaction; nobody else changes it meanwhile. `work` is given what is there, and may be run
     /// more than once.
@@ -558,12 +576,25 @@ impl Store for AnyStore {
         either!(self, store => store.boxes(tenant_id))
     }
 
+    fn known_box(&self, of: &BoxName) -> Result<Option<BoxRecord>, StoreError> {
+        either!(self, store => store.known_box(of))
+    }
+
     fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError> {
         either!(self, store => store.document(place))
     }
 
     fn documents(&self, tenant_id: &str, kind: DocumentKind) -> Result<Vec<(String, String)>, StoreError> {
         either!(self, store => store.documents(tenant_id, kind))
+    }
+
+    fn some_documents(
+        &self,
+        tenant_id: &str,
+        kind: DocumentKind,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        either!(self, store => store.some_documents(tenant_id, kind, names))
     }
 
     fn change_document<T>(

@@ -23,7 +23,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ use crate::fleet::audit::AuditEntry;
 use crate::sync::apply::{BoxState, StoredRow};
 
 /// The format of the database, in the table `format`.
-const FORMAT: i64 = 7;
+const FORMAT: i64 = 8;
 /// A transaction that the server refuses because of others (a deadlock, a failover) is run so often.
 const TRIES: u32 = 5;
 /// Before it is run again: the first wait, doubled each time, and the longest.
@@ -163,6 +163,7 @@ impl Postgres {
             (5, include_str!("postgres_tenants.sql")),
             (6, include_str!("postgres_deliveries.sql")),
             (7, include_str!("postgres_backups.sql")),
+            (8, include_str!("postgres_forgetting.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found.unwrap_or(0)) {
             sql_tx.batch_execute(step)?;
@@ -415,6 +416,24 @@ fn note_tenant(sql_tx: &mut postgres::Transaction<'_>, tenant_id: &str, now: i64
     Ok(())
 }
 
+/// What [`box_record`] reads.
+const BOXES: &str = "SELECT tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since,
+        epoch, incarnation, watermark, applied
+    FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id)";
+
+fn box_record(row: &Row) -> BoxRecord {
+    BoxRecord {
+        name: BoxName { tenant_id: row.get(0), box_id: row.get(1) },
+        enrolled_at: row.get(2),
+        release: row.get(3),
+        heard_at: row.get(4),
+        equal_at: row.get(5),
+        revoked_at: row.get(6),
+        silent_since: row.get(7),
+        state: row.get::<_, Option<i64>>(8).map(|_| box_state(row, 8)),
+    }
+}
+
 impl Store for Postgres {
     fn transact<T>(
         &self,
@@ -586,23 +605,18 @@ impl Store for Postgres {
     }
 
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
-        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since,
-                epoch, incarnation, watermark, applied
-            FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = $1 ORDER BY box_id";
+        let sql = format!("{BOXES} WHERE tenant_id = $1 ORDER BY box_id");
         self.with(|connection| {
             let (mut sql_tx, _) = connection.transaction(tenant_id)?;
-            let rows = sql_tx.query(sql, &[&tenant_id])?;
-            let record = |row: &Row| BoxRecord {
-                name: BoxName { tenant_id: tenant_id.to_owned(), box_id: row.get(0) },
-                enrolled_at: row.get(1),
-                release: row.get(2),
-                heard_at: row.get(3),
-                equal_at: row.get(4),
-                revoked_at: row.get(5),
-                silent_since: row.get(6),
-                state: row.get::<_, Option<i64>>(7).map(|_| box_state(row, 7)),
-            };
-            Ok(rows.iter().map(record).collect())
+            Ok(sql_tx.query(&sql, &[&tenant_id])?.iter().map(box_record).collect())
+        })
+    }
+
+    fn known_box(&self, of: &BoxName) -> Result<Option<BoxRecord>, StoreError> {
+        let sql = format!("{BOXES} WHERE tenant_id = $1 AND box_id = $2");
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(&of.tenant_id)?;
+            Ok(sql_tx.query_opt(&sql, &[&of.tenant_id, &of.box_id])?.as_ref().map(box_record))
         })
     }
 
@@ -621,6 +635,20 @@ impl Store for Postgres {
         self.with(|connection| {
             let (mut sql_tx, _) = connection.transaction(tenant_id)?;
             let rows = sql_tx.query(sql, &[&tenant_id, &kind.as_str()])?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+    }
+
+    fn some_documents(
+        &self,
+        tenant_id: &str,
+        kind: DocumentKind,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let sql = "SELECT name, body FROM documents WHERE tenant_id = $1 AND kind = $2 AND name = ANY($3)";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.transaction(tenant_id)?;
+            let rows = sql_tx.query(sql, &[&tenant_id, &kind.as_str(), &names])?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
         })
     }

@@ -23,7 +23,7 @@ use crate::sync::apply::{BoxState, StoredRow, Transaction};
 mod tenants;
 
 /// The format of the database, in `PRAGMA user_version`.
-const FORMAT: i64 = 7;
+const FORMAT: i64 = 8;
 /// How long SQLite waits for a lock that another process holds, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -48,6 +48,8 @@ impl Sqlite {
         db.pragma_update(None, "journal_mode", "wal")?;
         // What was acknowledged must survive a pulled plug: each commit is flushed.
         db.pragma_update(None, "synchronous", "FULL")?;
+        // What a box or somebody erases is overwritten.
+        db.pragma_update(None, "secure_delete", true)?;
         let sql_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found: i64 = sql_tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if !(0..=FORMAT).contains(&found) {
@@ -61,6 +63,7 @@ impl Sqlite {
             (5, include_str!("tenants.sql")),
             (6, include_str!("deliveries.sql")),
             (7, include_str!("backups.sql")),
+            (8, include_str!("forgetting.sql")),
         ];
         for (_, step) in steps.iter().filter(|(format, _)| *format > found) {
             sql_tx.execute_batch(step)?;
@@ -92,6 +95,25 @@ impl Sqlite {
         sql_tx.commit()?;
         Ok(done)
     }
+}
+
+/// What [`box_record`] reads.
+const BOXES: &str = "SELECT tenant_id, box_id, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since,
+        epoch, incarnation, watermark, applied
+    FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id)";
+
+fn box_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<BoxRecord> {
+    let epoch: Option<i64> = row.get(8)?;
+    Ok(BoxRecord {
+        name: BoxName { tenant_id: row.get(0)?, box_id: row.get(1)? },
+        enrolled_at: row.get(2)?,
+        release: row.get(3)?,
+        heard_at: row.get(4)?,
+        equal_at: row.get(5)?,
+        revoked_at: row.get(6)?,
+        silent_since: row.get(7)?,
+        state: epoch.map(|_| box_state(row, 8)).transpose()?,
+    })
 }
 
 /// Where a tenant lives.
@@ -226,29 +248,16 @@ impl Store for Sqlite {
     }
 
     fn boxes(&self, tenant_id: &str) -> Result<Vec<BoxRecord>, StoreError> {
-        let sql = "SELECT box_id, enrolled_at, release, heard_at, equal_at, revoked_at, silent_since,
-                epoch, incarnation, watermark, applied
-            FROM enrolled LEFT JOIN boxes USING (tenant_id, box_id) WHERE tenant_id = ?1 ORDER BY box_id";
         let db = self.lock();
-        let mut statement = db.prepare(sql)?;
-        let boxes = statement.query_map([tenant_id], |row| {
-            let epoch: Option<i64> = row.get(7)?;
-            let state = match epoch {
-                Some(_) => Some(box_state(row, 7)?),
-                None => None,
-            };
-            Ok(BoxRecord {
-                name: BoxName { tenant_id: tenant_id.to_owned(), box_id: row.get(0)? },
-                enrolled_at: row.get(1)?,
-                release: row.get(2)?,
-                heard_at: row.get(3)?,
-                equal_at: row.get(4)?,
-                revoked_at: row.get(5)?,
-                silent_since: row.get(6)?,
-                state,
-            })
-        })?;
+        let mut statement = db.prepare(&format!("{BOXES} WHERE tenant_id = ?1 ORDER BY box_id"))?;
+        let boxes = statement.query_map([tenant_id], box_record)?;
         Ok(boxes.collect::<Result<_, _>>()?)
+    }
+
+    fn known_box(&self, of: &BoxName) -> Result<Option<BoxRecord>, StoreError> {
+        let db = self.lock();
+        let mut statement = db.prepare_cached(&format!("{BOXES} WHERE tenant_id = ?1 AND box_id = ?2"))?;
+        Ok(statement.query_row([&of.tenant_id, &of.box_id], box_record).optional()?)
     }
 
     fn document(&self, place: &Place<'_>) -> Result<Option<String>, StoreError> {
@@ -261,6 +270,18 @@ impl Store for Sqlite {
         let mut statement = db.prepare(sql)?;
         let documents = statement.query_map([tenant_id, kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(documents.collect::<Result<_, _>>()?)
+    }
+
+    fn some_documents(
+        &self,
+        tenant_id: &str,
+        kind: DocumentKind,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let db = self.lock();
+        let read =
+            |name: &&str| Ok(Some((*name).to_owned()).zip(read_document(&db, &Place { tenant_id, kind, name })?));
+        names.iter().filter_map(|name| read(name).transpose()).collect()
     }
 
     fn change_document<T>(

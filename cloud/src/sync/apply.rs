@@ -11,8 +11,8 @@
 //! that it does not have stay as they are, since they may be all that is left of what happened after its backup. They are
 //! in no digest.
 //!
-//! Left out on purpose: how long rows that are gone are remembered. They cost a key each; a store may forget them once no
-//! stream can be that old.
+//! Left out on purpose: how long rows that are gone are remembered. They cost a key each; a store forgets them once no stream
+//! can be that old ([`store::forgetting`](crate::store::forgetting)).
 
 use std::collections::{BTreeMap, BTreeSet};
 

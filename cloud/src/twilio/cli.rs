@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::names::is_name;
 use crate::store::deliveries::Deliveries as _;
-use crate::store::{AnyStore, BoxRecord, Store as _};
+use crate::store::{AnyStore, BoxName, BoxRecord, Store as _};
 
 /// Deliveries that are counted for a box.
 const COUNTED: u32 = 1_000;
@@ -183,8 +183,8 @@ impl Number {
     fn run(&self, store: &AnyStore) -> anyhow::Result<()> {
         let Number { tenant, number, box_id } = self;
         known_tenant(store, tenant)?;
-        let is_known = store.boxes(tenant)?.iter().any(|record| record.name.box_id == *box_id);
-        anyhow::ensure!(is_known, "there is no box {tenant}/{box_id}: see `offhook-cloud boxes`");
+        let of = BoxName { tenant_id: tenant.clone(), box_id: box_id.clone() };
+        anyhow::ensure!(store.known_box(&of)?.is_some(), "there is no box {of}: see `offhook-cloud boxes`");
         change_settings(store, tenant, clock::unix_ms(), |settings| settings.set_number(number, box_id))??;
         println!("{number} is {box_id}'s.");
         Ok(())

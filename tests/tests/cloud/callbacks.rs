@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use audio::dsp::tone::sine;
 use audio::time::SampleRate;
+use cloud::store::deliveries::Deliveries as _;
 use cloud::store::{AnyStore, Sqlite};
 use cloud_api::signature::Signer;
 use daemon::config::Config;
@@ -275,6 +276,17 @@ fn what_reaches_the_cloud_is_on_the_box_when_that_is_back() {
     assert!(!log.contains(CALLER) && !log.contains(COLLEAGUE), "{log}");
     let messages = rows.read_blocking(|db| list_voicemails(db, None, 10)).unwrap();
     assert_eq!(messages.len(), 2, "that of the past, and this one once");
+
+    // What was kept for a box that may have to be restored is kept of nobody who was erased.
+    let kept = || {
+        let kept = store.outstanding(&folders.box_name(), u64::from(u32::MAX), UnixMs::now().0, 10).unwrap();
+        let of_caller = kept.iter().filter(|delivery| delivery.body.contains(CALLER)).count();
+        (kept.len(), of_caller)
+    };
+    assert_eq!(kept(), (4, 2), "a call, two texts, and what became of a notice");
+    let asked = cloud.run(&["fleet", "erase", "bakery", CALLER]);
+    assert!(asked.status.success(), "{}", said(&asked));
+    assert_eq!(kept(), (2, 0), "also while the box is away");
     cloud.stop();
 }
 

@@ -115,4 +115,19 @@ impl Deliveries for Postgres {
             Ok(usize::try_from(gone).unwrap_or(usize::MAX))
         })
     }
+
+    fn erase_deliveries(&self, tenant_id: &str, caller: &str) -> Result<usize, StoreError> {
+        let sql = "WITH gone AS (
+                DELETE FROM deliveries WHERE tenant_id = $1 AND $2 IN (body::json ->> 'sender', body::json ->> 'caller')
+                RETURNING tenant_id, box_id, delivery_id),
+            unneeded AS (
+                DELETE FROM delivery_work WHERE (tenant_id, box_id, delivery_id) IN (SELECT * FROM gone))
+            SELECT count(*) FROM gone";
+        self.with(|connection| {
+            let (mut sql_tx, _) = connection.writing(tenant_id, None)?;
+            let gone: i64 = sql_tx.query_one(sql, &[&tenant_id, &caller])?.get(0);
+            sql_tx.commit()?;
+            Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+        })
+    }
 }

@@ -105,4 +105,43 @@ impl Deliveries for Sqlite {
         let sql = "DELETE FROM deliveries WHERE tenant_id = ?1 AND acked_at < ?2";
         Ok(self.lock().execute(sql, params![tenant_id, now.saturating_sub(KEPT_MS)])?)
     }
+
+    fn erase_deliveries(&self, tenant_id: &str, caller: &str) -> Result<usize, StoreError> {
+        let gone = self.write(tenant_id, |sql_tx| {
+            let of = "tenant_id = ?1 AND ?2 IN (body ->> 'sender', body ->> 'caller')";
+            let work = format!(
+                "DELETE FROM delivery_work WHERE (tenant_id, box_id, delivery_id) IN
+                    (SELECT tenant_id, box_id, delivery_id FROM deliveries WHERE {of})"
+            );
+            sql_tx.execute(&work, [tenant_id, caller])?;
+            Ok(sql_tx.execute(&format!("DELETE FROM deliveries WHERE {of}"), [tenant_id, caller])?)
+        })?;
+        // The log of what was written holds it until then.
+        self.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_an_erased_caller_in_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("cloud.db")).unwrap();
+        let of = BoxName { tenant_id: "bakery".to_owned(), box_id: "1".to_owned() };
+        let body = r#"{"kind":"text","sender":"+12125550142","body":"a cake with roses"}"#;
+        let kept = Kept { body: body.to_owned(), sha256: None, due_at: None };
+        store.change_delivery(&of, "a", 1, |_| Ok((Some(kept.clone()), ()))).unwrap();
+        let holds = |what: &str| {
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            files
+                .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+                .any(|bytes| bytes.windows(what.len()).any(|some| some == what.as_bytes()))
+        };
+        assert!(holds("2125550142") && holds("roses"));
+        assert_eq!(store.erase_deliveries("bakery", "+12125550142").unwrap(), 1);
+        assert!(!holds("2125550142") && !holds("roses"));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use cloud::store::forgetting::GONE_KEPT_MS;
 use cloud::sync::TABLES;
 use cloud::sync::apply::{BoxState, StoredRow, Transaction, apply, compare, greet};
 use cloud::sync::stream::{Event, Request};
@@ -30,6 +31,8 @@ pub(super) struct Cloud {
     sums: BTreeMap<(&'static str, u64), BTreeMap<u32, Sum>>,
     flaw: Option<Flaw>,
     writes: u64,
+    /// How many transactions there were, and when.
+    mark: Option<(u64, u64)>,
 }
 
 impl Cloud {
@@ -45,6 +48,19 @@ impl Cloud {
             Request::Compare(digest) => compare(self, digest).map(Event::Compared),
         };
         answer
+    }
+
+    /// Forgets rows that have been gone for long, as stores do: how many.
+    pub(super) fn forget_gone(&mut self, now_ms: u64) -> u64 {
+        let Some(state) = &self.state else { return 0 };
+        let (applied, at) = *self.mark.get_or_insert((state.applied, now_ms));
+        if now_ms < at + GONE_KEPT_MS.unsigned_abs() {
+            return 0;
+        }
+        self.mark = Some((state.applied, now_ms));
+        let before = self.rows.len();
+        self.rows.retain(|_, row| row.columns.is_some() || row.applied > applied);
+        (before - self.rows.len()) as u64
     }
 
     pub(super) fn has(&self, key: &Key) -> bool {

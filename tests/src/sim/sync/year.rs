@@ -72,6 +72,8 @@ pub struct Tally {
     pub cloud_restores: u64,
     /// Jumps of the box's clock.
     pub clock_jumps: u64,
+    /// Rows that were gone, and of which the cloud does not even know that any more.
+    pub forgotten: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -89,6 +91,7 @@ impl std::ops::AddAssign for Tally {
         self.box_restores += other.box_restores;
         self.cloud_restores += other.cloud_restores;
         self.clock_jumps += other.clock_jumps;
+        self.forgotten += other.forgotten;
     }
 }
 
@@ -323,6 +326,7 @@ impl Year {
             self.write_one();
         }
         self.box_event(Event::Changed);
+        self.tally.forgotten += self.cloud.forget_gone(self.now_ms);
         let wait = self.below(12 * HOUR);
         self.after(wait, Happening::Office);
     }
