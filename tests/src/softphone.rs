@@ -16,6 +16,8 @@ use crate::offhook::free_port;
 
 /// How long something may take that a phone does at once.
 const LIMIT: Duration = Duration::from_secs(20);
+/// To start.
+const ATTEMPTS: usize = 3;
 
 /// Longer than any test.
 const SAYS: Duration = Duration::from_secs(150);
@@ -126,50 +128,15 @@ impl Softphone {
     pub fn start_unregistered(folder: &Path, profile: &Profile<'_>) -> Softphone {
         std::fs::create_dir_all(folder).unwrap();
         let said = profile.speech.map_or_else(|| folder.join("said.wav"), Path::to_owned);
-        let rate = profile.codec.sample_rate();
         if profile.speech.is_none() {
+            let rate = profile.codec.sample_rate();
             let tone = sine(profile.tone_hz.into(), profile.says, LEVEL_DBOV, rate);
             audio::wav::write(&said, &tone, rate).unwrap();
         }
-        let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
-        // The codecs first: accounts name them.
-        let modules =
-            ["g711", "g722", "opus", "srtp", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
-        let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
-        let config = format!(
-            "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
-             sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate {rate}\n\
-             auplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n{}",
-            said.display(),
-            folder.display(),
-            profile.secure.map_or_else(String::new, |(_, trust)| format!("sip_cafile {}\n", trust.display())),
-            rate = rate.hz()
-        );
-        let Profile { extension, password, registrar, answers, .. } = profile;
-        let mode = if *answers { "auto" } else { "manual" };
-        let host = match profile.secure {
-            Some((port, _)) => format!("127.0.0.1:{port};transport=tls"),
-            None => format!("{registrar};transport=udp"),
-        };
-        let secured = if profile.srtp { "mediaenc=srtp-mand;" } else { "" };
-        let account = format!(
-            "<sip:{extension}@{host}>;{secured}auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
-             audio_codecs={};mwi=no\n",
-            profile.codec.account()
-        );
-        std::fs::write(folder.join("config"), config).unwrap();
-        std::fs::write(folder.join("accounts"), account).unwrap();
-        std::fs::write(folder.join("contacts"), "").unwrap();
-        let child = Command::new("baresip")
-            // With every SIP message in what it prints.
-            .args(["-s", "-f", folder.to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(folder.join("output")).unwrap())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let connected = crate::poll(LIMIT, || TcpStream::connect(("127.0.0.1", control)).ok());
-        let control = connected.expect("baresip's control socket");
+        // A port that was free may be somebody's by now, also the one after it, which it wants for TLS: then it ends.
+        let launched = (0..ATTEMPTS).find_map(|_| launch(folder, profile, &said));
+        let (child, control, address) =
+            launched.unwrap_or_else(|| panic!("baresip does not start:\n{}", printed(folder)));
         let ((event, events), (response, responses)) = (channel(), channel());
         let mut reader = BufReader::new(control.try_clone().unwrap());
         std::thread::spawn(move || {
@@ -238,7 +205,7 @@ impl Softphone {
 
     /// Everything it printed so far.
     pub fn output(&self) -> String {
-        std::fs::read_to_string(self.folder.join("output")).unwrap_or_default()
+        printed(&self.folder)
     }
 
     /// Its latest call that was answered, as Replaces names it (RFC 3891), read from the messages it printed.
@@ -285,6 +252,66 @@ impl Drop for Softphone {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a phone that says the file `said`: the process, its control socket, and where it listens. None if it ends, or does not
+/// begin.
+fn launch(folder: &Path, profile: &Profile<'_>, said: &Path) -> Option<(Child, TcpStream, SocketAddr)> {
+    let rate = profile.codec.sample_rate();
+    let (control, address) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+    // The codecs first: accounts name them.
+    let modules =
+        ["g711", "g722", "opus", "srtp", "account", "aufile", "aubridge", "sndfile", "menu", "uuid", "ctrl_tcp"];
+    let modules: String = modules.iter().map(|module| format!("module {module}.so\n")).collect();
+    let config = format!(
+        "module_path /usr/lib/baresip/modules\n{modules}ctrl_tcp_listen 127.0.0.1:{control}\n\
+         sip_listen {address}\naudio_source aufile,{}\naudio_player aubridge,sink\nausrc_srate {rate}\n\
+         auplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\nrtp_ports 46000-47998\nsnd_path {}\n{}",
+        said.display(),
+        folder.display(),
+        profile.secure.map_or_else(String::new, |(_, trust)| format!("sip_cafile {}\n", trust.display())),
+        rate = rate.hz()
+    );
+    let Profile { extension, password, registrar, answers, .. } = profile;
+    let mode = if *answers { "auto" } else { "manual" };
+    let host = match profile.secure {
+        Some((port, _)) => format!("127.0.0.1:{port};transport=tls"),
+        None => format!("{registrar};transport=udp"),
+    };
+    let secured = if profile.srtp { "mediaenc=srtp-mand;" } else { "" };
+    let account = format!(
+        "<sip:{extension}@{host}>;{secured}auth_user={extension};auth_pass={password};answermode={mode};regint=120;\
+         audio_codecs={};mwi=no\n",
+        profile.codec.account()
+    );
+    std::fs::write(folder.join("config"), config).unwrap();
+    std::fs::write(folder.join("accounts"), account).unwrap();
+    std::fs::write(folder.join("contacts"), "").unwrap();
+    let mut child = Command::new("baresip")
+        // With every SIP message in what it prints.
+        .args(["-s", "-f", folder.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(folder.join("output")).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let connected = crate::poll(LIMIT, || match TcpStream::connect(("127.0.0.1", control)) {
+        Ok(control) => Some(Some(control)),
+        Err(_) => child.try_wait().unwrap().map(|_| None),
+    });
+    match connected.flatten() {
+        Some(control) => Some((child, control, address)),
+        None => {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+            None
+        }
+    }
+}
+
+fn printed(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("output")).unwrap_or_default()
 }
 
 fn is_invite_answer(message: &str) -> bool {
