@@ -27,7 +27,7 @@ mod state;
 mod task;
 mod vault;
 
-pub use restore::{Restored, check_is_empty, drill, restore, vault_in_cloud};
+pub use restore::{Drilled, Restored, check_is_empty, drill, restore, vault_in_cloud};
 pub use seal::{BackupKey, Recipients, SealError};
 pub use state::{BackupState, PlaceState, look};
 pub use task::{Backups, back_up_once};

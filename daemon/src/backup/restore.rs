@@ -1,5 +1,6 @@
 //! A box from its backup, and the weekly proof that there could be one.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -88,8 +89,21 @@ pub fn check_is_empty(state_directory: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Restores into a scratch folder, with the box's own key, and compares it with what is here. Gives the number of rows that
-/// were compared.
+/// Recordings that a drill opens, other ones each time: all of them would be a restore.
+const RECORDINGS_TRIED: usize = 8;
+
+/// What a drill has proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drilled {
+    /// Rows that are equal: all of them.
+    pub rows: u64,
+    /// Recordings that were opened and are what they should be.
+    pub recordings: u64,
+    /// Those that are not, each with why. What is here of them is taken from the backup, to be sent again.
+    pub damaged: Vec<String>,
+}
+
+/// Restores into a scratch folder, with the box's own key, and compares it with what is here; of recordings it takes some.
 ///
 /// # Errors
 /// [`BackupError::Damaged`] if a single row differs.
@@ -98,7 +112,7 @@ pub fn drill(
     key: &BackupKey,
     recipients: &Recipients,
     state_directory: &Path,
-) -> Result<u64, BackupError> {
+) -> Result<Drilled, BackupError> {
     let path = state_directory.join(DATABASE_FILE);
     let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // What the sums are of is what the last segment brings the backup to.
@@ -126,7 +140,30 @@ pub fn drill(
         let why = format!("restored, it differs in {}", differ.join(", "));
         return Err(BackupError::Damaged { what: vault.to_string(), why });
     }
-    Ok(here.values().map(|sum| sum.rows).sum())
+    let rows = here.values().map(|sum| sum.rows).sum();
+    let mut drilled = Drilled { rows, recordings: 0, damaged: Vec::new() };
+    let files = AudioFiles::open(state_directory, Arc::new(crate::storage::PlainWav))?;
+    let to = scratch.path("recording");
+    for sha256 in some_of(&vault.recordings()?, &hex::encode(rand::random::<[u8; 32]>())) {
+        match put_recording(vault, key, sha256, &to) {
+            Ok(()) => drilled.recordings += 1,
+            Err(error) => {
+                vault.check()?;
+                // As long as it has the name, nothing better gets it; but nothing is better than what there is nowhere else.
+                if files.path_of(sha256).exists() {
+                    vault.remove(&[recording_name(sha256)])?;
+                }
+                drilled.damaged.push(format!("recording {sha256}: {error}"));
+            }
+        }
+    }
+    Ok(drilled)
+}
+
+/// [`RECORDINGS_TRIED`] of them, from the one after `first` on, in a circle.
+fn some_of<'a>(recordings: &'a BTreeSet<String>, first: &str) -> impl Iterator<Item = &'a String> {
+    let behind = recordings.range(first.to_owned()..);
+    behind.chain(recordings.range(..first.to_owned())).take(RECORDINGS_TRIED)
 }
 
 /// The latest base that can be used, with everything that continues it, in `folder`.
@@ -407,6 +444,7 @@ mod tests {
     use super::super::task::back_up_once;
     use super::*;
     use crate::storage::{CallId, Direction, NewSession, PeerAddressKind, UnixMs, insert_session, mark_answered};
+    use std::path::PathBuf;
 
     struct Rig {
         whole: tempfile::TempDir,
@@ -446,6 +484,24 @@ mod tests {
             let call_id = new.call_id;
             self.storage.write_blocking(move |sql_tx| insert_session(sql_tx, &new)).unwrap();
             call_id
+        }
+
+        /// A call with a recording: its hash, and where it is.
+        fn record(&self) -> (String, PathBuf) {
+            let call_id = self.call();
+            let sha256 = hex::encode(Sha256::digest(b"spoken"));
+            let folder = self.config.state_directory().join("recordings").join(&sha256[..2]);
+            fs::create_dir_all(&folder).unwrap();
+            let path = folder.join(format!("{sha256}.wav"));
+            fs::write(&path, "spoken").unwrap();
+            let named = sha256.clone();
+            let written = self.storage.write_blocking(move |sql_tx| {
+                let sql = "INSERT INTO recordings (recording_id, created_at, updated_at, call_id, kind, state, sha256, format,
+                    size_bytes, duration_ms, started_at) VALUES (?1, 1, 1, ?1, 'call', 'complete', ?2, 'plain-wav', 6, 1, 1)";
+                Ok(sql_tx.execute(sql, (call_id, named)).map(drop)?)
+            });
+            written.unwrap();
+            (sha256, path)
         }
 
         fn divert(&self, extension: &'static str, do_not_disturb: i64) {
@@ -603,22 +659,43 @@ mod tests {
         assert_eq!(restored.rows, 3);
     }
 
+    /// A recording that rots in the backup is there again after the drill that has found it.
+    #[test]
+    fn a_drill_has_a_damaged_recording_sent_again() {
+        let rig = Rig::new();
+        let (sha256, _) = rig.record();
+        rig.back_up();
+        let sealed = rig.sealed(&recording_name(&sha256));
+        let whole = fs::read(&sealed).unwrap();
+        let drilled = || {
+            let state = back_up_once(&rig.config, true).unwrap();
+            let place = state.places.values().next().unwrap();
+            assert!(place.drill_error.is_empty() && place.drill_at.is_some(), "{place:?}");
+            (place.drill_recordings, place.recordings_whole, sealed.exists())
+        };
+        assert_eq!(drilled(), (1, true, true));
+        fs::write(&sealed, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(drilled(), (0, false, false), "what is damaged is in nobody's way");
+        assert_eq!(drilled(), (1, true, true));
+        let (restored, _there) = rig.restore("blank");
+        assert!(restored.recordings == 1 && restored.damaged.is_empty(), "{restored:?}");
+    }
+
+    #[test]
+    fn a_drill_takes_other_recordings_each_time() {
+        let all: BTreeSet<String> = (0..20).map(|number| format!("{number:02}")).collect();
+        let taken = |first: &str| some_of(&all, first).map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(taken("055"), ["06", "07", "08", "09", "10", "11", "12", "13"]);
+        assert_eq!(taken("17"), ["17", "18", "19", "00", "01", "02", "03", "04"]);
+        let few: BTreeSet<String> = ["a".to_owned(), "b".to_owned()].into();
+        assert_eq!(some_of(&few, "b").collect::<Vec<_>>(), ["b", "a"], "each once");
+    }
+
     /// A restore that was cut short, or a disk that has lost files: a box that runs gets them back by itself.
     #[test]
     fn a_recording_that_is_missing_here_comes_back_from_the_backup() {
         let rig = Rig::new();
-        let call_id = rig.call();
-        let sha256 = hex::encode(Sha256::digest(b"spoken"));
-        let path = rig.config.state_directory().join("recordings").join(&sha256[..2]).join(format!("{sha256}.wav"));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, "spoken").unwrap();
-        let named = sha256.clone();
-        let written = rig.storage.write_blocking(move |sql_tx| {
-            let sql = "INSERT INTO recordings (recording_id, created_at, updated_at, call_id, kind, state, sha256, format,
-                size_bytes, duration_ms, started_at) VALUES (?1, 1, 1, ?1, 'call', 'complete', ?2, 'plain-wav', 6, 1, 1)";
-            Ok(sql_tx.execute(sql, (call_id, named)).map(drop)?)
-        });
-        written.unwrap();
+        let (sha256, path) = rig.record();
         rig.back_up();
         fs::remove_file(&path).unwrap();
         rig.back_up();

@@ -46,6 +46,8 @@ pub struct PlaceState {
     pub drill_at: Option<UnixMs>,
     /// How many rows were compared then.
     pub drill_rows: u64,
+    /// Recordings that it has opened.
+    pub drill_recordings: u64,
     /// Why that failed; empty if it did not.
     pub drill_error: String,
 }
@@ -114,7 +116,10 @@ impl BackupState {
             text += &match (&state.drill_error, state.drill_at) {
                 (error, _) if !error.is_empty() => format!(", DRILL FAILED: {error}"),
                 (_, None) => ", not proved yet".to_owned(),
-                (_, Some(at)) => format!(", proved {} with {} rows", in_words(at), state.drill_rows),
+                (_, Some(at)) => {
+                    let PlaceState { drill_rows: rows, drill_recordings: recordings, .. } = state;
+                    format!(", proved {} with {rows} rows and {recordings} recordings", in_words(at))
+                }
             };
             if !state.error.is_empty() {
                 text += &format!(", FAILS: {}", state.error);

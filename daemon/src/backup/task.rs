@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::cloud::{CloudVault, LineNow};
 use super::restore::fetch_missing;
 use super::state::{BackupState, PlaceState};
-use super::{BackupError, BackupKey, Recipients, Vault, drill, file_error, make};
+use super::{BackupError, BackupKey, Drilled, Recipients, Vault, drill, file_error, make};
 use crate::call::{CallsUp, Line};
 use crate::config::{Config, is_cloud};
 use crate::storage::{AudioFiles, DATABASE_FILE, PlainWav, UnixMs};
@@ -88,7 +88,8 @@ fn say_changes(before: &BackupState, after: &BackupState) {
             info!(%place, bytes = state.base_bytes, "A new base of the backup");
         }
         if old.is_some_and(|old| old.drill_at != state.drill_at) {
-            info!(%place, rows = state.drill_rows, "The backup was restored for a test, and is equal");
+            let PlaceState { drill_rows: rows, drill_recordings: recordings, .. } = *state;
+            info!(%place, rows, recordings, "The backup was restored for a test, and is equal");
         }
     }
 }
@@ -307,9 +308,13 @@ impl Job<'_> {
     fn drill(&self, place: &Path, vault: &Vault, known: &mut PlaceState) -> Result<(), BackupError> {
         vault.without_hurry();
         match drill(vault, self.own, self.recipients, self.state_directory) {
-            Ok(rows) => {
-                (known.drill_at, known.drill_rows) = (Some(self.now), rows);
+            Ok(Drilled { rows, recordings, damaged }) => {
+                (known.drill_at, known.drill_rows, known.drill_recordings) = (Some(self.now), rows, recordings);
                 known.drill_error.clear();
+                for damaged in &damaged {
+                    warn!(place = %place.display(), damaged, "A recording in the backup is damaged: it is sent again");
+                }
+                known.recordings_whole &= damaged.is_empty();
             }
             // It says nothing about the backup.
             Err(error @ BackupError::Away(_)) => return Err(error),
