@@ -34,10 +34,10 @@ const ANSWER_MAX: usize = 1_600;
 /// How often it is noted that a box is still there.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) struct Service(Arc<Office>);
+pub(super) struct Service(Arc<Streams>);
 
 /// What all streams share.
-struct Office {
+struct Streams {
     shared: Arc<Shared>,
     wishes: Together<BoxName, Wished>,
     reports: Together<Told, Result<(), Arc<StoreError>>>,
@@ -46,7 +46,7 @@ struct Office {
 impl Service {
     pub(super) fn new(shared: Arc<Shared>) -> Service {
         let (wishes, reports) = (together::wishes(Arc::clone(&shared)), together::reports(Arc::clone(&shared)));
-        Service(Arc::new(Office { shared, wishes, reports }))
+        Service(Arc::new(Streams { shared, wishes, reports }))
     }
 }
 
@@ -90,7 +90,7 @@ impl tokio_stream::Stream for Outgoing {
 }
 
 struct Driver {
-    office: Arc<Office>,
+    streams: Arc<Streams>,
     shared: Arc<Shared>,
     name: BoxName,
     stream: Stream,
@@ -111,13 +111,13 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(office: Arc<Office>, name: BoxName, outgoing: mpsc::Sender<Box<CloudMessage>>) -> Self {
+    fn new(streams: Arc<Streams>, name: BoxName, outgoing: mpsc::Sender<Box<CloudMessage>>) -> Self {
         let now = clock::now();
-        let shared = Arc::clone(&office.shared);
+        let shared = Arc::clone(&streams.shared);
         let stream = Stream::new(shared.stream, now);
         let bell = shared.bells.hang(&name);
         Driver {
-            office,
+            streams,
             shared,
             name,
             stream,
@@ -202,7 +202,7 @@ impl Driver {
 
     /// What the box should be and do, as far as it was not told on this stream; or that it is to go.
     async fn wishes(&mut self) -> Event {
-        let document = match self.office.wishes.ask(self.name.clone()).await {
+        let document = match self.streams.wishes.ask(self.name.clone()).await {
             Some(Ok((Some(away), _))) => return Event::NotHere(away),
             Some(Ok((None, document))) => document,
             Some(Err(error)) => {
@@ -273,7 +273,7 @@ impl Driver {
         if let box_message::Body::Delivered(delivered) = told {
             return self.take_delivered(delivered).await;
         }
-        let kept = self.office.reports.ask((self.name.clone(), told));
+        let kept = self.streams.reports.ask((self.name.clone(), told));
         if let Some(Err(error)) = kept.await {
             // It is said again with the next stream.
             tracing::warn!(%error, "What the box said of a wish was not kept");

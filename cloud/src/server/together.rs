@@ -145,10 +145,41 @@ mod tests {
 
     use cloud_api::v1::{CommandResult, Reported, reported};
 
+    use tokio::task::JoinSet;
+
+    use super::super::blobs::tests::shared;
     use super::*;
     use crate::fleet::{Outcome, Wish, box_document};
     use crate::store::{Change, DocumentKind, Place, Sqlite, Store as _};
     use crate::tenants::{Actor, freeze};
+
+    /// What comes while one question is answered is asked together next, at most so many at a time, and each gets its own
+    /// answer; a failure is the end of those that were asked with it, and of no others.
+    #[tokio::test]
+    async fn questions_are_asked_together_and_answered_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Arc::new(shared(folder.path()));
+        let doubled = Arc::new(Together::start(shared, |_, asked: Vec<usize>| {
+            assert!(!asked.contains(&usize::MAX), "the store fails");
+            asked.iter().map(|number| (number * 2, asked.len())).collect()
+        }));
+        assert_eq!(doubled.ask(1).await, Some((2, 1)), "alone, at once");
+        let mut asking: JoinSet<_> = (0..200)
+            .map(|number| {
+                let doubled = Arc::clone(&doubled);
+                async move { (number, doubled.ask(number).await) }
+            })
+            .collect();
+        let mut most = 0;
+        while let Some(Ok((number, answer))) = asking.join_next().await {
+            let (answer, together) = answer.unwrap();
+            assert_eq!(answer, number * 2);
+            most = most.max(together);
+        }
+        assert!((2..=AT_ONCE).contains(&most), "{most}");
+        assert_eq!(doubled.ask(usize::MAX).await, None);
+        assert_eq!(doubled.ask(3).await, Some((6, 1)), "it goes on");
+    }
 
     fn name(tenant_id: &str, box_id: &str) -> BoxName {
         BoxName { tenant_id: tenant_id.to_owned(), box_id: box_id.to_owned() }

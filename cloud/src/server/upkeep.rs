@@ -101,12 +101,9 @@ pub(super) async fn run(shared: Arc<Shared>, alarm: Alarm, mut stopping: watch::
             silence_at = now + SILENCE_EVERY;
             let limit = i64::try_from(alarm.silent.as_millis()).unwrap_or(i64::MAX);
             let before = clock::unix_ms().saturating_sub(limit);
-            let silence = shared.ask(move |store| {
-                // Of streams that have ended, and of whatever was large for a moment.
-                memory::give_back();
-                store.note_silence(before)
-            });
-            let silence = silence.await;
+            // Of streams that have ended, and of whatever was large for a moment. Not in a turn at the store.
+            tokio::task::spawn_blocking(memory::give_back);
+            let silence = shared.ask(move |store| store.note_silence(before)).await;
             if let Some(Silence { silent, changes }) = told("Silent boxes", silence) {
                 shared.metrics.silent(silent);
                 for change in changes {
